@@ -1,0 +1,358 @@
+#!/bin/bash
+# SPDX-License-Identifier: Apache-2.0
+#
+# fetch.sh - get what building, lab and tests need, from Debian's archive.
+#
+#   fetch.sh host             install the few packages the host itself needs
+#   fetch.sh kernel LINE      unpack kernel, headers and ipvs sources of LINE
+#                             (6.1, 6.12, or a release as 6.1.0-56-amd64)
+#   fetch.sh guest            unpack the programs that only guests run
+#   fetch.sh all              all of these, for every line of kmod/kernels
+#   fetch.sh where            print the cache folder
+#
+# Everything but "host" goes to the cache, $LVS_CACHE or ~/.cache/lvs-fnat, and
+# is never installed or run here:
+#
+#   debs/                     the packages as downloaded
+#   kernel/RELEASE/           boot/vmlinuz-RELEASE, lib/modules/RELEASE (depmod done,
+#                             no module compressed)
+#   kernel/LINE               link to the release that stands for this line
+#   headers/RELEASE/          make -C .../usr/src/linux-headers-RELEASE M=... works here
+#   source/RELEASE/           net/netfilter/ipvs and checkpatch of the same version
+#   guest/                    a root file system without kernel, modules and init
+#
+# A folder appears under its name only when it is complete, so whoever sees it
+# can use it. A second run does nothing; runs at the same time wait for each other.
+set -euo pipefail
+export LC_ALL=C PATH=$PATH:/usr/sbin:/sbin DEBIAN_FRONTEND=noninteractive
+
+repo=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+cache=${LVS_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/lvs-fnat}
+pins=$repo/kmod/kernels
+apt=(-o DPkg::Lock::Timeout=120 -o APT::Sandbox::User=root -o Acquire::Retries=3 -qq)
+
+die() { printf 'fetch.sh: %s\n' "$*" >&2; exit 1; }
+say() { printf 'fetch.sh: %s\n' "$*" >&2; }
+
+# --- the host ------------------------------------------------------------------
+
+host_packages='
+gcc             builds the module (Debian builds its kernels with the same one)
+make            runs the Makefile and the kernel build
+libc6-dev       C headers, for the user-space tests of the module
+libelf1         objtool of the kernel build links with it
+patch           applies kmod/patches
+perl            runs checkpatch and pieces of the kernel build
+xz-utils        unpacks kernel sources and modules
+kmod            depmod, for the module trees that guests boot with
+sparse          checks address spaces and endianness of the module
+clang           sanitizers and fuzzers of the packet functions, BPF receiver
+libclang-rt-dev what sanitizers and fuzzers link with
+llvm            llvm-strip, for the BPF object
+libbpf-dev      headers of the BPF receiver
+qemu-system-x86 boots the guests, without hardware virtualisation
+'
+
+fetch_host() {
+	local pkg why have missing=()
+	# shellcheck disable=SC2046
+	have=$(dpkg-query -W -f '${db:Status-Status} ${binary:Package} \n' $(awk '{print $1}' <<<"$host_packages") 2>/dev/null || true)
+	while read -r pkg why; do
+		[ -n "$pkg" ] || continue
+		[[ $have =~ (^|$'\n')installed\ $pkg[:\ ] ]] && continue
+		printf 'installing %-16s %s\n' "$pkg" "$why"
+		missing+=("$pkg")
+	done <<<"$host_packages"
+	[ ${#missing[@]} -gt 0 ] || return 0
+	[ "$(id -u)" = 0 ] || die "these need root: apt-get install --no-install-recommends ${missing[*]}"
+	locked host
+	apt-get "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null ||
+		{ refresh && apt-get "${apt[@]}" install -y --no-install-recommends "${missing[@]}" </dev/null >/dev/null; } ||
+		die "apt-get could not install: ${missing[*]}"
+}
+
+# --- the archive ---------------------------------------------------------------
+
+# locked NAME holds a lock until this process ends, so that two runs share the
+# work instead of spoiling it.
+locked() {
+	mkdir -p "$cache"
+	exec 9>"$cache/.lock-$1"
+	flock -n 9 && return
+	say "another run fetches $1, waiting for it"
+	flock 9
+}
+
+refresh() {
+	say "reading the archive's package lists"
+	apt-get "${apt[@]}" update </dev/null || die "apt-get update failed: is the archive reachable?"
+}
+
+# listed PKG[=VERSION]: the lists have it. apt-cache is content, though it prints
+# nothing, when it knows other versions of PKG only.
+listed() { [ -n "$(apt-cache show "$1" 2>/dev/null)" ]; }
+
+# known PKG[=VERSION]: the archive has it. Reads the lists once if it must.
+known() {
+	listed "$1" && return
+	[ -z "${refreshed:-}" ] || return 1
+	[ "$(id -u)" = 0 ] || die "$1 is not in the package lists; run apt-get update as root"
+	refreshed=1
+	refresh
+	listed "$1"
+}
+
+# download PKG=VERSION: prints the path of the .deb in the cache.
+download() {
+	local pkg=${1%%=*} ver=${1#*=} file
+	file=$cache/debs/${pkg}_${ver//:/%3a}_
+	local have=("$file"*.deb)
+	[ -e "${have[0]}" ] && { echo "${have[0]}"; return; }
+	local tmp
+	tmp=$(mktemp -d "$cache/debs/.new.XXXXXX")
+	(cd "$tmp" && apt-get "${apt[@]}" download "$1" </dev/null >&2) ||
+		{ refresh; (cd "$tmp" && apt-get "${apt[@]}" download "$1" </dev/null >&2); } ||
+		{ rm -rf "$tmp"; die "cannot download $1"; }
+	mv "$tmp"/*.deb "$cache/debs/"
+	rm -rf "$tmp"
+	have=("$file"*.deb)
+	[ -e "${have[0]}" ] || die "$1 arrived under an unexpected name; see $cache/debs"
+	echo "${have[0]}"
+}
+
+# place TMP FINAL: the last step of each unpacking.
+place() {
+	rm -rf "$2.old"
+	[ ! -e "$2" ] || mv "$2" "$2.old"
+	mv "$1" "$2"
+	rm -rf "$2.old"
+}
+
+scratch() {
+	local d
+	mkdir -p "$cache/$1"
+	find "$cache/$1" -maxdepth 1 -name '.new.*' -mmin +120 -exec rm -rf {} +
+	d=$(mktemp -d "$cache/$1/.new.XXXXXX")
+	chmod 755 "$d"
+	echo "$d"
+}
+
+# --- kernels -------------------------------------------------------------------
+
+# newest LINE: release and version of the newest cloud kernel whose image, headers
+# and source the archive has in one version.
+newest() {
+	local line=$1 img rel ver
+	while read -r ver img; do
+		rel=${img#linux-image-}
+		listed "linux-headers-$rel=$ver" && listed "linux-source-$line=$ver" || continue
+		echo "$rel $ver"
+		return
+	done < <(apt-cache search --names-only "^linux-image-${line/./\\.}\\.[0-9].*-cloud-amd64\$" |
+		while read -r img _; do echo "$(apt-cache show --no-all-versions "$img" | sed -n 's/^Version: //p') $img"; done | sort -rV)
+	return 1
+}
+
+# resolve LINE|RELEASE: sets line, release, version.
+resolve() {
+	local want=$1 pinned=""
+	case $want in
+	*-*)
+		line=$(sed -E 's/^([0-9]+\.[0-9]+).*/\1/' <<<"$want")
+		release=$want
+		known "linux-headers-$want" || die "no package linux-headers-$want in the archive"
+		version=$(apt-cache show --no-all-versions "linux-headers-$want" | sed -n 's/^Version: //p')
+		known "linux-source-$line=$version" ||
+			die "linux-headers-$want is $version, but the archive has no linux-source-$line of that version; see apt-cache madison linux-source-$line"
+		return
+		;;
+	esac
+	line=$want
+	pinned=$(awk -v l="$line" '$1 == l {print $2, $3}' "$pins")
+	[ -n "$pinned" ] || die "no kernel line $line in kmod/kernels; it has: $(awk '/^[0-9]/{printf "%s ", $1}' "$pins")"
+	read -r release version <<<"$pinned"
+	known "linux-image-$release=$version" && known "linux-headers-$release=$version" && known "linux-source-$line=$version" && return
+	read -r release version <<<"$(newest "$line")" || true
+	[ -n "$release" ] || die "neither $pinned nor any other $line kernel is in the archive"
+	say "*********************************************************************"
+	say "kmod/kernels pins $pinned, which left the archive."
+	say "Using $release $version instead. Re-pin after its tests pass."
+	say "*********************************************************************"
+}
+
+fetch_image() {
+	[ -d "$cache/kernel/$release" ] && return
+	say "kernel $release ($version)"
+	local deb tmp
+	deb=$(download "linux-image-$release=$version")
+	tmp=$(scratch kernel)
+	dpkg-deb -x "$deb" "$tmp"
+	[ -d "$tmp/lib/modules" ] || { mkdir -p "$tmp/lib" && mv "$tmp/usr/lib/modules" "$tmp/lib/"; }
+	rm -rf "$tmp/usr"
+	# Guests read plain modules; nobody has to carry a decompressor.
+	find "$tmp/lib/modules" -name '*.ko.xz' -print0 | xargs -0 -r -n 64 xz -d -T1
+	depmod -b "$tmp" "$release"
+	place "$tmp" "$cache/kernel/$release"
+}
+
+fetch_headers() {
+	[ -d "$cache/headers/$release" ] && return
+	say "headers $release ($version)"
+	local tmp root=$cache/headers/$release pkg deb link target
+	tmp=$(scratch headers)
+	deb=$(download "linux-headers-$release=$version")
+	dpkg-deb -x "$deb" "$tmp"
+	for pkg in $(dpkg-deb -f "$deb" Depends | tr ',' '\n' | grep -oE 'linux-(headers-[^ ]*-common|kbuild-[^ ]*)'); do
+		known "$pkg=$version" || die "$pkg $version, which linux-headers-$release needs, is not in the archive"
+		deb=$(download "$pkg=$version")
+		dpkg-deb -x "$deb" "$tmp"
+	done
+	# The packages expect to be unpacked at /: make their links relative and
+	# their include lines point here.
+	find "$tmp" -type l -lname '/usr/*' | while read -r link; do
+		target=$(readlink "$link")
+		ln -sfn "$(realpath -m --relative-to="$(dirname "$link")" "$tmp$target")" "$link"
+	done
+	{ grep -rlE --include=Makefile --include='.kernelvariables' '/usr/(src/linux-headers|lib/linux-kbuild)' "$tmp/usr/src" || true; } |
+		while read -r link; do
+			sed -i -E "s#(^|[^./[:alnum:]])/usr/(src/linux-headers|lib/linux-kbuild)#\1$root/usr/\2#g" "$link"
+		done
+	# With this file (6.12 ships it) the build insists on pahole to make BTF of
+	# each module; without it, it skips BTF as 6.1 does.
+	rm -f "$tmp/usr/src/linux-headers-$release/vmlinux"
+	place "$tmp" "$root"
+}
+
+fetch_source() {
+	[ -d "$cache/source/$release" ] && return
+	say "source of ipvs $release ($version)"
+	local deb tmp s=linux-source-$line
+	deb=$(download "$s=$version")
+	tmp=$(scratch source)
+	dpkg-deb --fsys-tarfile "$deb" | tar -xO "./usr/src/$s.tar.xz" | xz -dc -T2 |
+		tar -xf - -C "$tmp" --strip-components=1 "$s/net/netfilter/ipvs" \
+			"$s/scripts/checkpatch.pl" "$s/scripts/spelling.txt" "$s/scripts/const_structs.checkpatch"
+	echo "$version" >"$tmp/version"
+	place "$tmp" "$cache/source/$release"
+	# 150 MB of which 0.6 MB were wanted.
+	rm -f "$deb"
+}
+
+fetch_kernel() {
+	local pin stamp="" want=$1
+	pin=$(awk -v l="$want" '$1 == l' "$pins")
+	stamp=$cache/kernel/.pin-$want
+	if [ -e "$stamp" ] && [ "$(cat "$stamp")" = "$pin" ] && [ -d "$cache/kernel/$want" ]; then
+		release=$(readlink "$cache/kernel/$want")
+		case $pin in
+		*" $release "*) ;;
+		*) say "using $release in place of what kmod/kernels pins for $want" ;;
+		esac
+		[ -d "$cache/headers/$release" ] && [ -d "$cache/source/$release" ] && return
+	elif [ -z "$pin" ] && [ -d "$cache/kernel/$want" ] && [ -d "$cache/headers/$want" ] && [ -d "$cache/source/$want" ]; then
+		return
+	fi
+	locked "kernel-$want"
+	mkdir -p "$cache/debs" "$cache/kernel"
+	resolve "$want"
+	# A release can be rebuilt in another version of its package.
+	if [ -e "$cache/source/$release/version" ] && [ "$(cat "$cache/source/$release/version")" != "$version" ]; then
+		rm -rf "$cache"/{headers,kernel,source}/"$release"
+	fi
+	fetch_headers
+	fetch_image
+	fetch_source
+	[ -n "$pin" ] || return 0
+	ln -sfn "$release" "$cache/kernel/$line"
+	echo "$pin" >"$stamp"
+}
+
+# --- guests' programs ----------------------------------------------------------
+
+# package and the files of it that guests get, with what they link with. A change
+# in this section makes the next run unpack again.
+guest_packages='
+busybox-static  /bin/busybox
+bash            /bin/bash
+iproute2        /bin/ip /bin/ss /sbin/tc /sbin/bridge
+tcpdump         /usr/bin/tcpdump
+curl            /usr/bin/curl
+nginx           /usr/sbin/nginx
+nginx-common    /etc/nginx/mime.types
+ipvsadm         /sbin/ipvsadm
+keepalived      /usr/sbin/keepalived
+ethtool         /sbin/ethtool
+nftables        /usr/sbin/nft
+kmod            /bin/kmod
+ncurses-base    /lib/terminfo/l/linux /lib/terminfo/v/vt100 /lib/terminfo/v/vt220 /lib/terminfo/x/xterm
+'
+
+# elf_needs FILE: sonames FILE links with.
+elf_needs() { readelf -d "$1" 2>/dev/null | sed -n 's/.*(NEEDED).*\[\(.*\)\]/\1/p'; }
+
+# keep FROM TO PATH: copy PATH and, if it is a program, its libraries.
+keep() {
+	local from=$1 to=$2 path=$3 lib dir
+	[ ! -e "$to$path" ] || return 0
+	[ -e "$from$path" ] || die "no $path in the guest's packages"
+	mkdir -p "$to$(dirname "$path")"
+	cp -L "$from$path" "$to$path"
+	for lib in $(elf_needs "$from$path"); do
+		dir=$(cd "$from" && find lib usr/lib lib64 -name "$lib" 2>/dev/null | head -n 1)
+		[ -n "$dir" ] || die "$path needs $lib, which no package brought"
+		keep "$from" "$to" "/$dir"
+	done
+}
+
+fetch_guest() {
+	local want stamp=$cache/.guest-list pkg files file all tmp root
+	want=$(sed -n '/^# --- guests/,/^# -----/p' "${BASH_SOURCE[0]}" | cksum)
+	[ -d "$cache/guest" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+	locked guest
+	[ -d "$cache/guest" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+	say "programs for guests"
+	mkdir -p "$cache/debs/guest/partial"
+	tmp=$(scratch guestroot)
+	: >"$tmp/status"
+	all=$(awk 'NF {print $1}' <<<"$guest_packages")
+	known keepalived || die "no package keepalived in the archive"
+	# An empty status file makes apt compute the whole closure, whatever the host has.
+	# shellcheck disable=SC2086
+	apt-get "${apt[@]}" -o Dir::State::status="$tmp/status" -o Dir::Cache::archives="$cache/debs/guest" \
+		-o Debug::NoLocking=1 -d -y --no-install-recommends install $all </dev/null >&2 ||
+		{ refresh; apt-get "${apt[@]}" -o Dir::State::status="$tmp/status" -o Dir::Cache::archives="$cache/debs/guest" \
+			-o Debug::NoLocking=1 -d -y --no-install-recommends install $all </dev/null >&2; } ||
+		die "cannot download the guest's packages"
+	mkdir "$tmp/all" "$tmp/root"
+	for file in "$cache"/debs/guest/*.deb; do dpkg-deb -x "$file" "$tmp/all"; done
+	root=$tmp/root
+	mkdir -p "$root/lib64"
+	keep "$tmp/all" "$root" /lib64/ld-linux-x86-64.so.2
+	while read -r pkg files; do
+		for file in $files; do keep "$tmp/all" "$root" "$file"; done
+	done <<<"$guest_packages"
+	for file in insmod lsmod modinfo modprobe rmmod depmod; do ln -s /bin/kmod "$root/sbin/$file"; done
+	ln -s bash "$root/bin/sh"
+	# The plain names are for ours.
+	mv "$root/sbin/ipvsadm" "$root/sbin/ipvsadm.stock"
+	mv "$root/usr/sbin/keepalived" "$root/usr/sbin/keepalived.stock"
+	chmod -R u+w "$root"
+	place "$root" "$cache/guest"
+	rm -rf "$tmp" "$cache/debs/guest"
+	echo "$want" >"$stamp"
+}
+
+# -------------------------------------------------------------------------------
+
+case ${1:-} in
+host) fetch_host ;;
+kernel) [ $# = 2 ] || die "which kernel? fetch.sh kernel 6.1"; fetch_kernel "$2" ;;
+guest) fetch_guest ;;
+all)
+	"$0" host
+	for line in $(awk '/^[0-9]/{print $1}' "$pins"); do "$0" kernel "$line"; done
+	"$0" guest
+	;;
+where) echo "$cache" ;;
+*) sed -n '4,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+esac

@@ -1,0 +1,64 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Differences between the kernels we build for. Only this file and the glue
+ * test for them.
+ */
+#ifndef _IP_VS_X_COMPAT_H
+#define _IP_VS_X_COMPAT_H
+
+#include <linux/netlink.h>
+#include <linux/version.h>
+#include <net/genetlink.h>
+#include <net/route.h>
+
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
+#include <linux/unaligned.h>
+#else
+#include <asm/unaligned.h>
+#endif
+
+#ifndef dst_rtable
+#define dst_rtable(dst)	container_of_const(dst, struct rtable, dst)
+#endif
+
+/*
+ * An error text with numbers in it. Before 6.3 the ack had no room for one:
+ * it points to one of a ring of buffers, which lasts until the ack is sent.
+ */
+#ifdef NL_SET_ERR_MSG_FMT
+#define X_ERR_FMT(extack, fmt, args...) NL_SET_ERR_MSG_FMT(extack, fmt, ##args)
+#else
+#define X_ERR_RING	64
+#define X_ERR_LEN	80
+
+static inline char *x_err_buf(void)
+{
+	static char ring[X_ERR_RING][X_ERR_LEN];
+	static atomic_t next;
+
+	return ring[(unsigned int)atomic_inc_return(&next) % X_ERR_RING];
+}
+
+#define X_ERR_FMT(extack, fmt, args...) do {				\
+	struct netlink_ext_ack *__x_extack = (extack);			\
+									\
+	if (__x_extack) {						\
+		char *__x_buf = x_err_buf();				\
+									\
+		snprintf(__x_buf, X_ERR_LEN, fmt, ##args);		\
+		__x_extack->_msg = __x_buf;				\
+	}								\
+} while (0)
+#endif
+
+/* The parsed attributes of a dump's request */
+static inline struct nlattr **x_dump_attrs(struct netlink_callback *cb)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 6, 0)
+	return genl_dumpit_info(cb)->info.attrs;
+#else
+	return genl_dumpit_info(cb)->attrs;
+#endif
+}
+
+#endif

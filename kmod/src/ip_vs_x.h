@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The extension of ip_vs: full NAT (FNAT), and what comes with it.
+ *
+ * This header is what the patched files of ip_vs see: the call-outs, which do
+ * nothing while the static key is off, and the containers. Nothing in
+ * include/net/ip_vs.h changes: our structs contain the stock ones as their
+ * first member, so the schedulers, helpers and xt_ipvs of the distribution
+ * load on top of this ip_vs unchanged.
+ *
+ * Words: an "X conn" is a connection that our code forwards. cip:cport is the
+ * client, vip:vport the service, lip:lport the local address, rip:rport the
+ * real server (RS). A request goes cip->vip to lip->rip, a reply rip->lip to
+ * vip->cip.
+ *
+ * Locking and lifetime, the whole of it:
+ *  1. Readers use RCU only. All call-outs on packets run under it.
+ *  2. Publication of a conn: linked into the out table with refcnt 0 and
+ *     ready 0; every field is written before the release store of ready;
+ *     readers load ready with acquire and then take a ref with inc-not-zero.
+ *  3. Lock order: stock ct lock, then cp->lock. The bucket locks of the out
+ *     table are leaves and never nest with either.
+ *  4. Groups, local addresses and services are changed under __ip_vs_mutex,
+ *     which ip_vs_x_cfg_lock() takes.
+ *  5. A local address lives as long as its group lists it or a conn holds it.
+ *  6. The static key is switched on with the first service that uses the
+ *     extension and stays on until the module goes: conns may outlive their
+ *     service, and unlinking tests the conn's flag, never the key.
+ *  7. Teardown of a namespace: services, then conns, then our pernet state,
+ *     because our pernet ops are registered first. Module exit ends with
+ *     rcu_barrier() before the slab caches go.
+ *  8. Nothing sleeps and nothing allocates with more than GFP_ATOMIC below
+ *     the hooks; netlink allocates before it takes the mutex where it can.
+ */
+#ifndef _IP_VS_X_H
+#define _IP_VS_X_H
+
+#include <linux/jump_label.h>
+#include <linux/types.h>
+#include <net/ip_vs.h>
+#include "uapi/ip_vs_ext.h"
+
+/* cp->flags: bits 0..15 go on the sync wire, 16 is NFCT; set once, never cleared */
+#define IP_VS_CONN_F_X		BIT(30)
+/* Forwarding method of an X conn, inside the kernel only; its dest stays MASQ */
+#define IP_VS_CONN_F_FNAT	0x0005
+
+#define IP_VS_X_PORT_MIN	1024
+#define IP_VS_X_LADDR_MAX	1024	/* addresses of one group */
+#define IP_VS_X_LIPS_PER_CONN	4	/* addresses probed for one conn */
+#define IP_VS_X_TOA_MAX		16	/* packets of a conn that carry TOA */
+
+struct netlink_ext_ack;
+struct ip_vs_x_sp;
+struct tcphdr;
+
+/*
+ * Counters: this_cpu_inc() only, summed by readers. u64, so only built where
+ * a u64 add is one instruction (the supported kernels are all 64 bit).
+ */
+struct ip_vs_x_stats {
+	u64	n[IPVS_EXT_STAT_MAX + 1];
+};
+
+/* Per namespace; net_generic() */
+struct ip_vs_x_net {
+	struct ip_vs_x_stats __percpu *stats;
+	struct list_head	lgroups;	/* __ip_vs_mutex */
+	u64			lips;		/* bloom of local addresses, read without lock */
+	u16			lips_n[64];	/* addresses behind each bit, under lips_lock */
+	spinlock_t		lips_lock;	/* leaf, _bh: puts come from softirq */
+	u8			probes;		/* ports tried per conn */
+	u8			reclaim;
+	struct net		*net;
+};
+
+/* What one CPU knows of one local address; the cursor wraps freely */
+struct ip_vs_x_laddr_cpu {
+	u32	cursor;
+	s32	conns;		/* may be negative: a conn ends on another CPU */
+	u64	conflict;
+	u64	full;
+	u64	reclaim;
+};
+
+/* A local address. Refs: one of its group, one per conn. Freed by RCU. */
+struct ip_vs_x_laddr {
+	union nf_inet_addr	addr;
+	u16			af;
+	u16			port_min;
+	u16			port_max;
+	bool			all_cpus;
+	u32			flags;		/* IPVS_EXT_LADDR_F_*, __ip_vs_mutex */
+	refcount_t		refcnt;
+	struct ip_vs_x_laddr_cpu __percpu *pcpu;
+	cpumask_t		cpus;
+	struct list_head	list;		/* of the group, __ip_vs_mutex */
+	struct ip_vs_x_net	*xnet;
+	struct rcu_head		rcu_head;
+};
+
+/* The addresses of a group that may be allocated from; ip_vs_x_laddr.c */
+struct ip_vs_x_laddrs;
+
+struct ip_vs_x_lgroup {
+	struct list_head	list;		/* of the namespace, __ip_vs_mutex */
+	struct list_head	laddrs;		/* __ip_vs_mutex */
+	unsigned int		n_laddrs;	/* __ip_vs_mutex; NO_NEW and FOREIGN too */
+	struct ip_vs_x_laddrs __rcu *pick;	/* NULL: nothing to allocate from */
+	unsigned int __percpu	*rr;		/* SEL_RR: this CPU's next index */
+	char			name[IPVS_EXT_NAME_MAX + 1];
+	u16			af;
+	u32			refs;		/* services, __ip_vs_mutex */
+	struct rcu_head		rcu_head;
+};
+
+/*
+ * Settings of a service. Immutable once published; SET_SERVICE publishes a
+ * changed copy. A service made by a stock tool has none: everything is off.
+ */
+struct ip_vs_x_svc_cfg {
+	u32			flags;		/* IPVS_EXT_SVC_F_* */
+	struct ip_vs_x_lgroup	*lgroup;	/* holds a ref while published */
+	u16			mss_clamp;
+	u8			sel;
+	u8			ts_mode;
+	u8			toa_kind4;
+	u8			toa_kind6;
+	bool			seq_chosen;	/* by the user: no default overrides it */
+	bool			ts_chosen;
+	struct ip_vs_x_stats __percpu *stats;	/* shared by all copies */
+	struct rcu_head		rcu_head;
+};
+
+/* All services: ip_vs_add_service() allocates this much, zeroed */
+struct ip_vs_x_service {
+	struct ip_vs_service	s;	/* first: the rest of ip_vs sees only this */
+	struct ip_vs_x_svc_cfg __rcu *cfg;
+};
+
+/* x->xflags: settings as they were when the conn was made, and its progress */
+#define IP_VS_X_F_FNAT		BIT(0)
+#define IP_VS_X_F_TOA		BIT(1)
+#define IP_VS_X_F_TOA_SYN	BIT(2)
+#define IP_VS_X_F_SEQ		BIT(3)
+#define IP_VS_X_F_TS_STRIP	BIT(4)
+#define IP_VS_X_F_TS_REBASE	BIT(5)
+#define IP_VS_X_F_ISN		BIT(6)	/* isn_delta is chosen; cleared never */
+#define IP_VS_X_F_TOA_DONE	BIT(7)	/* the RS has its socket */
+#define IP_VS_X_F_TS_SET	BIT(8)	/* ts_delta is chosen */
+
+struct ip_vs_x_conn {
+	struct ip_vs_conn	c;	/* first: the rest of ip_vs sees only this */
+
+	/* the rest of the stock conn's last line */
+	struct dst_entry __rcu	*out_dst;	/* route to the client; xchg() */
+	struct ip_vs_x_laddr	*la;		/* holds a ref */
+	struct ip_vs_x_sp	*sp;		/* RS handshake in progress */
+	u32			out_cookie;
+	u32			sp_delta;	/* RS seq -> client seq */
+
+	/* one line: everything an out lookup and a rewrite read */
+	struct hlist_node	out_node ____cacheline_aligned;
+	union nf_inet_addr	laddr;
+	u32			out_hash;
+	__be16			lport;
+	u8			ready;		/* release/acquire */
+	u8			toa_left;	/* packets that may still carry TOA */
+	u32			isn_delta;	/* client seq -> RS seq */
+	u32			ts_delta;	/* client TSval -> RS TSval */
+	u32			rs_seq;		/* last seen from the RS, for RSTs */
+	u32			rs_ack;
+	u16			xflags;		/* IP_VS_X_F_* */
+	u16			mss_clamp;
+	u8			toa_kind;
+	u8			last_state;
+	u16			wscale;		/* three of 4 bits: client, ours, RS */
+};
+
+static_assert(sizeof(struct ip_vs_x_conn) == 384 || sizeof(struct ip_vs_conn) != 288);
+
+DECLARE_STATIC_KEY_FALSE(ip_vs_x_key);
+extern unsigned int ip_vs_x_net_id;
+
+static inline bool ip_vs_conn_is_x(const struct ip_vs_conn *cp)
+{
+	return static_branch_unlikely(&ip_vs_x_key) &&
+	       (cp->flags & IP_VS_CONN_F_X);
+}
+
+static inline struct ip_vs_x_conn *ip_vs_x_conn(struct ip_vs_conn *cp)
+{
+	return container_of(cp, struct ip_vs_x_conn, c);
+}
+
+static inline struct ip_vs_x_service *ip_vs_x_service(struct ip_vs_service *svc)
+{
+	return container_of(svc, struct ip_vs_x_service, s);
+}
+
+/*
+ * Call-outs. The functions with two underscores are behind the key; the
+ * others are called whether it is on or off.
+ */
+
+/* ip_vs_conn_out_get(): a ref on the X conn that a reply or error belongs to */
+struct ip_vs_conn *__ip_vs_x_out_get(const struct ip_vs_conn_param *p);
+static inline struct ip_vs_conn *ip_vs_x_out_get(const struct ip_vs_conn_param *p)
+{
+	return static_branch_unlikely(&ip_vs_x_key) ? __ip_vs_x_out_get(p) : NULL;
+}
+
+/*
+ * ip_vs_conn_new(): memory for a conn, of the kind it is to be. For an X conn
+ * *flags gets IP_VS_CONN_F_X and lip:lport is taken. NULL: no memory.
+ * ERR_PTR: the conn must not be made (no port, no address), and is counted.
+ */
+struct ip_vs_conn *__ip_vs_x_conn_alloc(struct kmem_cache *cachep,
+					const struct ip_vs_conn_param *p, int daf,
+					const union nf_inet_addr *daddr, __be16 dport,
+					unsigned int *flags, struct ip_vs_dest *dest);
+static inline struct ip_vs_conn *
+ip_vs_x_conn_alloc(struct kmem_cache *cachep, const struct ip_vs_conn_param *p, int daf,
+		   const union nf_inet_addr *daddr, __be16 dport, unsigned int *flags,
+		   struct ip_vs_dest *dest)
+{
+	if (static_branch_unlikely(&ip_vs_x_key))
+		return __ip_vs_x_conn_alloc(cachep, p, daf, daddr, dport, flags, dest);
+	return kmem_cache_alloc(cachep, GFP_ATOMIC);
+}
+
+/* ip_vs_conn_new(), ip_vs_try_bind_dest(): publishes; before the conn is hashed */
+void __ip_vs_x_conn_ready(struct ip_vs_conn *cp);
+static inline void ip_vs_x_conn_ready(struct ip_vs_conn *cp)
+{
+	if (ip_vs_conn_is_x(cp))
+		__ip_vs_x_conn_ready(cp);
+}
+
+/* ip_vs_conn_expire(): frees lip:lport, after the conn has left the stock table */
+void __ip_vs_x_conn_unlink(struct ip_vs_conn *cp);
+static inline void ip_vs_x_conn_unlink(struct ip_vs_conn *cp)
+{
+	if (unlikely(cp->flags & IP_VS_CONN_F_X))
+		__ip_vs_x_conn_unlink(cp);
+}
+
+/* ip_vs_conn_rcu_free(): the memory, to the cache it came from */
+void __ip_vs_x_conn_free(struct ip_vs_conn *cp);
+static inline void ip_vs_x_conn_free(struct kmem_cache *cachep, struct ip_vs_conn *cp)
+{
+	if (unlikely(cp->flags & IP_VS_CONN_F_X))
+		__ip_vs_x_conn_free(cp);
+	else
+		kmem_cache_free(cachep, cp);
+}
+
+/* ip_vs_schedule(): false drops the packet that would make a conn */
+bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb,
+		     struct ip_vs_iphdr *iph);
+static inline bool ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb,
+				 struct ip_vs_iphdr *iph)
+{
+	return !static_branch_unlikely(&ip_vs_x_key) || __ip_vs_x_admit(svc, skb, iph);
+}
+
+/* ip_vs_schedule(), ip_vs_sched_persist(): skb wanted a conn and gets none */
+void __ip_vs_x_refused(struct ip_vs_service *svc, struct sk_buff *skb,
+		       struct ip_vs_iphdr *iph);
+static inline void ip_vs_x_refused(struct ip_vs_service *svc, struct sk_buff *skb,
+				   struct ip_vs_iphdr *iph)
+{
+	if (static_branch_unlikely(&ip_vs_x_key))
+		__ip_vs_x_refused(svc, skb, iph);
+}
+
+/* handle_response(), handle_response_icmp(): end of a reply; put the conn */
+unsigned int ip_vs_x_response(int af, struct sk_buff *skb, struct ip_vs_protocol *pp,
+			      struct ip_vs_conn *cp, struct ip_vs_iphdr *iph,
+			      unsigned int hooknum);
+unsigned int ip_vs_x_response_icmp(int af, struct sk_buff *skb, struct ip_vs_protocol *pp,
+				   struct ip_vs_conn *cp, struct ip_vs_iphdr *ciph,
+				   unsigned int toff, unsigned int hooknum);
+
+/* __ip_vs_del_service(): the service gives back its group and settings */
+void ip_vs_x_svc_release(struct ip_vs_service *svc);
+
+/* ip_vs_add_dest(), ip_vs_edit_dest(): errno when the dest cannot work */
+int ip_vs_x_check_dest(struct ip_vs_service *svc, const struct ip_vs_dest_user_kern *udest);
+
+int ip_vs_x_init(void);
+void ip_vs_x_cleanup(void);
+
+/*
+ * Among our own files.
+ */
+
+/* ip_vs_x_main.c */
+static inline struct ip_vs_x_net *ip_vs_x_net(const struct netns_ipvs *ipvs)
+{
+	return net_generic(ipvs->net, ip_vs_x_net_id);
+}
+
+/* Counts for the namespace and, when the conn still has one, its service. RCU. */
+void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat);
+/* The same before there is a conn; cfg may be NULL */
+static inline void ip_vs_x_count_cfg(struct ip_vs_x_net *xnet,
+				     const struct ip_vs_x_svc_cfg *cfg, unsigned int stat)
+{
+	this_cpu_inc(xnet->stats->n[stat]);
+	if (cfg)
+		this_cpu_inc(cfg->stats->n[stat]);
+}
+
+u64 ip_vs_x_stats_sum(const struct ip_vs_x_stats __percpu *stats, unsigned int stat);
+
+/* ip_vs_x_conn.c */
+int ip_vs_x_conn_init(void);
+void ip_vs_x_conn_cleanup(void);
+unsigned int ip_vs_x_tab_bits(void);
+/*
+ * Calls fn for the X conns of a namespace from bucket *pos on, under RCU;
+ * fn < 0 ends the walk and *pos, *skip tell where to go on. Returns fn's value.
+ */
+int ip_vs_x_conn_walk(const struct netns_ipvs *ipvs, unsigned int *pos, unsigned int *skip,
+		      int (*fn)(struct ip_vs_x_conn *x, void *arg), void *arg);
+
+/* ip_vs_x_laddr.c; all but pick, get, put, lips_* under ip_vs_x_cfg_lock() */
+struct ip_vs_x_lgroup *ip_vs_x_lgroup_find(struct ip_vs_x_net *xnet, const char *name);
+int ip_vs_x_lgroup_add(struct ip_vs_x_net *xnet, const char *name, u16 af,
+		       struct netlink_ext_ack *extack);
+int ip_vs_x_lgroup_del(struct ip_vs_x_net *xnet, const char *name,
+		       struct netlink_ext_ack *extack);
+/* Frees every group of a namespace that goes; no service is left */
+void ip_vs_x_lgroup_flush(struct ip_vs_x_net *xnet);
+/*
+ * The first max choices of a local address for a new conn of client caddr, by
+ * the service's selection; returns how many there are. RCU; no refs. seed comes
+ * from ip_vs_x_laddr_seed(), once per conn.
+ */
+u32 ip_vs_x_laddr_seed(const struct ip_vs_x_svc_cfg *cfg, const union nf_inet_addr *caddr,
+		       u16 af);
+unsigned int ip_vs_x_laddr_pick(const struct ip_vs_x_svc_cfg *cfg, u32 seed,
+				struct ip_vs_x_laddr **la, unsigned int max);
+static inline bool ip_vs_x_laddr_get(struct ip_vs_x_laddr *la)
+{
+	return refcount_inc_not_zero(&la->refcnt);
+}
+
+void ip_vs_x_laddr_put(struct ip_vs_x_laddr *la);
+
+static inline unsigned int ip_vs_x_lips_bit(const union nf_inet_addr *addr)
+{
+	u32 h = (__force u32)(addr->all[0] ^ addr->all[1] ^ addr->all[2] ^ addr->all[3]);
+
+	return (h * 0x9e3779b1U) >> 26;
+}
+
+/* ip_vs_x_genl.c */
+int ip_vs_x_genl_init(void);
+void ip_vs_x_genl_cleanup(void);
+
+/* ip_vs_x_xmit.c: cp->packet_xmit of an X conn; ICMP errors come here too */
+int ip_vs_x_xmit(struct sk_buff *skb, struct ip_vs_conn *cp, struct ip_vs_protocol *pp,
+		 struct ip_vs_iphdr *iph);
+/* Sends an IP packet that has its route set; consumes it. Returns NF_STOLEN. */
+int ip_vs_x_send(struct netns_ipvs *ipvs, int af, struct sk_buff *skb);
+/* The conn's route to the client, cached; under RCU, no ref. NULL: counted. */
+struct dst_entry *ip_vs_x_client_dst(struct ip_vs_x_conn *x);
+/* ip_vs_x_icmp.c: an error about vip->cip on its way to the RS; consumes skb */
+int ip_vs_x_icmp_in(struct sk_buff *skb, struct ip_vs_conn *cp, struct ip_vs_iphdr *ciph);
+
+/* ip_vs_x_tcp.c: RST to a client whose SYN found no port. May do nothing. */
+void ip_vs_x_exhaust_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+			 const struct ip_vs_iphdr *iph);
+
+/* ip_vs_x_glue_conn.h: ends a conn now if nobody else does; RCU, no bucket lock held */
+void ip_vs_x_conn_reclaim(struct ip_vs_conn *cp);
+
+/* ip_vs_x_glue_ctl.h */
+void ip_vs_x_cfg_lock(void);
+void ip_vs_x_cfg_unlock(void);
+/* Exactly this service, no fallbacks. fwmark != 0: the rest is not looked at. */
+struct ip_vs_service *ip_vs_x_svc_find(struct netns_ipvs *ipvs, int af, u32 fwmark, u16 protocol,
+				       const union nf_inet_addr *addr, __be16 port);
+/* fn < 0 ends the walk and is returned */
+int ip_vs_x_svc_walk(struct netns_ipvs *ipvs,
+		     int (*fn)(struct ip_vs_service *svc, void *arg), void *arg);
+
+/*
+ * ip_vs_x_glue_xmit.h: the stock route of a dest with its TTL, MTU and local
+ * boundary tests. Sets skb's route. 1: the RS is this host, 0: it is not, -1:
+ * drop (the sender got its ICMP error, and the reason is counted).
+ */
+int ip_vs_x_out_rt(struct sk_buff *skb, struct ip_vs_conn *cp, struct ip_vs_iphdr *iph);
+
+#endif

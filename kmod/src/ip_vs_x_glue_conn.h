@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * Included at the end of ip_vs_conn.c, whose static functions it lends us.
+ */
+#include "ip_vs_x.h"
+
+/*
+ * One CPU at a time: ip_vs_conn_expire() finds that the conn is held, and then
+ * takes a ref to put its timer off. Another CPU may meanwhile let the conn go,
+ * which arms the timer; a third one that stops it here would end the conn, and
+ * the first would revive what is freed. Taken before the stock locks.
+ */
+static DEFINE_SPINLOCK(ip_vs_x_reclaim_lock);
+
+/*
+ * As the timer would, but now: for a conn without traffic that is the end of
+ * it, one that somebody still holds gets another minute. A template that
+ * controls it is left alone. RCU keeps cp valid until its timer is ours.
+ */
+void ip_vs_x_conn_reclaim(struct ip_vs_conn *cp)
+{
+	/* a packet holds it: ending it would fail and put its end off by a minute */
+	if (refcount_read(&cp->refcnt) > 1)
+		return;
+	spin_lock_bh(&ip_vs_x_reclaim_lock);
+	if (del_timer(&cp->timer))
+		ip_vs_conn_expire(&cp->timer);
+	spin_unlock_bh(&ip_vs_x_reclaim_lock);
+}

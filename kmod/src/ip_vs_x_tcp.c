@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * TCP between two worlds: what a conn knows of sequence numbers, timestamps
+ * and MSS, and segments of our own making.
+ *
+ * Why numbers are shifted at all: all clients reach a RS from a few addresses,
+ * so a local port comes back soon, with another client and another clock. The
+ * RS may still hold a TIME_WAIT record of it. A SYN whose sequence grows with
+ * time is "new" to that record, whoever sent it.
+ *
+ * Locking: cp->lock guards the choice of the deltas and every change of xflags
+ * after publication, so that two copies of a SYN on two CPUs get one answer.
+ * Packets read the results without it; the choice is made before the SYN goes
+ * out, and nobody has a packet to shift before that.
+ */
+#include <linux/net.h>
+#include <linux/once.h>
+#include <linux/siphash.h>
+#include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/ipv6.h>
+#include <net/tcp.h>
+#include "ip_vs_x_pkt.h"
+
+/* As the kernel chooses for its own sockets: per 4-tuple, plus 64 ns a step */
+static u32 ip_vs_x_isn(const struct ip_vs_x_conn *x)
+{
+	static siphash_key_t key __read_mostly;
+	u32 ports = (__force u32)x->lport << 16 | (__force u32)x->c.dport;
+	u64 hash;
+
+	net_get_random_once(&key, sizeof(key));
+	if (x->c.af == AF_INET6) {
+		struct {
+			struct in6_addr	laddr;
+			struct in6_addr	daddr;
+			u32		ports;
+		} __aligned(SIPHASH_ALIGNMENT) t = { x->laddr.in6, x->c.daddr.in6, ports };
+
+		hash = siphash(&t, offsetofend(typeof(t), ports), &key);
+	} else {
+		hash = siphash_3u32((__force u32)x->laddr.ip, (__force u32)x->c.daddr.ip, ports,
+				    &key);
+	}
+	return (u32)hash + (u32)(ktime_get_ns() >> 6);
+}
+
+static bool ip_vs_x_tcp_over(unsigned int state)
+{
+	return state == IP_VS_TCP_S_TIME_WAIT || state == IP_VS_TCP_S_CLOSE;
+}
+
+/*
+ * A SYN. The deltas stay for a retransmitted one. They are chosen anew when
+ * the conn was over before: a controlled conn of a persistent service is not
+ * replaced by ip_vs. cp->state is no help there, it has moved on already.
+ */
+static void ip_vs_x_tcp_open(struct ip_vs_x_conn *x, struct tcphdr *th)
+{
+	u16 xflags;
+	u8 *ts;
+
+	spin_lock_bh(&x->c.lock);
+	xflags = x->xflags & ~IP_VS_X_F_TOA_DONE;
+	if (!(xflags & IP_VS_X_F_ISN) || ip_vs_x_tcp_over(x->last_state)) {
+		if (xflags & IP_VS_X_F_SEQ)
+			WRITE_ONCE(x->isn_delta, ip_vs_x_isn(x) - ntohl(th->seq));
+		ts = xflags & IP_VS_X_F_TS_REBASE ? ip_vs_x_ts_find(th) : NULL;
+		if (ts) {
+			WRITE_ONCE(x->ts_delta, (u32)ktime_to_ms(ktime_get()) -
+						get_unaligned_be32(ts + 2));
+			xflags |= IP_VS_X_F_TS_SET;
+		}
+		xflags |= IP_VS_X_F_ISN;
+	}
+	WRITE_ONCE(x->toa_left, IP_VS_X_TOA_MAX);
+	WRITE_ONCE(x->xflags, xflags);
+	WRITE_ONCE(x->last_state, x->c.state);
+	spin_unlock_bh(&x->c.lock);
+}
+
+void ip_vs_x_tcp_request(struct ip_vs_x_conn *x, struct tcphdr *th, struct ip_vs_x_edit *e)
+{
+	u16 xflags;
+
+	if (unlikely(th->syn && !th->ack))
+		ip_vs_x_tcp_open(x, th);
+	else if (unlikely(READ_ONCE(x->last_state) != x->c.state))
+		WRITE_ONCE(x->last_state, x->c.state);
+
+	xflags = READ_ONCE(x->xflags);
+	e->seq = READ_ONCE(x->isn_delta);
+	e->ack = -READ_ONCE(x->sp_delta);
+	e->mss_max = x->mss_clamp;
+	e->toa_kind = x->toa_kind;
+	e->flags = IP_VS_X_EDIT_NO_TOA;
+	if (xflags & IP_VS_X_F_TS_STRIP)
+		e->flags |= IP_VS_X_EDIT_TS_STRIP;
+	if (xflags & IP_VS_X_F_TS_SET) {
+		e->flags |= IP_VS_X_EDIT_TS;
+		e->tsval = READ_ONCE(x->ts_delta);
+	}
+}
+
+/* The RS has answered what no SYN/ACK is, so it has a socket that knows */
+static void ip_vs_x_toa_done(struct ip_vs_x_conn *x)
+{
+	spin_lock_bh(&x->c.lock);
+	WRITE_ONCE(x->xflags, x->xflags | IP_VS_X_F_TOA_DONE);
+	spin_unlock_bh(&x->c.lock);
+}
+
+void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, struct ip_vs_x_edit *e)
+{
+	u16 xflags = READ_ONCE(x->xflags);
+
+	/* only its end: a late reply must not hide from a new SYN that it was over */
+	if (unlikely(ip_vs_x_tcp_over(x->c.state)))
+		WRITE_ONCE(x->last_state, x->c.state);
+	if ((xflags & (IP_VS_X_F_TOA | IP_VS_X_F_TOA_DONE)) == IP_VS_X_F_TOA &&
+	    th->ack && !th->syn && !th->rst)
+		ip_vs_x_toa_done(x);
+
+	e->seq = READ_ONCE(x->sp_delta);
+	e->ack = -READ_ONCE(x->isn_delta);
+	e->mss_max = x->mss_clamp;
+	if (xflags & IP_VS_X_F_TOA)
+		e->mss_sub = ip_vs_x_toa_len(x->c.af == AF_INET6);
+	if (xflags & IP_VS_X_F_TS_SET) {
+		e->flags |= IP_VS_X_EDIT_TS;
+		e->tsecr = -READ_ONCE(x->ts_delta);
+	}
+}
+
+static void ip_vs_x_seg_ip(struct sk_buff *skb, const struct ip_vs_x_seg *s, unsigned int len)
+{
+	struct iphdr *ih = skb_put_zero(skb, sizeof(*ih));
+
+	ih->version = 4;
+	ih->ihl = 5;
+	ih->tos = s->tos;
+	ih->tot_len = htons(sizeof(*ih) + len);
+	ih->frag_off = htons(IP_DF);
+	ih->ttl = s->ttl;
+	ih->protocol = IPPROTO_TCP;
+	ih->saddr = s->saddr.ip;
+	ih->daddr = s->daddr.ip;
+	ip_send_check(ih);
+	skb->protocol = htons(ETH_P_IP);
+}
+
+static void ip_vs_x_seg_ip6(struct sk_buff *skb, const struct ip_vs_x_seg *s, unsigned int len)
+{
+	struct ipv6hdr *ih = skb_put_zero(skb, sizeof(*ih));
+
+	ip6_flow_hdr(ih, s->tos, 0);
+	ih->payload_len = htons(len);
+	ih->nexthdr = IPPROTO_TCP;
+	ih->hop_limit = s->ttl;
+	ih->saddr = s->saddr.in6;
+	ih->daddr = s->daddr.in6;
+	skb->protocol = htons(ETH_P_IPV6);
+}
+
+struct sk_buff *ip_vs_x_seg_build(const struct ip_vs_x_seg *s)
+{
+	unsigned int len = sizeof(struct tcphdr) + s->opt_len;
+	struct sk_buff *skb = alloc_skb(MAX_TCP_HEADER + sizeof(struct ipv6hdr) + IP_VS_X_TCP_MAX,
+					GFP_ATOMIC);
+	struct tcphdr *th;
+	__wsum sum;
+
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, MAX_TCP_HEADER);
+	skb_reset_network_header(skb);
+	if (s->af == AF_INET6)
+		ip_vs_x_seg_ip6(skb, s, len);
+	else
+		ip_vs_x_seg_ip(skb, s, len);
+	skb_set_transport_header(skb, skb->len);
+	th = skb_put_zero(skb, len);
+	th->source = s->source;
+	th->dest = s->dest;
+	th->seq = htonl(s->seq);
+	th->ack_seq = htonl(s->ack);
+	th->doff = len / 4;
+	tcp_flag_word(th) |= htonl((u32)s->flags << 16);
+	th->window = s->window;
+	memcpy(th + 1, s->opt, s->opt_len);
+	sum = csum_partial(th, len, 0);
+	if (s->af == AF_INET6)
+		th->check = csum_ipv6_magic(&s->saddr.in6, &s->daddr.in6, len, IPPROTO_TCP, sum);
+	else
+		th->check = csum_tcpudp_magic(s->saddr.ip, s->daddr.ip, len, IPPROTO_TCP, sum);
+	return skb;
+}
+
+/* The answer of RFC 9293, 3.10.7.1, to a segment for which there is no socket */
+static void ip_vs_x_rst_to(struct ip_vs_x_seg *s, const struct tcphdr *th, unsigned int data)
+{
+	s->source = th->dest;
+	s->dest = th->source;
+	s->flags = IP_VS_X_TH_RST;
+	if (th->ack) {
+		s->seq = ntohl(th->ack_seq);
+	} else {
+		s->flags |= IP_VS_X_TH_ACK;
+		s->ack = ntohl(th->seq) + th->syn + th->fin + data;
+	}
+}
+
+void ip_vs_x_exhaust_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+			 const struct ip_vs_iphdr *iph)
+{
+	struct ip_vs_x_seg s = { .af = af, .ttl = 64, .saddr = iph->daddr, .daddr = iph->saddr };
+	struct tcphdr _th, *th;
+	struct dst_entry *dst;
+	struct sk_buff *rst;
+
+	if (iph->protocol != IPPROTO_TCP || iph->fragoffs || ip_vs_iph_icmp(iph))
+		return;
+	th = skb_header_pointer(skb, iph->len, sizeof(_th), &_th);
+	if (!th || th->rst || th->doff < 5 || iph->len + th->doff * 4 > skb->len ||
+	    !ip_vs_checksum_common_check(skb, iph->len, IPPROTO_TCP, af))
+		return;
+	ip_vs_x_rst_to(&s, th, skb->len - iph->len - th->doff * 4);
+	dst = ip_vs_x_route(ipvs->net, af, IPPROTO_TCP, &s.daddr, &s.saddr, s.dest, s.source);
+	if (!dst)
+		return;
+	rst = ip_vs_x_seg_build(&s);
+	if (!rst) {
+		dst_release(dst);
+		return;
+	}
+	skb_dst_set(rst, dst);
+	ip_vs_x_send(ipvs, af, rst);
+}

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package user_test runs the C tests of the module's pure packet functions, so
+// that "go test ./..." counts them.
+package user_test
+
+import (
+	"os"
+	"os/exec"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// runMake compiles into a folder of its own: a run leaves nothing behind, and two
+// runs do not meet.
+func runMake(t *testing.T, compiler string, args ...string) string {
+	t.Helper()
+	if _, err := exec.LookPath(compiler); err != nil {
+		t.Fatalf("%s is not installed: run make deps", compiler)
+	}
+	out := t.TempDir()
+	cmd := exec.Command("make", append(args, "OUT="+out)...)
+	cmd.Env = append(os.Environ(), "MAKEFLAGS=")
+	text, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("make %s: %v\n%s", strings.Join(args, " "), err, text)
+	}
+	return string(text)
+}
+
+func TestTables(t *testing.T) {
+	text := runMake(t, "gcc", "check")
+	m := regexp.MustCompile(`(?m)^ok (\d+)$`).FindStringSubmatch(text)
+	if m == nil {
+		t.Fatalf("no result in the output:\n%s", text)
+	}
+	if n, err := strconv.Atoi(m[1]); err != nil || n < 10000 {
+		t.Fatalf("%q checks ran, want 10000 or more (%v)", m[1], err)
+	}
+}
+
+func TestFuzz(t *testing.T) {
+	seconds := "30"
+	if testing.Short() {
+		seconds = "3"
+	}
+	text := runMake(t, "clang", "fuzz", "SECONDS="+seconds)
+	runs := regexp.MustCompile(`(?m)^Done (\d+) runs`).FindAllStringSubmatch(text, -1)
+	if len(runs) != 2 {
+		t.Fatalf("%d fuzzers ran to their end, want 2:\n%s", len(runs), text)
+	}
+	for _, r := range runs {
+		if n, err := strconv.Atoi(r[1]); err != nil || n < 1000 {
+			t.Errorf("a fuzzer made only %q runs (%v)", r[1], err)
+		}
+	}
+}

@@ -1,0 +1,289 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"syscall"
+
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
+	"github.com/mdlayher/netlink"
+)
+
+// Limits of one send. Should all be refused, the refusals wait in the receive
+// buffer, of 208 kilobytes by default: each costs about one and carries its
+// request back.
+const (
+	sendMessages = 128
+	sendBytes    = 32 << 10
+)
+
+// Apply carries ops out in order, many to a send. The first that fails ends it
+// with a [*BatchError]. Operations behind it in the same send may have been
+// carried out; those of later sends have not. No dest or service travels in one
+// send behind an operation of the extension: when a service cannot be given
+// FNAT, the dests behind that were never added.
+//
+// All operations are checked before the first is sent. Safe for concurrent
+// use; two batches do not mix.
+func (c *Client) Apply(ctx context.Context, ops ...Op) error {
+	if len(ops) == 0 {
+		return ctx.Err()
+	}
+	b := batch{ops: ops}
+	err := c.exclusive(ctx, func() error { return c.apply(&b) })
+	if err == nil {
+		return nil
+	}
+	return &BatchError{Index: b.at, Op: ops[b.at], Acked: b.acked, Err: ops[b.at].Failed(err)}
+}
+
+// batch is the state of one Apply.
+type batch struct {
+	ops   []Op
+	at    int // the operation that err is about
+	acked int
+}
+
+func (c *Client) apply(b *batch) error {
+	msgs, err := c.encodeAll(b)
+	if err != nil {
+		return err
+	}
+	retried := false
+	for next := 0; next < len(msgs); {
+		end := chunk(b.ops, msgs, next)
+		acked, at, err := c.send(msgs[next:end])
+		b.acked += acked
+		if err == nil {
+			next = end
+			continue
+		}
+		b.at = next + at
+		// Only if nothing behind the failure was done may it be done again.
+		if moved, gone := c.moved(err, b.ops[b.at].Kind.Ext()); gone != nil {
+			return gone
+		} else if !moved || retried || acked != at {
+			return err
+		}
+		retried = true
+		next = b.at
+		if msgs, err = c.encodeAll(b); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// encodeAll leaves in b.at the operation that cannot be sent.
+func (c *Client) encodeAll(b *batch) ([]netlink.Message, error) {
+	msgs := make([]netlink.Message, len(b.ops))
+	e := encoder{b: make([]byte, 0, opBytes*len(b.ops))}
+	for i := range b.ops {
+		msg, err := c.encodeOp(&e, &b.ops[i])
+		if err != nil {
+			b.at = i
+			return nil, err
+		}
+		msgs[i] = msg
+	}
+	return msgs, nil
+}
+
+// opBytes is about what an operation takes.
+const opBytes = 128
+
+// chunk returns the end of the send that begins at next.
+func chunk(ops []Op, msgs []netlink.Message, next int) int {
+	size := 0
+	for i := next; i < len(ops); i++ {
+		size += len(msgs[i].Data)
+		full := i-next >= sendMessages || i > next && size > sendBytes
+		if full || i > next && ops[i-1].Kind.Ext() && !ops[i].Kind.Ext() {
+			return i
+		}
+	}
+	return len(ops)
+}
+
+// send returns how many of msgs were carried out and, with an error, which
+// failed first. The kernel works in order and reports every failure unasked,
+// with one exception: of an EINTR (a daemon that is stopped before its thread
+// ran, say) it says nothing, acknowledgement asked for or not. So none is, but
+// for a no-op at the end: when that is acknowledged, all without a refusal is
+// done.
+func (c *Client) send(msgs []netlink.Message) (acked, at int, err error) {
+	last := uint32(len(msgs))
+	sent, err := c.conn.SendMessages(append(slices.Clip(msgs), noop))
+	if err != nil {
+		return 0, 0, err
+	}
+	begin := sent[0].Header.Sequence // they follow each other: nobody else sends
+	var failed []int
+	var first error
+	for done := false; !done; {
+		for m, err := range c.conn.ReceiveIter() {
+			seq := m.Header.Sequence
+			if err != nil {
+				var op *netlink.OpError
+				if !errors.As(err, &op) || op.Sequence == 0 {
+					// What was carried out is not known: before the first
+					// refusal that did arrive, if any, all was.
+					c.dirty = true
+					if first != nil {
+						return failed[0], failed[0], first
+					}
+					return 0, 0, err
+				}
+				seq = op.Sequence
+			}
+			i := seq - begin
+			if i > last {
+				continue // an answer to an abandoned request
+			}
+			done = done || i == last
+			if err == nil {
+				continue
+			}
+			if first == nil {
+				first = err
+			}
+			failed = append(failed, int(i))
+		}
+	}
+	if first == nil {
+		return len(msgs), 0, nil
+	}
+	return len(msgs) - len(failed), failed[0], first
+}
+
+// noop is acknowledged and does nothing.
+var noop = netlink.Message{Header: netlink.Header{Type: netlink.Noop, Flags: netlink.Request | netlink.Acknowledge}}
+
+// Ext tells whether the operation goes to IPVS_EXT.
+func (k OpKind) Ext() bool {
+	switch k {
+	case SetExt, AddLGroup, DelLGroup, AddLaddr, SetLaddr, DelLaddr, ZeroExt, SetExtConfig:
+		return true
+	}
+	return false
+}
+
+func (c *Client) encodeOp(e *encoder, op *Op) (netlink.Message, error) {
+	cmd, ok := commands[op.Kind]
+	if !ok {
+		return netlink.Message{}, fmt.Errorf("%w: operation %d is unknown", errInvalid, op.Kind)
+	}
+	family, err := c.need(op.Kind.Ext())
+	if err != nil {
+		return netlink.Message{}, err
+	}
+	version := uint8(uapi.GenlVersion)
+	if op.Kind.Ext() {
+		version = uapi.ExtGenlVersion
+		if err := c.info.check(op.needs()); err != nil {
+			return netlink.Message{}, err
+		}
+	}
+	return e.message(family, 0, cmd, version, op.encode)
+}
+
+// needs returns the features of the extension that op rests on.
+func (op *Op) needs() uint64 {
+	switch op.Kind {
+	case SetExt:
+		return op.Ext.needs()
+	case AddLGroup, DelLGroup, AddLaddr, SetLaddr, DelLaddr, SetExtConfig:
+		return uapi.ExtFeatFnat
+	}
+	return 0
+}
+
+// commands of the families; the one is told from the other by OpKind.Ext.
+var commands = map[OpKind]uint8{
+	AddService: uapi.CmdNewService, SetService: uapi.CmdSetService, DelService: uapi.CmdDelService,
+	AddDest: uapi.CmdNewDest, SetDest: uapi.CmdSetDest, DelDest: uapi.CmdDelDest,
+	SetTimeouts: uapi.CmdSetConfig, StartDaemon: uapi.CmdNewDaemon, StopDaemon: uapi.CmdDelDaemon,
+	Zero: uapi.CmdZero, Flush: uapi.CmdFlush,
+	SetExt: uapi.ExtCmdSetService, AddLGroup: uapi.ExtCmdNewLgroup, DelLGroup: uapi.ExtCmdDelLgroup,
+	AddLaddr: uapi.ExtCmdNewLaddr, SetLaddr: uapi.ExtCmdSetLaddr, DelLaddr: uapi.ExtCmdDelLaddr,
+	ZeroExt: uapi.ExtCmdZeroStats, SetExtConfig: uapi.ExtCmdSetConfig,
+}
+
+func (op *Op) encode(ae *encoder) error {
+	key := op.Service.ServiceKey
+	switch op.Kind {
+	case AddService, SetService:
+		ae.Nested(uapi.AttrService, op.Service.encode)
+	case DelService:
+		ae.Nested(uapi.AttrService, key.encode)
+	case AddDest, SetDest:
+		ae.Nested(uapi.AttrService, key.encode)
+		ae.Nested(uapi.AttrDest, op.Dest.encode)
+	case DelDest:
+		ae.Nested(uapi.AttrService, key.encode)
+		ae.Nested(uapi.AttrDest, op.Dest.DestKey.encode)
+	case Zero:
+		if key != (ServiceKey{}) {
+			ae.Nested(uapi.AttrService, key.encode)
+		}
+	case SetTimeouts:
+		return op.Times.encode(ae)
+	case StartDaemon, StopDaemon:
+		ae.Nested(uapi.AttrDaemon, op.Daemon.encode)
+	case SetExt:
+		ae.Nested(uapi.ExtASvc, key.encode)
+		ae.Nested(uapi.ExtAExt, op.Ext.encode)
+	case ZeroExt:
+		if key != (ServiceKey{}) {
+			ae.Nested(uapi.ExtASvc, key.encode)
+		}
+	case SetExtConfig:
+		ae.Nested(uapi.ExtAConfig, op.Config.encode)
+	case AddLGroup:
+		ae.Nested(uapi.ExtALgroup, op.LGroup.encode)
+	case DelLGroup:
+		ae.Nested(uapi.ExtALgroup, encodeGroupName(op.LGroup.Name))
+	case AddLaddr, SetLaddr, DelLaddr:
+		ae.Nested(uapi.ExtALgroup, encodeGroupName(op.LGroup.Name))
+		ae.Nested(uapi.ExtALaddr, op.encodeLaddr)
+	}
+	return nil
+}
+
+func (op *Op) encodeLaddr(ae *encoder) error {
+	switch op.Kind {
+	case SetLaddr:
+		return op.Laddr.encodeSet(ae)
+	case DelLaddr:
+		return op.Laddr.encodeKey(ae)
+	}
+	return op.Laddr.encode(ae)
+}
+
+// Failed is err as the error of op; an *OpError stays as it is.
+func (op Op) Failed(err error) *OpError {
+	var done *OpError
+	if errors.As(err, &done) {
+		return done
+	}
+	e := &OpError{Op: op.Kind.String(), Service: op.Service.ServiceKey}
+	switch op.Kind {
+	case AddDest, SetDest, DelDest:
+		e.Dest = op.Dest.DestKey
+	case AddLGroup, DelLGroup:
+		e.LGroup = op.LGroup.Name
+	case AddLaddr, SetLaddr, DelLaddr:
+		e.LGroup, e.Laddr = op.LGroup.Name, op.Laddr.Addr
+	}
+	return e.fill(err)
+}
+
+// Fail is the error that a table gives for op: errno, and the extended text
+// or "". Fake tables use it to answer as the kernel does.
+func (op Op) Fail(errno syscall.Errno, text string) *OpError {
+	return op.Failed(&kernelError{errno: errno, text: text})
+}

@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
+	"github.com/mdlayher/netlink"
+)
+
+// noScheduler is the kernel's word for a service without scheduler.
+const noScheduler = "none"
+
+// allFlags is the mask sent beside the flags: every bit is meant, as the
+// stock command does; the kernel puts its own bits back.
+const allFlags = 0xffffffff
+
+func getPort(b []byte) (uint16, error) {
+	if len(b) != 2 {
+		return 0, fmt.Errorf("a port of %d bytes", len(b))
+	}
+	return binary.BigEndian.Uint16(b), nil
+}
+
+// getAddr reads an address out of 4 bytes or the kernel's union of 16, whose
+// first 4 are an IPv4 address.
+func getAddr(family Family, b []byte) (netip.Addr, error) {
+	switch {
+	case family == IPv4 && (len(b) == 4 || len(b) == 16):
+		return netip.AddrFrom4([4]byte(b[:4])), nil
+	case family == IPv6 && len(b) == 16:
+		return netip.AddrFrom16([16]byte(b)), nil
+	}
+	return netip.Addr{}, fmt.Errorf("an address of family %d with %d bytes", family, len(b))
+}
+
+func (k ServiceKey) encode(ae *encoder) error {
+	family := k.Family
+	switch {
+	case family != 0:
+	case k.Addr.IsValid():
+		family = FamilyOf(k.Addr)
+	default:
+		family = IPv4
+	}
+	ae.Uint16(uapi.SvcAF, uint16(family))
+	if k.FWMark != 0 {
+		ae.Uint32(uapi.SvcFWMark, k.FWMark)
+		return nil
+	}
+	if !k.Addr.IsValid() || FamilyOf(k.Addr) != family {
+		return fmt.Errorf("%w: a service of family %d needs an address of it, not %q", errInvalid, family, k.Addr)
+	}
+	ae.Uint16(uapi.SvcProtocol, uint16(k.Protocol))
+	ae.Bytes(uapi.SvcAddr, k.Addr.AsSlice())
+	ae.Port(uapi.SvcPort, k.Port)
+	return nil
+}
+
+func (s Service) encode(ae *encoder) error {
+	if err := s.ServiceKey.encode(ae); err != nil {
+		return err
+	}
+	seconds, err := wholeSeconds(s.Timeout)
+	if err != nil {
+		return fmt.Errorf("persistence timeout: %w", err)
+	}
+	scheduler := s.Scheduler
+	if scheduler == "" {
+		scheduler = noScheduler
+	}
+	ae.String(uapi.SvcSchedName, scheduler)
+	ae.Pair(uapi.SvcFlags, uint32(s.Flags), allFlags)
+	ae.Uint32(uapi.SvcTimeout, seconds)
+	ae.Bytes(uapi.SvcNetmask, s.netmask())
+	if s.PEName != "" {
+		ae.String(uapi.SvcPEName, s.PEName)
+	}
+	return nil
+}
+
+// netmask fills in "every client on its own" where the mask cannot be meant:
+// the kernel refuses a prefix length of 0 even without persistence.
+func (s Service) netmask() []byte {
+	v6 := s.Family == IPv6 || s.Addr.Is6()
+	switch {
+	case v6 && s.Netmask == 0:
+		return binary.NativeEndian.AppendUint32(nil, 128)
+	case v6:
+		return binary.NativeEndian.AppendUint32(nil, s.Netmask)
+	case s.Netmask == 0 && s.Flags&FlagPersistent == 0:
+		return binary.BigEndian.AppendUint32(nil, 0xffffffff)
+	}
+	return binary.BigEndian.AppendUint32(nil, s.Netmask)
+}
+
+func wholeSeconds(d time.Duration) (uint32, error) {
+	if d < 0 || d%time.Second != 0 || d/time.Second > 0xffffffff {
+		return 0, fmt.Errorf("%w: %v is not a whole number of seconds", errInvalid, d)
+	}
+	return uint32(d / time.Second), nil
+}
+
+func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
+
+func decodeService(ad *netlink.AttributeDecoder) (Service, error) {
+	var s Service
+	var addr, mask []byte
+	var stats64 bool
+	for ad.Next() {
+		switch ad.Type() {
+		case uapi.SvcAF:
+			s.Family = Family(ad.Uint16())
+		case uapi.SvcProtocol:
+			s.Protocol = Protocol(ad.Uint16())
+		case uapi.SvcAddr:
+			addr = ad.Bytes()
+		case uapi.SvcPort:
+			ad.Do(portTo(&s.Port))
+		case uapi.SvcFWMark:
+			s.FWMark = ad.Uint32()
+		case uapi.SvcSchedName:
+			s.Scheduler = ad.String()
+		case uapi.SvcFlags:
+			ad.Do(func(b []byte) error {
+				if len(b) != 8 {
+					return fmt.Errorf("service flags of %d bytes", len(b))
+				}
+				s.Flags = ServiceFlags(binary.NativeEndian.Uint32(b))
+				return nil
+			})
+		case uapi.SvcTimeout:
+			s.Timeout = seconds(ad.Uint32())
+		case uapi.SvcNetmask:
+			mask = ad.Bytes()
+		case uapi.SvcPEName:
+			s.PEName = ad.String()
+		case uapi.SvcStats:
+			if !stats64 {
+				ad.Nested(s.Stats.decode)
+			}
+		case uapi.SvcStats64:
+			stats64, s.Stats = true, Stats{}
+			ad.Nested(s.Stats.decode)
+		}
+	}
+	if err := ad.Err(); err != nil {
+		return Service{}, err
+	}
+	if s.Scheduler == noScheduler {
+		s.Scheduler = ""
+	}
+	if mask != nil {
+		if len(mask) != 4 {
+			return Service{}, fmt.Errorf("a netmask of %d bytes", len(mask))
+		}
+		s.Netmask = binary.BigEndian.Uint32(mask)
+		if s.Family == IPv6 {
+			s.Netmask = binary.NativeEndian.Uint32(mask)
+		}
+	}
+	return s, s.setAddr(addr)
+}
+
+// setAddr completes the key of a service that the kernel sent.
+func (k *ServiceKey) setAddr(b []byte) (err error) {
+	if k.FWMark != 0 {
+		k.Protocol, k.Port, k.Addr = 0, 0, netip.Addr{}
+		return nil
+	}
+	k.Addr, err = getAddr(k.Family, b)
+	return err
+}
+
+func portTo(p *uint16) func([]byte) error {
+	return func(b []byte) (err error) {
+		*p, err = getPort(b)
+		return err
+	}
+}
+
+// counter reads a number of 32 or 64 bits.
+func counter(ad *netlink.AttributeDecoder) (v uint64) {
+	ad.Do(func(b []byte) error {
+		switch len(b) {
+		case 4:
+			v = uint64(binary.NativeEndian.Uint32(b))
+		case 8:
+			v = binary.NativeEndian.Uint64(b)
+		default:
+			return fmt.Errorf("a counter of %d bytes", len(b))
+		}
+		return nil
+	})
+	return v
+}
+
+func (s *Stats) decode(ad *netlink.AttributeDecoder) error {
+	to := [...]*uint64{
+		uapi.StatsConns: &s.Conns, uapi.StatsInPkts: &s.InPkts, uapi.StatsOutPkts: &s.OutPkts,
+		uapi.StatsInBytes: &s.InBytes, uapi.StatsOutBytes: &s.OutBytes, uapi.StatsCPS: &s.CPS,
+		uapi.StatsInPPS: &s.InPPS, uapi.StatsOutPPS: &s.OutPPS, uapi.StatsInBPS: &s.InBPS, uapi.StatsOutBPS: &s.OutBPS,
+	}
+	for ad.Next() {
+		if t := int(ad.Type()); t < len(to) && to[t] != nil {
+			*to[t] = counter(ad)
+		}
+	}
+	return nil
+}
+
+func (k DestKey) encode(ae *encoder) error {
+	if !k.Addr.IsValid() {
+		return fmt.Errorf("%w: a dest needs an address", errInvalid)
+	}
+	family := k.Family
+	if family == 0 {
+		family = FamilyOf(k.Addr)
+	}
+	if FamilyOf(k.Addr) != family {
+		return fmt.Errorf("%w: a dest of family %d needs an address of it, not %q", errInvalid, family, k.Addr)
+	}
+	ae.Uint16(uapi.DestAddrFamily, uint16(family))
+	ae.Bytes(uapi.DestAddr, k.Addr.AsSlice())
+	ae.Port(uapi.DestPort, k.Port)
+	return nil
+}
+
+// encode sends the tunnel's attributes with every tunnel, IPIP too: an absent
+// one would mean "the default" to the kernel, whatever the dest was before.
+func (d Dest) encode(ae *encoder) error {
+	if err := d.DestKey.encode(ae); err != nil {
+		return err
+	}
+	if d.Forward > Bypass {
+		return fmt.Errorf("%w: forwarding method %d is none of ip_vs", errInvalid, d.Forward)
+	}
+	ae.Uint32(uapi.DestFwdMethod, uint32(d.Forward))
+	ae.Uint32(uapi.DestWeight, d.Weight)
+	ae.Uint32(uapi.DestUThresh, d.UpperThreshold)
+	ae.Uint32(uapi.DestLThresh, d.LowerThreshold)
+	if d.Forward == Tunnel {
+		ae.Uint8(uapi.DestTunType, uint8(d.TunType))
+		ae.Port(uapi.DestTunPort, d.TunPort)
+		ae.Uint16(uapi.DestTunFlags, d.TunFlags)
+	}
+	return nil
+}
+
+// decodeDest reads one dest; family is the service's, for kernels that do not
+// tell the dest's own.
+func decodeDest(ad *netlink.AttributeDecoder, family Family) (Dest, error) {
+	d := Dest{DestKey: DestKey{Family: family}}
+	var addr []byte
+	var stats64 bool
+	for ad.Next() {
+		switch ad.Type() {
+		case uapi.DestAddr:
+			addr = ad.Bytes()
+		case uapi.DestPort:
+			ad.Do(portTo(&d.Port))
+		case uapi.DestFwdMethod:
+			d.Forward = Forward(ad.Uint32() & 7) // IP_VS_CONN_F_FWD_MASK
+		case uapi.DestWeight:
+			d.Weight = ad.Uint32()
+		case uapi.DestUThresh:
+			d.UpperThreshold = ad.Uint32()
+		case uapi.DestLThresh:
+			d.LowerThreshold = ad.Uint32()
+		case uapi.DestActiveConns:
+			d.ActiveConns = ad.Uint32()
+		case uapi.DestInactConns:
+			d.InactConns = ad.Uint32()
+		case uapi.DestPersistConns:
+			d.PersistConns = ad.Uint32()
+		case uapi.DestAddrFamily:
+			d.Family = Family(ad.Uint16())
+		case uapi.DestTunType:
+			d.TunType = TunnelType(ad.Uint8())
+		case uapi.DestTunPort:
+			ad.Do(portTo(&d.TunPort))
+		case uapi.DestTunFlags:
+			d.TunFlags = ad.Uint16()
+		case uapi.DestStats:
+			if !stats64 {
+				ad.Nested(d.Stats.decode)
+			}
+		case uapi.DestStats64:
+			stats64, d.Stats = true, Stats{}
+			ad.Nested(d.Stats.decode)
+		}
+	}
+	if err := ad.Err(); err != nil {
+		return Dest{}, err
+	}
+	var err error
+	d.Addr, err = getAddr(d.Family, addr)
+	return d, err
+}
+
+func (d Daemon) encode(ae *encoder) error {
+	ae.Uint32(uapi.DaemonState, uint32(d.State))
+	ae.String(uapi.DaemonMcastIfn, d.Interface)
+	ae.Uint32(uapi.DaemonSyncID, d.SyncID)
+	if d.MaxLen != 0 {
+		ae.Uint16(uapi.DaemonSyncMaxLen, d.MaxLen)
+	}
+	switch {
+	case d.Group.Is4():
+		ae.Bytes(uapi.DaemonMcastGroup, d.Group.AsSlice())
+	case d.Group.IsValid():
+		ae.Bytes(uapi.DaemonMcastGroup6, d.Group.AsSlice())
+	}
+	if d.Port != 0 {
+		ae.Uint16(uapi.DaemonMcastPort, d.Port)
+	}
+	if d.TTL != 0 {
+		ae.Uint8(uapi.DaemonMcastTTL, d.TTL)
+	}
+	return nil
+}
+
+func decodeDaemon(ad *netlink.AttributeDecoder) (Daemon, error) {
+	var d Daemon
+	group := func(f Family) func([]byte) error {
+		return func(b []byte) (err error) {
+			d.Group, err = getAddr(f, b)
+			return err
+		}
+	}
+	for ad.Next() {
+		switch ad.Type() {
+		case uapi.DaemonState:
+			d.State = SyncState(ad.Uint32())
+		case uapi.DaemonMcastIfn:
+			d.Interface = ad.String()
+		case uapi.DaemonSyncID:
+			d.SyncID = ad.Uint32()
+		case uapi.DaemonSyncMaxLen:
+			d.MaxLen = ad.Uint16()
+		case uapi.DaemonMcastGroup:
+			ad.Do(group(IPv4))
+		case uapi.DaemonMcastGroup6:
+			ad.Do(group(IPv6))
+		case uapi.DaemonMcastPort:
+			d.Port = ad.Uint16()
+		case uapi.DaemonMcastTTL:
+			d.TTL = ad.Uint8()
+		}
+	}
+	return d, ad.Err()
+}
+
+func (t Timeouts) encode(ae *encoder) error {
+	for i, d := range []time.Duration{t.TCP, t.TCPFin, t.UDP} {
+		n, err := wholeSeconds(d)
+		if err != nil {
+			return fmt.Errorf("connection timeout: %w", err)
+		}
+		if n != 0 {
+			ae.Uint32(uint16(uapi.AttrTimeoutTCP+i), n)
+		}
+	}
+	return nil
+}
+
+func decodeTimeouts(ad *netlink.AttributeDecoder) (Timeouts, error) {
+	var t Timeouts
+	for ad.Next() {
+		switch ad.Type() {
+		case uapi.AttrTimeoutTCP:
+			t.TCP = seconds(ad.Uint32())
+		case uapi.AttrTimeoutTCPFin:
+			t.TCPFin = seconds(ad.Uint32())
+		case uapi.AttrTimeoutUDP:
+			t.UDP = seconds(ad.Uint32())
+		}
+	}
+	return t, ad.Err()
+}

@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+
+	"github.com/mdlayher/netlink"
+)
+
+// attrHeader is the length of struct nlattr; attributes begin at multiples of it.
+const attrHeader = 4
+
+// encoder appends netlink attributes to one buffer that all messages of a
+// batch share. With netlink.AttributeEncoder, which builds each attribute and
+// each nest apart, encoding was 40 % of what 2,000 services cost altogether.
+type encoder struct {
+	b   []byte
+	err error // the first
+}
+
+func (e *encoder) fail(err error) {
+	if e.err == nil {
+		e.err = err
+	}
+}
+
+// open writes a header whose length close fills in.
+func (e *encoder) open(typ uint16) (at int) {
+	at = len(e.b)
+	e.b = binary.NativeEndian.AppendUint16(e.b, 0)
+	e.b = binary.NativeEndian.AppendUint16(e.b, typ)
+	return at
+}
+
+func (e *encoder) close(at int) {
+	n := len(e.b) - at
+	if n > math.MaxUint16 {
+		e.fail(fmt.Errorf("%w: an attribute of %d bytes", errInvalid, n))
+	}
+	binary.NativeEndian.PutUint16(e.b[at:], uint16(n))
+	for len(e.b)%attrHeader != 0 {
+		e.b = append(e.b, 0)
+	}
+}
+
+func (e *encoder) Uint8(typ uint16, v uint8) {
+	at := e.open(typ)
+	e.b = append(e.b, v)
+	e.close(at)
+}
+
+func (e *encoder) Uint16(typ uint16, v uint16) {
+	at := e.open(typ)
+	e.b = binary.NativeEndian.AppendUint16(e.b, v)
+	e.close(at)
+}
+
+func (e *encoder) Uint32(typ uint16, v uint32) {
+	at := e.open(typ)
+	e.b = binary.NativeEndian.AppendUint32(e.b, v)
+	e.close(at)
+}
+
+func (e *encoder) Uint64(typ uint16, v uint64) {
+	at := e.open(typ)
+	e.b = binary.NativeEndian.AppendUint64(e.b, v)
+	e.close(at)
+}
+
+func (e *encoder) Bytes(typ uint16, v []byte) {
+	at := e.open(typ)
+	e.b = append(e.b, v...)
+	e.close(at)
+}
+
+// Port writes in network byte order.
+func (e *encoder) Port(typ, v uint16) {
+	at := e.open(typ)
+	e.b = binary.BigEndian.AppendUint16(e.b, v)
+	e.close(at)
+}
+
+// Pair writes a value with its mask, a bitfield32 for one.
+func (e *encoder) Pair(typ uint16, value, mask uint32) {
+	at := e.open(typ)
+	e.b = binary.NativeEndian.AppendUint32(e.b, value)
+	e.b = binary.NativeEndian.AppendUint32(e.b, mask)
+	e.close(at)
+}
+
+var errNUL = errors.New("a text with a NUL")
+
+// String writes a text and the NUL that the kernel's policies ask for.
+func (e *encoder) String(typ uint16, v string) {
+	if strings.IndexByte(v, 0) >= 0 {
+		e.fail(fmt.Errorf("%w: %w: %q", errInvalid, errNUL, v))
+	}
+	at := e.open(typ)
+	e.b = append(e.b, v...)
+	e.b = append(e.b, 0)
+	e.close(at)
+}
+
+// Nested writes what f writes as the nest typ.
+func (e *encoder) Nested(typ uint16, f func(*encoder) error) {
+	at := e.open(netlink.Nested | typ)
+	if err := f(e); err != nil {
+		e.fail(err)
+	}
+	e.close(at)
+}
+
+// message appends a request and returns it.
+func (e *encoder) message(family uint16, flags netlink.HeaderFlags, cmd, version uint8, attrs func(*encoder) error) (netlink.Message, error) {
+	at := len(e.b)
+	e.b = append(e.b, cmd, version, 0, 0)
+	if attrs != nil {
+		if err := attrs(e); err != nil {
+			e.fail(err)
+		}
+	}
+	if e.err != nil {
+		return netlink.Message{}, e.err
+	}
+	return netlink.Message{
+		Header: netlink.Header{Type: netlink.HeaderType(family), Flags: netlink.Request | flags},
+		Data:   e.b[at:len(e.b):len(e.b)],
+	}, nil
+}

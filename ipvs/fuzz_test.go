@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"testing"
+
+	"github.com/mdlayher/netlink"
+)
+
+// FuzzDecode looks for messages of the kernel that crash a decoder.
+func FuzzDecode(f *testing.F) {
+	for _, enc := range []func(*encoder) error{
+		svc("2001:db8::1", 80).encode,
+		Dest{DestKey: DestKey{Addr: svc("10.0.0.1", 0).Addr}, Forward: Tunnel}.encode,
+		Laddr{Addr: svc("10.0.0.1", 0).Addr, CPUs: "0-3"}.encode,
+		LGroup{Name: "g", Family: IPv4}.encode,
+	} {
+		m, err := encode(1, 0, 1, 1, enc)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(m.Data)
+	}
+	f.Fuzz(func(_ *testing.T, data []byte) {
+		for _, decode := range []func(*netlink.AttributeDecoder) error{
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeService(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeDest(ad, IPv4); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeDaemon(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeTimeouts(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeExtService(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeExtInfo(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeLGroup(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeLaddr(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeConn(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeExtStats(ad); return err },
+		} {
+			_ = decodeMessage(netlink.Message{Data: data}, decode)
+		}
+	})
+}

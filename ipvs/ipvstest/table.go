@@ -1,0 +1,304 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ipvstest has a fake of the kernel's tables: it applies operations by
+// the kernel's rules, answers reads, and prints itself as the ipvsadm lines
+// that would build it.
+package ipvstest
+
+import (
+	"context"
+	"fmt"
+	"iter"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
+)
+
+// Table is a kernel's ip_vs. Make one with [New] or [NewStock]; safe for
+// concurrent use.
+type Table struct {
+	mu       sync.Mutex
+	ext      *ipvs.ExtInfo
+	services map[ipvs.ServiceKey]*service
+	groups   map[string]*group
+	daemons  map[ipvs.SyncState]ipvs.Daemon
+	timeouts ipvs.Timeouts
+	config   ipvs.ExtConfig
+	conns    []ipvs.Conn
+	applied  []ipvs.Op
+	failAt   int
+	failErr  error
+	failOn   map[ipvs.OpKind]error
+	gone     bool
+}
+
+type service struct {
+	ipvs.Service
+	ext    ipvs.Ext
+	chosen ipvs.Ext // what requests named, as Set and FlagsMask
+	dests  []ipvs.Dest
+}
+
+// tcp is what the kernel takes a service by mark for, too.
+func (s *service) tcp() bool { return s.FWMark != 0 || s.Protocol == ipvs.TCP }
+
+type group struct {
+	ipvs.LGroup
+	laddrs []laddr
+}
+
+// laddr is a local address and whether the kernel chose its ports.
+type laddr struct {
+	ipvs.Laddr
+	anyPort bool
+}
+
+// asked is the address as the request that adds it has it.
+func (l laddr) asked() ipvs.Laddr {
+	if l.anyPort {
+		l.PortMin, l.PortMax = 0, 0
+	}
+	return l.Laddr
+}
+
+var (
+	_ ipvs.Applier = (*Table)(nil)
+	_ ipvs.Reader  = (*Table)(nil)
+)
+
+// New returns the empty tables of our module, with every feature of FNAT.
+func New() *Table {
+	t := NewStock()
+	t.ext = &ipvs.ExtInfo{ABI: uapi.ExtAbi, Build: "ipvstest", TabBits: 12, ConnSize: 384,
+		Features: uapi.ExtFeatFnat | uapi.ExtFeatToa | uapi.ExtFeatTsMode | uapi.ExtFeatMss | uapi.ExtFeatGetConn}
+	return t
+}
+
+// NewStock returns the empty tables of a distribution's module: whatever
+// concerns the extension fails with [ipvs.ErrNoExt].
+func NewStock() *Table {
+	return &Table{
+		services: map[ipvs.ServiceKey]*service{},
+		groups:   map[string]*group{},
+		daemons:  map[ipvs.SyncState]ipvs.Daemon{},
+		timeouts: ipvs.Timeouts{TCP: 900 * time.Second, TCPFin: 120 * time.Second, UDP: 300 * time.Second},
+		config:   ipvs.ExtConfig{Set: ipvs.ExtConfigProbes | ipvs.ExtConfigReclaim, Probes: 64, Reclaim: true},
+		failAt:   -1,
+		failOn:   map[ipvs.OpKind]error{},
+	}
+}
+
+// FailAt lets the operation with that number, counted from 0 over all calls of
+// Apply from now on, fail with err; the one time only.
+func (t *Table) FailAt(n int, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failAt, t.failErr = n, err
+}
+
+// FailOn lets the next operation of that kind fail with err; the one time only.
+func (t *Table) FailOn(kind ipvs.OpKind, err error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.failOn[kind] = err
+}
+
+// Unload lets every further call fail with [ipvs.ErrNoIPVS].
+func (t *Table) Unload() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.gone = true
+}
+
+// Applied returns the operations carried out, in order.
+func (t *Table) Applied() []ipvs.Op {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return slices.Clone(t.applied)
+}
+
+// Lines returns the operations carried out, in order, as ipvsadm lines.
+func (t *Table) Lines() []string {
+	var lines []string
+	for _, op := range t.Applied() {
+		lines = append(lines, op.String())
+	}
+	return lines
+}
+
+// Forget empties what Applied and Lines return.
+func (t *Table) Forget() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.applied = nil
+}
+
+// SetConns says what Conns returns.
+func (t *Table) SetConns(conns ...ipvs.Conn) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.conns = slices.Clone(conns)
+}
+
+// Close does nothing.
+func (t *Table) Close() error { return nil }
+
+// HasExt tells whether these are the tables of our module.
+func (t *Table) HasExt() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.ext != nil
+}
+
+// Apply carries ops out until one fails; those behind it are not tried.
+func (t *Table) Apply(ctx context.Context, ops ...ipvs.Op) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for i, op := range ops {
+		err := ctx.Err()
+		if err == nil {
+			err = t.step(op)
+		}
+		if err != nil {
+			return &ipvs.BatchError{Index: i, Op: op, Acked: i, Err: op.Failed(err)}
+		}
+		t.applied = append(t.applied, op)
+	}
+	return nil
+}
+
+func (t *Table) step(op ipvs.Op) error {
+	if t.gone {
+		return ipvs.ErrNoIPVS
+	}
+	if t.failAt >= 0 {
+		if t.failAt--; t.failAt < 0 {
+			return t.failErr
+		}
+	}
+	if err := t.failOn[op.Kind]; err != nil {
+		delete(t.failOn, op.Kind)
+		return err
+	}
+	if op.Kind.Ext() {
+		return t.stepExt(op)
+	}
+	return t.stepMain(op)
+}
+
+// String prints the tables as the lines that build them: groups and their
+// addresses by name, then each service with its settings and its dests.
+func (t *Table) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	var b strings.Builder
+	for _, name := range slices.Sorted(maps.Keys(t.groups)) {
+		g := t.groups[name]
+		fmt.Fprintln(&b, ipvs.Op{Kind: ipvs.AddLGroup, LGroup: g.LGroup})
+		for _, l := range sorted(g.laddrs, func(l laddr) string { return l.Addr.String() }) {
+			fmt.Fprintln(&b, ipvs.Op{Kind: ipvs.AddLaddr, LGroup: g.LGroup, Laddr: l.asked()})
+		}
+	}
+	for _, s := range t.sorted() {
+		fmt.Fprintln(&b, ipvs.Op{Kind: ipvs.AddService, Service: s.Service})
+		if ext := s.changed(); ext.Set != 0 {
+			fmt.Fprintln(&b, ipvs.Op{Kind: ipvs.SetExt, Service: s.Service, Ext: ext})
+		}
+		for _, d := range sorted(s.dests, func(d ipvs.Dest) string { return d.DestKey.String() }) {
+			fmt.Fprintln(&b, ipvs.Op{Kind: ipvs.AddDest, Service: s.Service, Dest: d})
+		}
+	}
+	return b.String()
+}
+
+func sorted[T any](list []T, by func(T) string) []T {
+	return slices.SortedFunc(slices.Values(list), func(a, b T) int { return strings.Compare(by(a), by(b)) })
+}
+
+func (t *Table) sorted() []*service {
+	return sorted(slices.Collect(maps.Values(t.services)), func(s *service) string {
+		return ipvs.Op{Kind: ipvs.DelService, Service: s.Service}.String()
+	})
+}
+
+// changed keeps of the settings what differs from those that a service gets
+// when nothing or just FNAT is asked for.
+func (s *service) changed() ipvs.Ext {
+	e, d := s.ext, newExt()
+	if e.Flags&ipvs.ExtFNAT != 0 && s.tcp() {
+		d.Flags, d.TSMode = ipvs.ExtSeq, ipvs.TSStrip
+	}
+	e.Set = 0
+	for field, differs := range map[ipvs.ExtField]bool{
+		ipvs.ExtFieldFlags: e.Flags != d.Flags, ipvs.ExtFieldLGroup: e.LGroup != d.LGroup,
+		ipvs.ExtFieldSelect: e.Select != d.Select,
+		ipvs.ExtFieldTSMode: e.TSMode != d.TSMode, ipvs.ExtFieldMSSClamp: e.MSSClamp != d.MSSClamp,
+		ipvs.ExtFieldTOAKind4: e.TOAKind4 != d.TOAKind4, ipvs.ExtFieldTOAKind6: e.TOAKind6 != d.TOAKind6,
+	} {
+		if differs {
+			e.Set |= field
+		}
+	}
+	e.FlagsMask = e.Flags ^ d.Flags
+	return e
+}
+
+// knownFlags are those that the module with New's features tells it knows.
+const knownFlags = ipvs.ExtFNAT | ipvs.ExtTOA | ipvs.ExtTOASyn | ipvs.ExtSeq | ipvs.ExtExhaustRST
+
+// newExt are the settings of a service that nobody has changed.
+func newExt() ipvs.Ext {
+	return ipvs.Ext{Set: (1<<8 - 1) &^ ipvs.ExtFieldInvalid, FlagsMask: knownFlags, TOAKind4: 254, TOAKind6: 254}
+}
+
+// Conns streams what SetConns gave, as far as the filter lets it.
+func (t *Table) Conns(ctx context.Context, filter ipvs.ConnFilter) iter.Seq2[ipvs.Conn, error] {
+	return func(yield func(ipvs.Conn, error) bool) {
+		t.mu.Lock()
+		conns, err := slices.Clone(t.conns), t.readable(ctx, true)
+		t.mu.Unlock()
+		if err != nil {
+			yield(ipvs.Conn{}, &ipvs.OpError{Op: "list connections", Err: err})
+			return
+		}
+		for _, c := range conns {
+			if filter.Match(c) && !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (t *Table) readable(ctx context.Context, ext bool) error {
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case t.gone:
+		return ipvs.ErrNoIPVS
+	case ext && t.ext == nil:
+		return ipvs.ErrNoExt
+	}
+	return nil
+}
+
+// Sentinels of the kernel in its own words.
+const (
+	enoent   = syscall.ENOENT
+	esrch    = syscall.ESRCH
+	eexist   = syscall.EEXIST
+	einval   = syscall.EINVAL
+	eopnot   = syscall.EOPNOTSUPP
+	erange   = syscall.ERANGE
+	ebusy    = syscall.EBUSY
+	eaf      = syscall.EAFNOSUPPORT
+	eproto   = syscall.EPROTONOSUPPORT
+	noSvc    = "no such virtual service"
+	noGroup  = "no such local address group"
+	needsGrp = "FNAT needs a local address group"
+)

@@ -1,0 +1,162 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/lvs-fnat/lvs/internal/popt"
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// extABI is the version of IPVS_EXT that this program speaks.
+const extABI = 1
+
+// app is one run of the program with all it touches.
+type app struct {
+	argv0    string
+	stdin    io.Reader
+	stdout   *bufio.Writer
+	stderr   io.Writer
+	names    *names
+	connFile string // /proc/net/ip_vs_conn
+	dial     func(context.Context) (kernel, error)
+	load     func(context.Context) error // loads the module
+
+	kernel kernel
+	info   ipvs.Info
+}
+
+// run does what args say, which include the program's name, and returns the
+// exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	if len(args) > 0 {
+		a.argv0, args = args[0], args[1:]
+	}
+	if err := a.connect(ctx); err != nil {
+		return a.report(err)
+	}
+	defer a.kernel.Close()
+	if a.info.Version < oldestVersion {
+		fmt.Fprintf(a.stderr, msgOldKernel+"\n", versionText(a.info.Version))
+	}
+	if len(args) == 0 {
+		args = []string{"-L"}
+	}
+	err := a.do(ctx, args, false)
+	if errors.Is(err, errHelped) {
+		err = nil
+	}
+	return a.report(err)
+}
+
+// errHelped says that -h or -v was served, which ends a restore as well.
+var errHelped = errors.New("helped")
+
+// report writes what is left of the listing, then the error, and returns the
+// exit code.
+func (a *app) report(err error) int {
+	a.stdout.Flush()
+	var f *failure
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &f):
+		if f.text != "" {
+			fmt.Fprintln(a.stderr, f.text)
+		}
+		return f.code
+	}
+	fmt.Fprintln(a.stderr, err)
+	return 255
+}
+
+// do reads and carries out one call. Its error is a *failure or errHelped.
+func (a *app) do(ctx context.Context, args []string, restoring bool) error {
+	c, err := parse(ctx, a.names, args)
+	if errors.Is(err, errTry) || err == nil && restoring && c.cmd == cmdRestore {
+		return &failure{code: 255, text: fmt.Sprintf(msgTry, a.argv0), ends: true}
+	}
+	var bad *popt.Error
+	if errors.As(err, &bad) {
+		return &failure{code: 255, text: bad.Error(), err: bad}
+	}
+	if err != nil {
+		return err
+	}
+	return a.execute(ctx, c)
+}
+
+func (a *app) execute(ctx context.Context, c *call) error {
+	switch c.cmd {
+	case cmdHelp:
+		a.stdout.WriteString(usage(a.argv0))
+		return errHelped
+	case cmdVersion:
+		fmt.Fprintf(a.stdout, versionLine, version, extABI)
+		return errHelped
+	case cmdList:
+		return a.list(ctx, c)
+	case cmdSave:
+		return a.save(ctx, c)
+	case cmdRestore:
+		return a.restore(ctx)
+	case cmdGetLaddr:
+		return a.listLaddrs(ctx, c)
+	}
+	if err := a.change(ctx, c); err != nil {
+		var f *failure
+		if errors.As(err, &f) {
+			return err
+		}
+		return refusedBy(c.cmd, err)
+	}
+	return nil
+}
+
+// change carries out a command that changes the tables.
+func (a *app) change(ctx context.Context, c *call) error {
+	op := ipvs.Op{Service: c.service, Dest: c.dest, Times: c.timeouts, Daemon: c.daemon}
+	switch c.cmd {
+	case cmdAdd:
+		return a.addService(ctx, c)
+	case cmdEdit:
+		return a.editService(ctx, c)
+	case cmdDelete:
+		return a.deleteService(ctx, c.service.ServiceKey)
+	case cmdFlush:
+		return a.flush(ctx)
+	case cmdAddDest, cmdEditDest:
+		return a.putDest(ctx, c)
+	case cmdDelDest:
+		op.Kind = ipvs.DelDest
+	case cmdTimeout:
+		op.Kind = ipvs.SetTimeouts
+	case cmdStartDaemon:
+		op.Kind = ipvs.StartDaemon
+		if op.Daemon.Interface == "" {
+			op.Daemon.Interface = "eth0"
+		}
+	case cmdStopDaemon:
+		op.Kind = ipvs.StopDaemon
+	case cmdZero:
+		op.Kind = ipvs.Zero
+		// A service without mark, port and first word of an address is "all".
+		if s := c.service; !c.set.has(colService) || s.FWMark == 0 && s.Port == 0 && word(s.Addr) == 0 {
+			op.Service = ipvs.Service{}
+		}
+	case cmdAddLaddr:
+		return a.addLaddr(ctx, c)
+	case cmdDelLaddr:
+		return a.delLaddr(ctx, c)
+	}
+	if err := a.kernel.Apply(ctx, op); err != nil || op.Kind != ipvs.Zero || a.info.Extended == nil {
+		return err
+	}
+	op.Kind = ipvs.ZeroExt
+	return a.kernel.Apply(ctx, op)
+}

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// connLine is one line of /proc/net/ip_vs_conn.
+type connLine struct {
+	protocol                string
+	client, virtual, server netip.AddrPort
+	state                   string
+	expires                 int64 // seconds
+	pe, peData              string
+}
+
+// parseConn reads a line of /proc/net/ip_vs_conn: protocol, three addresses
+// each with its port in hex, state, seconds, and maybe a persistence engine
+// with its data.
+func parseConn(line string) (connLine, bool) {
+	f := strings.Fields(line)
+	if len(f) < 9 {
+		return connLine{}, false
+	}
+	c := connLine{protocol: f[0], state: f[7]}
+	for i, to := range []*netip.AddrPort{&c.client, &c.virtual, &c.server} {
+		addr, ok := hexAddr(f[1+2*i])
+		port, err := strconv.ParseUint(f[2+2*i], 16, 16)
+		if !ok || err != nil {
+			return connLine{}, false
+		}
+		*to = netip.AddrPortFrom(addr, uint16(port))
+	}
+	seconds, err := strconv.ParseInt(f[8], 10, 64)
+	if err != nil {
+		return connLine{}, false
+	}
+	c.expires = seconds
+	if len(f) > 10 {
+		c.pe, c.peData = f[9], strings.Join(f[10:], " ")
+	}
+	return c, true
+}
+
+// hexAddr reads the kernel's 0A000001, or its IPv6 with all zeros written.
+func hexAddr(s string) (netip.Addr, bool) {
+	if strings.Contains(s, ":") {
+		return inet6(s)
+	}
+	n, err := strconv.ParseUint(s, 16, 32)
+	if err != nil || len(s) != 8 {
+		return netip.Addr{}, false
+	}
+	return netip.AddrFrom4([4]byte{byte(n >> 24), byte(n >> 16), byte(n >> 8), byte(n)}), true
+}
+
+// connKey finds the connection of a line among those of the extension.
+type connKey struct {
+	protocol                ipvs.Protocol
+	client, virtual, server netip.AddrPort
+}
+
+// locals maps connections that the extension forwards to their local address.
+func (a *app) locals(ctx context.Context) (map[connKey]netip.AddrPort, error) {
+	if a.info.Extended == nil {
+		return nil, nil
+	}
+	locals := map[connKey]netip.AddrPort{}
+	for c, err := range a.kernel.Conns(ctx, ipvs.ConnFilter{}) {
+		if err != nil {
+			return nil, listFailed(err)
+		}
+		locals[connKey{c.Protocol, c.Client, c.Virtual, c.Dest}] = c.Local
+	}
+	return locals, nil
+}
+
+// connProtocol is the protocol of a line, by which ports have names.
+func connProtocol(word string) ipvs.Protocol {
+	for _, p := range []ipvs.Protocol{ipvs.TCP, ipvs.UDP, ipvs.SCTP} {
+		if strings.EqualFold(word, protocolWord(p)) {
+			return p
+		}
+	}
+	return 0
+}
+
+// listConns is -L -c. The column of local addresses comes last and only if
+// there is something in it: without FNAT the listing is stock's to the byte.
+func (a *app) listConns(ctx context.Context, c *call) error {
+	locals, err := a.locals(ctx)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(a.connFile)
+	if err != nil {
+		return &failure{code: 1, text: fmt.Sprintf(msgConnOpen, a.connFile), ends: true, err: err}
+	}
+	defer f.Close()
+	in := bufio.NewReader(f)
+	if _, err := in.ReadString('\n'); err != nil {
+		return &failure{code: 1, text: fmt.Sprintf(msgConnInput, a.connFile), ends: true, err: err}
+	}
+	t := connTable{app: a, numeric: c.set.has(colNumeric), pe: c.set.has(colPersistentConn), locals: locals}
+	t.head()
+	for {
+		line, err := in.ReadString('\n')
+		if entry, ok := parseConn(line); ok {
+			t.print(ctx, &entry)
+		}
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return &failure{code: 1, text: fmt.Sprintf("%s: %v", a.connFile, err), ends: true, err: err}
+		}
+	}
+}
+
+type connTable struct {
+	*app
+	numeric, pe bool
+	locals      map[connKey]netip.AddrPort
+}
+
+func (t *connTable) head() {
+	io.WriteString(t.stdout, "IPVS connection entries\n")
+	columns := []string{"source", "virtual", "destination"}
+	if t.pe {
+		columns = append(columns, "pe name", "pe_data")
+	}
+	if len(t.locals) > 0 {
+		columns = append(columns, "local")
+	}
+	t.row("pro", "expire", "state", columns, 18, 16)
+}
+
+// row pads all columns but the last. With data of an engine the head and the
+// entries differ in the width of the two columns before it, as in stock.
+func (t *connTable) row(protocol, expire, state string, columns []string, destination, engine int) {
+	fmt.Fprintf(t.stdout, "%-3s %-6s %-11s", protocol, expire, state)
+	for i, text := range columns {
+		width := 18
+		switch {
+		case i == len(columns)-1:
+			width = 0
+		case t.pe && len(columns) > 3 && i == 2:
+			width = destination
+		case t.pe && i == 3:
+			width = engine
+		}
+		fmt.Fprintf(t.stdout, " %-*s", width, text)
+	}
+	io.WriteString(t.stdout, "\n")
+}
+
+func (t *connTable) print(ctx context.Context, c *connLine) {
+	proto := connProtocol(c.protocol)
+	text := func(ap netip.AddrPort) string {
+		return t.endpointText(ctx, ap.Addr(), ap.Port(), proto, t.numeric)
+	}
+	columns := []string{text(c.client), text(c.virtual), text(c.server)}
+	local, ok := t.locals[connKey{proto, c.client, c.virtual, c.server}]
+	if t.pe && (c.pe != "" || ok) {
+		columns = append(columns, c.pe, c.peData)
+	}
+	if ok {
+		columns = append(columns, text(local))
+	}
+	t.row(c.protocol, fmt.Sprintf("%02d:%02d", c.expires/60, c.expires%60), c.state, columns, 16, 18)
+}

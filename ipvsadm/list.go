@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// maxNameWidth is where a name with port is cut, in listings and in -S.
+const maxNameWidth = 59
+
+// endpointText writes an address with its port, resolved unless numeric.
+func (a *app) endpointText(ctx context.Context, addr netip.Addr, port uint16, proto ipvs.Protocol, numeric bool) string {
+	host, service := addr.String(), strconv.Itoa(int(port))
+	if addr.Is6() {
+		host = inet6Text(addr)
+	}
+	if !numeric {
+		host, service = a.names.host(ctx, addr), a.names.serviceName(port, proto)
+	}
+	if addr.Is6() {
+		host = "[" + host + "]"
+	}
+	text := host + ":" + service
+	return text[:min(len(text), maxNameWidth)]
+}
+
+// inet6Text is inet_ntop's text, which Go's is but for embedded IPv4.
+func inet6Text(addr netip.Addr) string {
+	b := addr.As16()
+	for _, x := range b[:12] {
+		if x != 0 {
+			return addr.String()
+		}
+	}
+	if b[12] == 0 && b[13] == 0 {
+		return addr.String()
+	}
+	return fmt.Sprintf("::%d.%d.%d.%d", b[12], b[13], b[14], b[15])
+}
+
+// columns of numbers: 9 wide, cut to a unit when they do not fit.
+func largeNumber(n uint64, exact bool) string {
+	switch {
+	case exact && n >= 100_000_000:
+		return fmt.Sprintf(" %d", n)
+	case exact || n < 100_000_000:
+		return fmt.Sprintf("%9d", n)
+	case n < 1_000_000_000:
+		return fmt.Sprintf("%8dK", n/1000)
+	case n < 100_000_000_000:
+		return fmt.Sprintf("%8dM", n/1_000_000)
+	case n < 100_000_000_000_000:
+		return fmt.Sprintf("%8dG", n/1_000_000_000)
+	}
+	return fmt.Sprintf("%8dT", n/1_000_000_000_000)
+}
+
+// listing is one format of the table.
+type listing struct {
+	head    string
+	service func(l *lister, s *ipvs.Service, name string)
+	dest    func(l *lister, d *ipvs.Dest, name string)
+}
+
+// lister prints tables of one call.
+type lister struct {
+	*app
+	w       io.Writer
+	numeric bool
+	exact   bool
+	nosort  bool
+	fnat    map[ipvs.ServiceKey]ipvs.Ext // of services that the extension knows
+	format  listing
+	current *ipvs.Service
+}
+
+// formats holds the formats in the order in which one wins over another.
+var formats = []struct {
+	col column
+	listing
+}{
+	{colStats, listing{
+		fmt.Sprintf("%-33s %8s %8s %8s %8s %8s\n  -> RemoteAddress:Port\n", headService, "Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"),
+		func(l *lister, s *ipvs.Service, name string) { l.counters("%-33s", name, &s.Stats) },
+		func(l *lister, d *ipvs.Dest, name string) { l.counters("  -> %-28s", name, &d.Stats) },
+	}},
+	{colRate, listing{
+		fmt.Sprintf("%-33s %8s %8s %8s %8s %8s\n  -> RemoteAddress:Port\n", headService, "CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"),
+		func(l *lister, s *ipvs.Service, name string) { l.rates(name, &s.Stats) },
+		func(l *lister, d *ipvs.Dest, name string) { l.destRates(name, &d.Stats) },
+	}},
+	{colThresholds, listing{
+		fmt.Sprintf("%-33s %-10s %-10s %-10s %-10s\n  -> RemoteAddress:Port\n", headService, "Uthreshold", "Lthreshold", "ActiveConn", "InActConn"),
+		(*lister).settings,
+		func(l *lister, d *ipvs.Dest, name string) {
+			fmt.Fprintf(l.w, "  -> %-28s %-10d %-10d %-10d %-10d\n", name, d.UpperThreshold, d.LowerThreshold, d.ActiveConns, d.InactConns)
+		},
+	}},
+	{colPersistentConn, listing{
+		fmt.Sprintf("%-33s %-9s %-11s %-10s %-10s\n  -> RemoteAddress:Port\n", headService, "Weight", "PersistConn", "ActiveConn", "InActConn"),
+		(*lister).settings,
+		func(l *lister, d *ipvs.Dest, name string) {
+			fmt.Fprintf(l.w, "  -> %-28s %-9d %-11d %-10d %-10d\n", name, d.Weight, d.PersistConns, d.ActiveConns, d.InactConns)
+		},
+	}},
+	{colTunInfo, listing{
+		headService + " Scheduler Flags\n  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n",
+		(*lister).settings,
+		func(l *lister, d *ipvs.Dest, name string) {
+			fmt.Fprintf(l.w, "  -> %-28s %-7s %-13s %-6d %-10d %-10d\n", name, l.forward(d), tunnelText(d), int32(d.Weight), d.ActiveConns, d.InactConns)
+		},
+	}},
+	{colSort, listing{
+		headService + " Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n",
+		(*lister).settings,
+		func(l *lister, d *ipvs.Dest, name string) {
+			fmt.Fprintf(l.w, "  -> %-28s %-7s %-6d %-10d %-10d\n", name, l.forward(d), int32(d.Weight), d.ActiveConns, d.InactConns)
+		},
+	}},
+}
+
+const headService = "Prot LocalAddress:Port"
+
+func (l *lister) counters(width, name string, s *ipvs.Stats) {
+	fmt.Fprintf(l.w, width, name)
+	for _, n := range []uint64{s.Conns, s.InPkts, s.OutPkts, s.InBytes, s.OutBytes} {
+		io.WriteString(l.w, largeNumber(n, l.exact))
+	}
+	io.WriteString(l.w, "\n")
+}
+
+func (l *lister) rates(name string, s *ipvs.Stats) {
+	fmt.Fprintf(l.w, "%-33s", name)
+	for _, n := range []uint64{s.CPS, s.InPPS, s.OutPPS, s.InBPS, s.OutBPS} {
+		io.WriteString(l.w, largeNumber(n, l.exact))
+	}
+	io.WriteString(l.w, "\n")
+}
+
+// destRates writes the first three without units, as the contract has it.
+func (l *lister) destRates(name string, s *ipvs.Stats) {
+	fmt.Fprintf(l.w, "  -> %-28s %8d %8d %8d%s%s\n", name, s.CPS, s.InPPS, s.OutPPS,
+		largeNumber(s.InBPS, l.exact), largeNumber(s.OutBPS, l.exact))
+}
+
+// settings writes the line of a service in all formats without counters.
+func (l *lister) settings(s *ipvs.Service, name string) {
+	fmt.Fprintf(l.w, "%s %s", name, schedulerName(s))
+	if text, any := schedFlagText(s); any {
+		fmt.Fprintf(l.w, " (%s)", text)
+	}
+	if s.Flags&ipvs.FlagPersistent != 0 {
+		fmt.Fprintf(l.w, " persistent %d", int64(s.Timeout/time.Second))
+		if mask := maskText(s); mask != "" {
+			fmt.Fprintf(l.w, " mask %s", mask)
+		}
+		if s.PEName != "" {
+			fmt.Fprintf(l.w, " pe %s", s.PEName)
+		}
+	}
+	if s.Flags&ipvs.FlagOnePacket != 0 {
+		io.WriteString(l.w, " ops")
+	}
+	io.WriteString(l.w, "\n")
+}
+
+// schedulerName is what the kernel calls no scheduler, too.
+func schedulerName(s *ipvs.Service) string {
+	if s.Scheduler == "" {
+		return "none"
+	}
+	return s.Scheduler
+}
+
+// schedFlagText lists the scheduler's flags; any tells whether one is set,
+// which may be one that this scheduler has no name for.
+func schedFlagText(s *ipvs.Service) (text string, any bool) {
+	scheduler := ""
+	if s.Scheduler == "sh" || s.Scheduler == "mh" {
+		scheduler = s.Scheduler
+	}
+	var words []string
+	for _, f := range schedFlags {
+		if f.scheduler == scheduler && s.Flags&f.flag != 0 {
+			words = append(words, f.word)
+		}
+	}
+	any = s.Flags&(ipvs.FlagSched1|ipvs.FlagSched2|ipvs.FlagSched3) != 0
+	return strings.Join(words, ","), any
+}
+
+// maskText is the persistence mask, "" for that of a single client.
+func maskText(s *ipvs.Service) string {
+	if s.Family == ipvs.IPv6 {
+		if s.Netmask == fullMask6 {
+			return ""
+		}
+		return strconv.Itoa(int(s.Netmask))
+	}
+	if s.Netmask == fullMask4 {
+		return ""
+	}
+	m := s.Netmask
+	return netip.AddrFrom4([4]byte{byte(m >> 24), byte(m >> 16), byte(m >> 8), byte(m)}).String()
+}
+
+// tunnelText describes the encapsulation of a tunnel, "n/a" of all else.
+func tunnelText(d *ipvs.Dest) string {
+	if d.Forward != ipvs.Tunnel {
+		return "n/a"
+	}
+	flags := [...]string{"-c", "+c", "r+c"}[min(d.TunFlags, 2)]
+	switch d.TunType {
+	case ipvs.TunnelIPIP:
+		return "ipip"
+	case ipvs.TunnelGUE:
+		return fmt.Sprintf("gue:%d:%s", d.TunPort, flags)
+	case ipvs.TunnelGRE:
+		return "gre:" + flags
+	}
+	return "n/a"
+}
+
+// forward is the word for the way packets take to a destination.
+func (l *lister) forward(d *ipvs.Dest) string {
+	switch d.Forward {
+	case ipvs.Masq:
+		if l.fnat[l.current.ServiceKey].Flags&ipvs.ExtFNAT != 0 {
+			return "FullNat"
+		}
+		return "Masq"
+	case ipvs.LocalNode:
+		return "Local"
+	case ipvs.Tunnel:
+		return "Tunnel"
+	case ipvs.DirectRoute:
+		return "Route"
+	}
+	return "(null)"
+}
+
+// serviceName is the name column of a service; that of IPv4 and of marks is cut.
+func (l *lister) serviceName(ctx context.Context, s *ipvs.Service) string {
+	if s.FWMark != 0 {
+		name := fmt.Sprintf("FWM  %d", int32(s.FWMark)) // signed, as stock writes it
+		if s.Family == ipvs.IPv6 {
+			name += " IPv6"
+		}
+		return name
+	}
+	name := fmt.Sprintf("%-4s %s", strings.ToUpper(protocolWord(s.Protocol)),
+		l.endpointText(ctx, s.Addr, s.Port, s.Protocol, l.numeric))
+	if s.Family == ipvs.IPv6 {
+		return name
+	}
+	return name[:min(len(name), 33)]
+}
+
+func (l *lister) destName(ctx context.Context, s *ipvs.Service, d *ipvs.Dest) string {
+	name := l.endpointText(ctx, d.Addr, d.Port, s.Protocol, l.numeric)
+	if d.Family == ipvs.IPv6 {
+		return name
+	}
+	return name[:min(len(name), 28)]
+}
+
+// list is -L.
+func (a *app) list(ctx context.Context, c *call) error {
+	switch {
+	case c.set.has(colConnection):
+		return a.listConns(ctx, c)
+	case c.set.has(colTimeout):
+		return a.listTimeouts(ctx)
+	case c.set.has(colDaemon):
+		return a.listDaemons(ctx)
+	}
+	l, err := a.lister(ctx, c)
+	if err != nil {
+		return err
+	}
+	if c.set.has(colService) {
+		return l.one(ctx, c.service.ServiceKey)
+	}
+	return l.all(ctx)
+}
+
+func (a *app) lister(ctx context.Context, c *call) (*lister, error) {
+	l := &lister{app: a, w: a.stdout, numeric: c.set.has(colNumeric), exact: c.set.has(colExact), nosort: c.set.has(colNosort)}
+	for _, f := range formats {
+		if f.col == colSort || c.set.has(f.col) {
+			l.format = f.listing
+			break
+		}
+	}
+	var err error
+	l.fnat, err = a.exts(ctx)
+	return l, err
+}
+
+// exts is what the extension knows of the services; nothing on a stock module.
+func (a *app) exts(ctx context.Context) (map[ipvs.ServiceKey]ipvs.Ext, error) {
+	if a.info.Extended == nil {
+		return nil, nil
+	}
+	list, err := a.kernel.ExtServices(ctx)
+	if err != nil {
+		return nil, listFailed(err)
+	}
+	exts := make(map[ipvs.ServiceKey]ipvs.Ext, len(list))
+	for _, s := range list {
+		exts[s.ServiceKey] = s.Ext
+	}
+	return exts, nil
+}
+
+// listFailed is a listing that the kernel did not answer; it ends a restore.
+func listFailed(err error) error {
+	return &failure{code: 1, text: kernelText(cmdList, err), ends: true, err: err}
+}
+
+// destsFailed is the same for the servers of one service.
+func destsFailed(err error) error {
+	if errors.Is(err, syscall.ESRCH) {
+		return &failure{code: 1, text: kernelTexts[cmdDelete][syscall.ESRCH], ends: true, err: err}
+	}
+	return listFailed(err)
+}
+
+func (l *lister) one(ctx context.Context, key ipvs.ServiceKey) error {
+	s, err := l.kernel.Service(ctx, key)
+	if err != nil {
+		return destsFailed(err)
+	}
+	io.WriteString(l.w, l.format.head)
+	return l.print(ctx, &s)
+}
+
+func (l *lister) all(ctx context.Context) error {
+	fmt.Fprintf(l.w, "IP Virtual Server version %s (size=%d)\n", versionText(l.info.Version), l.info.TabSize)
+	services, err := l.kernel.Services(ctx)
+	if err != nil {
+		return listFailed(err)
+	}
+	if !l.nosort {
+		sortServices(services)
+	}
+	io.WriteString(l.w, l.format.head)
+	for i := range services {
+		if err := l.print(ctx, &services[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// print writes one service with its servers.
+func (l *lister) print(ctx context.Context, s *ipvs.Service) error {
+	dests, err := l.kernel.Dests(ctx, s.ServiceKey)
+	if err != nil {
+		return destsFailed(err)
+	}
+	if !l.nosort {
+		sortDests(dests)
+	}
+	l.current = s
+	l.format.service(l, s, l.serviceName(ctx, s))
+	for i := range dests {
+		l.format.dest(l, &dests[i], l.destName(ctx, s, &dests[i]))
+	}
+	return nil
+}
+
+// listTimeouts is silent about errors, as the contract has it.
+func (a *app) listTimeouts(ctx context.Context) error {
+	t, err := a.kernel.Timeouts(ctx)
+	if err != nil {
+		return &failure{code: 1, ends: true, err: err}
+	}
+	fmt.Fprintf(a.stdout, "Timeout (tcp tcpfin udp): %d %d %d\n", t.TCP/time.Second, t.TCPFin/time.Second, t.UDP/time.Second)
+	return nil
+}
+
+func (a *app) listDaemons(ctx context.Context) error {
+	daemons, err := a.kernel.Daemons(ctx)
+	if err != nil {
+		return &failure{code: 1, ends: true, err: err}
+	}
+	for _, state := range []ipvs.SyncState{ipvs.SyncMaster, ipvs.SyncBackup} {
+		for _, d := range daemons {
+			if d.State != state {
+				continue
+			}
+			word := "master"
+			if state == ipvs.SyncBackup {
+				word = "backup"
+			}
+			group := "0.0.0.0"
+			if d.Group.IsValid() {
+				group = d.Group.String()
+			}
+			fmt.Fprintf(a.stdout, "%s sync daemon (mcast=%s, syncid=%d, maxlen=%d, group=%s, port=%d, ttl=%d)\n",
+				word, d.Interface, d.SyncID, d.MaxLen, group, d.Port, d.TTL)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,24 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Command ipvsadm shows and changes the tables of the kernel's load balancer.
+// It is a drop-in for ipvsadm 1.31 that knows FNAT too.
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+)
+
+func main() {
+	a := &app{
+		stdin:    os.Stdin,
+		stdout:   bufio.NewWriterSize(os.Stdout, 64<<10),
+		stderr:   os.Stderr,
+		names:    systemNames(),
+		connFile: "/proc/net/ip_vs_conn",
+		dial:     dial,
+		load:     loadModule,
+	}
+	os.Exit(a.run(context.Background(), os.Args))
+}

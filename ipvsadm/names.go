@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// names turns host and service names into numbers and back. Answers of the
+// resolver are kept, so that one listing asks once for each address.
+type names struct {
+	forward func(ctx context.Context, host string) ([]netip.Addr, error)
+	reverse func(ctx context.Context, addr string) ([]string, error)
+	file    string // /etc/services
+
+	hosts    map[netip.Addr]string
+	services []serviceName // nil: not read yet
+}
+
+// serviceName is one line of /etc/services.
+type serviceName struct {
+	port     uint16
+	protocol string
+	words    []string // the name, then its aliases
+}
+
+// systemNames asks the hosts file, then DNS.
+func systemNames() *names {
+	return &names{
+		forward: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			return net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
+		},
+		reverse: net.DefaultResolver.LookupAddr,
+		file:    "/etc/services",
+	}
+}
+
+// lookupHost returns the first IPv4 address of a host name.
+func (n *names) lookupHost(ctx context.Context, host string) (netip.Addr, bool) {
+	addrs, err := n.forward(ctx, host)
+	if err != nil {
+		return netip.Addr{}, false
+	}
+	for _, a := range addrs {
+		if a = a.Unmap(); a.Is4() {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// host returns the name of an address, or the address in numbers.
+func (n *names) host(ctx context.Context, a netip.Addr) string {
+	if name, ok := n.hosts[a]; ok {
+		return name
+	}
+	name := a.String()
+	if found, err := n.reverse(ctx, name); err == nil && len(found) > 0 {
+		name = strings.TrimSuffix(found[0], ".")
+	}
+	if n.hosts == nil {
+		n.hosts = map[netip.Addr]string{}
+	}
+	n.hosts[a] = name
+	return name
+}
+
+// servicePort returns the port of a service name of this very protocol.
+func (n *names) servicePort(name string, proto ipvs.Protocol) (uint16, bool) {
+	word := protocolWord(proto)
+	for _, s := range n.load() {
+		if s.protocol != word {
+			continue
+		}
+		for _, w := range s.words {
+			if w == name {
+				return s.port, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// serviceName returns the name of a port, or its number.
+func (n *names) serviceName(port uint16, proto ipvs.Protocol) string {
+	word := protocolWord(proto)
+	for _, s := range n.load() {
+		if port != 0 && s.port == port && s.protocol == word {
+			return s.words[0]
+		}
+	}
+	return strconv.Itoa(int(port))
+}
+
+// load reads the services file once; a file that is absent has no services.
+func (n *names) load() []serviceName {
+	if n.services != nil {
+		return n.services
+	}
+	n.services = []serviceName{}
+	f, err := os.Open(n.file)
+	if err != nil {
+		return n.services
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		words := strings.Fields(text)
+		if len(words) < 2 {
+			continue
+		}
+		number, protocol, ok := strings.Cut(words[1], "/")
+		port, err := strconv.ParseUint(number, 10, 16)
+		if !ok || err != nil {
+			continue
+		}
+		n.services = append(n.services, serviceName{uint16(port), protocol, append(words[:1:1], words[2:]...)})
+	}
+	return n.services
+}
+
+// protocolWord is the name of a protocol as /etc/services has it.
+func protocolWord(p ipvs.Protocol) string {
+	switch p {
+	case ipvs.TCP:
+		return "tcp"
+	case ipvs.UDP:
+		return "udp"
+	case ipvs.SCTP:
+		return "sctp"
+	}
+	return ""
+}

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// save is -S. Groups come first: a stock ipvsadm -R stops at the first line
+// of a file that needs FNAT, before it has made a plain NAT service of it.
+func (a *app) save(ctx context.Context, c *call) error {
+	l, err := a.lister(ctx, c)
+	if err != nil {
+		return err
+	}
+	services, err := a.kernel.Services(ctx)
+	if err != nil {
+		return listFailed(err)
+	}
+	sortServices(services)
+	if a.info.Extended != nil {
+		if err := l.saveGroups(ctx); err != nil {
+			return err
+		}
+	}
+	for i := range services {
+		if err := l.saveService(ctx, &services[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// saveGroups writes each group: an empty one as such, else its addresses.
+func (l *lister) saveGroups(ctx context.Context) error {
+	groups, err := l.groups(ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		laddrs, err := l.kernel.Laddrs(ctx, g.Name)
+		if err != nil {
+			return listFailed(err)
+		}
+		if len(laddrs) == 0 {
+			io.WriteString(l.w, "--add-laddr"+groupWords(g.Name))
+			if g.Family == ipvs.IPv6 {
+				io.WriteString(l.w, " -6")
+			}
+			io.WriteString(l.w, "\n")
+		}
+		for _, addr := range laddrs {
+			fmt.Fprintf(l.w, "--add-laddr%s --local-address %s", groupWords(g.Name), laddrText(addr))
+			if words := laddrFlagText(addr.Flags); words != "" {
+				fmt.Fprintf(l.w, " --laddr-flags %s", words)
+			}
+			if addr.CPUs != "" {
+				fmt.Fprintf(l.w, " --laddr-cpus %s", addr.CPUs)
+			}
+			io.WriteString(l.w, "\n")
+		}
+	}
+	return nil
+}
+
+// groupWords names a group, with a blank in front. A restore drops the word
+// "ipvsadm" where it stands alone.
+func groupWords(name string) string {
+	if name == progName {
+		return " --lgroup=" + name
+	}
+	return " --lgroup " + name
+}
+
+// laddrText is the value of -z that makes an address with its ports, which the
+// kernel lists even where it chose them.
+func laddrText(l ipvs.Laddr) string {
+	switch {
+	case l.PortMin == 0 && l.PortMax == 0:
+		return l.Addr.String()
+	case l.Addr.Is6():
+		return fmt.Sprintf("[%s]:%d-%d", l.Addr, l.PortMin, l.PortMax)
+	}
+	return fmt.Sprintf("%s:%d-%d", l.Addr, l.PortMin, l.PortMax)
+}
+
+// serviceWords names a service in numbers, as an option with its value.
+func serviceWords(key ipvs.ServiceKey) string {
+	option := map[ipvs.Protocol]string{ipvs.TCP: "-t", ipvs.UDP: "-u", ipvs.SCTP: "--sctp-service"}[key.Protocol]
+	switch {
+	case key.FWMark != 0 && key.Family == ipvs.IPv6:
+		return fmt.Sprintf("-f %d -6", int32(key.FWMark))
+	case key.FWMark != 0:
+		// Signed, as stock writes it: marks from 2^31 up cannot be read back.
+		return fmt.Sprintf("-f %d", int32(key.FWMark))
+	}
+	return option + " " + netip.AddrPortFrom(key.Addr, key.Port).String()
+}
+
+// words is serviceWords with names unless -n was given.
+func (l *lister) words(ctx context.Context, key ipvs.ServiceKey) string {
+	option, value, _ := strings.Cut(serviceWords(key), " ")
+	if key.FWMark == 0 {
+		value = l.endpointText(ctx, key.Addr, key.Port, key.Protocol, l.numeric)
+	}
+	return option + " " + value
+}
+
+func (l *lister) saveService(ctx context.Context, s *ipvs.Service) error {
+	dests, err := l.kernel.Dests(ctx, s.ServiceKey)
+	if err != nil {
+		return destsFailed(err)
+	}
+	sortDests(dests)
+	name := l.words(ctx, s.ServiceKey)
+	fmt.Fprintf(l.w, "-A %s -s %s", name, schedulerName(s))
+	if s.Flags&ipvs.FlagPersistent != 0 {
+		fmt.Fprintf(l.w, " -p %d", int64(s.Timeout/time.Second))
+		if mask := maskText(s); mask != "" {
+			fmt.Fprintf(l.w, " -M %s", mask)
+		}
+	}
+	if s.PEName != "" {
+		fmt.Fprintf(l.w, " --pe %s", s.PEName)
+	}
+	if s.Flags&ipvs.FlagOnePacket != 0 {
+		io.WriteString(l.w, " -o")
+	}
+	if text, any := schedFlagText(s); any {
+		fmt.Fprintf(l.w, " -b %s", text)
+	}
+	ext := l.fnat[s.ServiceKey]
+	fmt.Fprintln(l.w, extWords(s.ServiceKey, ext))
+	for i := range dests {
+		l.saveDest(ctx, s, &dests[i], name, ext)
+	}
+	return nil
+}
+
+// defaultTOAKind is what the kernel sends unless told otherwise.
+const defaultTOAKind = 254
+
+// extWords are the options of FNAT that make a service what it is, each with
+// a blank in front; none for a service that has nothing of it.
+func extWords(key ipvs.ServiceKey, e ipvs.Ext) string {
+	var b strings.Builder
+	if e.LGroup != "" {
+		b.WriteString(groupWords(e.LGroup))
+	}
+	usual := usualExt(key, e)
+	for _, f := range []struct {
+		flag ipvs.ExtFlags
+		word string
+	}{{fnat, "fullnat"}, {toa, "toa"}, {toaSyn, "toa-syn"}, {seqAdjust, "seq-adjust"}, {exhaustRST, "exhaust-rst"}} {
+		switch is := e.Flags&f.flag != 0; {
+		case is == (usual.Flags&f.flag != 0):
+		case is:
+			b.WriteString(" --" + f.word)
+		default:
+			b.WriteString(" --no-" + f.word)
+		}
+	}
+	if e.TOAKind4 != 0 && e.TOAKind4 != defaultTOAKind {
+		fmt.Fprintf(&b, " --toa-kind4 %d", e.TOAKind4)
+	}
+	if e.TOAKind6 != 0 && e.TOAKind6 != defaultTOAKind {
+		fmt.Fprintf(&b, " --toa-kind6 %d", e.TOAKind6)
+	}
+	if e.TSMode != usual.TSMode && int(e.TSMode) < len(tsModes) {
+		b.WriteString(" --timestamps " + tsModes[e.TSMode])
+	}
+	if e.MSSClamp != 0 {
+		fmt.Fprintf(&b, " --mss %d", e.MSSClamp)
+	}
+	if e.Select != ipvs.SelectRR && int(e.Select) < len(laddrWays) {
+		b.WriteString(" --laddr-select " + laddrWays[e.Select])
+	}
+	return b.String()
+}
+
+// usualExt is what need not be said of e. FNAT, when it is switched on, brings
+// sequence adjustment and stripped timestamps to TCP. So while it is off, both
+// are only what it will bring, said or not.
+func usualExt(key ipvs.ServiceKey, e ipvs.Ext) ipvs.Ext {
+	usual := ipvs.Ext{}
+	if key.Protocol != ipvs.TCP && key.FWMark == 0 {
+		return usual
+	}
+	on := e.Flags&fnat != 0
+	if on || e.Flags&seqAdjust != 0 {
+		usual.Flags = seqAdjust
+	}
+	if on || e.TSMode == ipvs.TSStrip {
+		usual.TSMode = ipvs.TSStrip
+	}
+	return usual
+}
+
+// saveDest writes a NAT server of an FNAT service as FNAT: should its service
+// be plain where the file is restored, the line must not make it plain too.
+func (l *lister) saveDest(ctx context.Context, s *ipvs.Service, d *ipvs.Dest, service string, ext ipvs.Ext) {
+	forward := "-g"
+	switch {
+	case d.Forward == ipvs.Masq && ext.Flags&fnat != 0:
+		forward = "--fullnat"
+	case d.Forward == ipvs.Masq:
+		forward = "-m"
+	case d.Forward == ipvs.Tunnel:
+		forward = "-i"
+	case d.Forward != ipvs.DirectRoute && d.Forward != ipvs.LocalNode:
+		forward = "(null)"
+	}
+	fmt.Fprintf(l.w, "-a %s -r %s %s -w %d", service,
+		l.endpointText(ctx, d.Addr, d.Port, s.Protocol, l.numeric), forward, int32(d.Weight))
+	if d.Forward == ipvs.Tunnel {
+		io.WriteString(l.w, tunnelWords(d))
+	}
+	io.WriteString(l.w, "\n")
+}
+
+// tunnelWords are the tunnel options, each with a blank in front.
+func tunnelWords(d *ipvs.Dest) string {
+	csum := [...]string{"--tun-nocsum", "--tun-csum", "--tun-remcsum"}[min(d.TunFlags, 2)]
+	switch d.TunType {
+	case ipvs.TunnelIPIP:
+		return " --tun-type ipip"
+	case ipvs.TunnelGUE:
+		return fmt.Sprintf(" --tun-type gue --tun-port %d %s", d.TunPort, csum)
+	case ipvs.TunnelGRE:
+		return " --tun-type gre " + csum
+	}
+	return ""
+}

@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// The order of a listing is part of the contract, and it is not transitive:
+// differences are taken in 32-bit signed arithmetic, so what is more than 2^31
+// away comes first. Hence the algorithm counts too: a merge sort that takes
+// from the left half unless it is greater.
+
+// mergeSort sorts list as described above. buf has the length of list.
+func mergeSort[T any](list, buf []T, compare func(a, b *T) int) {
+	if len(list) < 2 {
+		return
+	}
+	half := len(list) / 2
+	mergeSort(list[:half], buf[:half], compare)
+	mergeSort(list[half:], buf[half:], compare)
+	left, right := list[:half], list[half:]
+	for i := range buf {
+		switch {
+		case len(left) > 0 && (len(right) == 0 || compare(&left[0], &right[0]) <= 0):
+			buf[i], left = left[0], left[1:]
+		default:
+			buf[i], right = right[0], right[1:]
+		}
+	}
+	copy(list, buf)
+}
+
+func sortServices(list []ipvs.Service) {
+	mergeSort(list, make([]ipvs.Service, len(list)), compareServices)
+}
+
+func sortDests(list []ipvs.Dest) {
+	mergeSort(list, make([]ipvs.Dest, len(list)), compareDests)
+}
+
+func compareServices(a, b *ipvs.Service) int {
+	if d := int32(a.FWMark - b.FWMark); d != 0 {
+		return int(d)
+	}
+	if d := int(a.Family) - int(b.Family); d != 0 {
+		return d
+	}
+	if d := int(a.Protocol) - int(b.Protocol); d != 0 {
+		return d
+	}
+	if a.Family == ipvs.IPv6 {
+		if d := bytes.Compare(a.Addr.AsSlice(), b.Addr.AsSlice()); d != 0 {
+			return d
+		}
+	} else if d := int32(word(a.Addr) - word(b.Addr)); d != 0 {
+		return int(d)
+	}
+	return int(a.Port) - int(b.Port)
+}
+
+// compareDests looks at the first word of an address, whatever its family.
+func compareDests(a, b *ipvs.Dest) int {
+	if d := int32(word(a.Addr) - word(b.Addr)); d != 0 {
+		return int(d)
+	}
+	return int(a.Port) - int(b.Port)
+}

@@ -1,0 +1,307 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package parser
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Bounds of $NAME substitution: definitions may refer to each other, and a
+// circle or a doubling chain must end with a message, not with the memory.
+const (
+	maxExpandDepth = 16
+	maxExpandLen   = 64 << 10
+)
+
+// reader holds the state that runs through all files of one parse.
+type reader struct {
+	ended  func() error // the context's Err
+	opts   Options
+	defs   map[string]string // $NAME definitions, global over files, later ones win
+	faults []*Fault
+	files  []string
+
+	name  string // current file
+	line  int
+	depth int // of includes
+
+	tree
+}
+
+func (p *reader) fault(s Severity, col int, format string, args ...any) {
+	p.faults = append(p.faults, &Fault{
+		Pos:      Pos{File: p.name, Line: max(p.line, 1), Column: max(col, 1)},
+		Severity: s,
+		Text:     fmt.Sprintf(format, args...),
+	})
+}
+
+// file reads one file's lines; include calls it in the middle of another's.
+func (p *reader) file(name, src string) {
+	p.files = append(p.files, name)
+	oldName, oldLine := p.name, p.line
+	p.name, p.line = name, 0
+	p.depth++
+	src = strings.TrimPrefix(src, "\ufeff")
+	for src != "" && p.ended() == nil {
+		var text string
+		text, src = p.next(src)
+		if rest, def := p.definition(text, src); def {
+			src = rest
+			continue
+		}
+		p.logical(text, 0)
+	}
+	p.depth--
+	p.name, p.line = oldName, oldLine
+}
+
+// next cuts one line off src, its comment and trailing blanks removed.
+func (p *reader) next(src string) (line, rest string) {
+	p.line++
+	line = src
+	if i := strings.IndexByte(src, '\n'); i >= 0 {
+		line, rest = src[:i], src[i+1:]
+	}
+	if i := strings.IndexByte(line, 0); i >= 0 {
+		p.fault(Error, i+1, "NUL byte in line: remove it, the line is ignored")
+		return "", rest
+	}
+	return stripComment(line), rest
+}
+
+// stripComment cuts at the first ! or # outside double quotes, in the middle of
+// a word too; \! and \# stand for the bare character.
+func stripComment(s string) string {
+	if !strings.ContainsAny(s, "!#") {
+		return strings.TrimRight(s, " \t\r\f\v")
+	}
+	quoted, escaped := false, false
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '"':
+			quoted = !quoted
+		case '!', '#':
+			if quoted {
+				continue
+			}
+			if i > 0 && s[i-1] == '\\' {
+				escaped = true
+				continue
+			}
+			s = s[:i]
+		}
+	}
+	if escaped {
+		s = strings.NewReplacer(`\!`, "!", `\#`, "#").Replace(s)
+	}
+	return strings.TrimRight(s, " \t\r\f\v")
+}
+
+// definition takes a $NAME=value line, with its continuation lines, from the
+// source. A line behind an @condition may be a definition too; logical comes
+// back for it through define.
+func (p *reader) definition(text, src string) (rest string, ok bool) {
+	name, value, ok := cutDefinition(p.condition(text))
+	if !ok {
+		return src, false
+	}
+	parts := []string{}
+	for strings.HasSuffix(value, `\`) && src != "" {
+		parts = append(parts, strings.TrimSuffix(value, `\`))
+		value, src = p.next(src)
+		value = strings.TrimLeft(value, " \t")
+	}
+	if parts = append(parts, strings.TrimSuffix(value, `\`)); len(parts) > 1 && parts[0] == "" {
+		parts = parts[1:]
+	}
+	p.defs[name] = strings.Join(parts, "\n")
+	return src, true
+}
+
+func cutDefinition(text string) (name, value string, ok bool) {
+	text = strings.TrimLeft(text, " \t")
+	if !strings.HasPrefix(text, "$") {
+		return "", "", false
+	}
+	n := nameLen(text[1:])
+	if n == 0 {
+		return "", "", false
+	}
+	name, value = text[1:1+n], strings.TrimLeft(text[1+n:], " \t")
+	if !strings.HasPrefix(value, "=") {
+		return "", "", false
+	}
+	return name, strings.TrimLeft(value[1:], " \t"), true
+}
+
+// nameLen is the length of the definition name s starts with.
+func nameLen(s string) int {
+	n := 0
+	for n < len(s) && (s[n] == '_' || s[n]|0x20 >= 'a' && s[n]|0x20 <= 'z' || n > 0 && s[n] >= '0' && s[n] <= '9') {
+		n++
+	}
+	return n
+}
+
+// condition applies @WORD and @^WORD: the rest of the line, or "" when it is not for us.
+func (p *reader) condition(text string) string {
+	s := strings.TrimLeft(text, " \t")
+	if !strings.HasPrefix(s, "@") {
+		return text
+	}
+	word, rest, _ := strings.Cut(s[1:], " ")
+	if w, r, ok := strings.Cut(s[1:], "\t"); ok && len(w) < len(word) {
+		word, rest = w, r
+	}
+	want := true
+	if inverse, ok := strings.CutPrefix(word, "^"); ok {
+		word, want = inverse, false
+	}
+	if (word == p.opts.ConfigID) != want {
+		return ""
+	}
+	return rest
+}
+
+// logical does what remains of a line: condition, substitution, include, words and braces.
+func (p *reader) logical(text string, level int) {
+	text = p.condition(text)
+	if strings.HasPrefix(strings.TrimLeft(text, " \t"), "~") {
+		p.repeat(text, level)
+		return
+	}
+	if strings.Contains(text, "$") {
+		expanded, ok := p.expand(text)
+		if !ok {
+			return
+		}
+		if strings.Contains(expanded, "\n") {
+			for part := range strings.SplitSeq(expanded, "\n") {
+				p.statement(part)
+			}
+			return
+		}
+		text = expanded
+	}
+	p.statement(text)
+}
+
+// expand substitutes definitions until nothing changes. Unknown names stay as
+// they are, so that the reader of the value reports them where they stand.
+func (p *reader) expand(text string) (string, bool) {
+	for range maxExpandDepth {
+		next, changed := p.expandOnce(text)
+		if len(next) > maxExpandLen {
+			p.fault(Error, 1, "line longer than %d bytes after $ substitution: line ignored", maxExpandLen)
+			return "", false
+		}
+		if !changed {
+			return next, true
+		}
+		text = next
+	}
+	p.fault(Error, 1, "$ definitions nested more than %d deep: does one refer to itself? line ignored", maxExpandDepth)
+	return "", false
+}
+
+func (p *reader) expandOnce(text string) (string, bool) {
+	var b strings.Builder
+	changed := false
+	for {
+		i := strings.IndexByte(text, '$')
+		if i < 0 {
+			break
+		}
+		b.WriteString(text[:i])
+		text = text[i:]
+		value, used := p.reference(text)
+		if used == 0 {
+			b.WriteByte('$')
+			text = text[1:]
+			continue
+		}
+		b.WriteString(value)
+		text, changed = text[used:], true
+		if b.Len() > maxExpandLen {
+			break
+		}
+	}
+	b.WriteString(text)
+	return b.String(), changed
+}
+
+// reference resolves the $NAME or ${NAME} that s starts with and says how
+// many bytes it took; 0 when it names nothing known.
+func (p *reader) reference(s string) (value string, used int) {
+	if strings.HasPrefix(s, "${") {
+		end := strings.IndexByte(s, '}')
+		if end < 0 {
+			return "", 0
+		}
+		if v, ok := p.lookup(s[2:end]); ok {
+			return v, end + 1
+		}
+		return "", 0
+	}
+	n := nameLen(s[1:])
+	if n == 0 || len(s) > 1+n && !strings.ContainsRune(" \t,)", rune(s[1+n])) {
+		return "", 0
+	}
+	if v, ok := p.lookup(s[1 : 1+n]); ok {
+		return v, 1 + n
+	}
+	return "", 0
+}
+
+func (p *reader) lookup(ref string) (string, bool) {
+	if v, ok := p.defs[ref]; ok {
+		return v, true
+	}
+	words := strings.Fields(ref)
+	if len(words) == 0 {
+		return "", false
+	}
+	switch words[0] {
+	case "_PWD":
+		dir, err := filepath.Abs(filepath.Dir(p.name))
+		return dir, err == nil
+	case "_INSTANCE":
+		return p.opts.Instance, true
+	case "_HASH":
+		return "#", true
+	case "_BANG":
+		return "!", true
+	case "_RANDOM":
+		return random(words[1:])
+	case "_ENV":
+		if p.opts.Getenv != nil && len(words) == 2 {
+			return p.opts.Getenv(words[1])
+		}
+	}
+	return "", false
+}
+
+// random is ${_RANDOM [MIN [MAX]]}; 0..32767 without bounds.
+func random(bounds []string) (string, bool) {
+	lo, hi := 0, 32767
+	var err error
+	if len(bounds) > 0 {
+		if lo, err = strconv.Atoi(bounds[0]); err != nil {
+			return "", false
+		}
+	}
+	if len(bounds) > 1 {
+		if hi, err = strconv.Atoi(bounds[1]); err != nil {
+			return "", false
+		}
+	}
+	if lo < 0 || hi < lo || hi > 1<<31-1 {
+		return "", false
+	}
+	return strconv.Itoa(lo + rand.IntN(hi-lo+1)), true
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package parser
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxInclude bounds the nesting of include, so that a file that includes itself ends.
+const maxInclude = 32
+
+// Options are the surroundings of a parse. The zero value reads the real file
+// system, knows no config id and no environment.
+type Options struct {
+	ConfigID string // what @WORD lines are compared with
+	Instance string // value of ${_INSTANCE}
+
+	// Getenv answers ${_ENV NAME}; nil: such references stay as they are.
+	Getenv func(name string) (value string, ok bool)
+	// ReadFile reads one file whole; nil: the file system, which refuses
+	// anything but regular, non-executable files.
+	ReadFile func(path string) ([]byte, error)
+	// Glob lists the files of a pattern that has no braces left; nil: filepath.Glob.
+	Glob func(pattern string) ([]string, error)
+}
+
+func (o *Options) fill() {
+	if o.ReadFile == nil {
+		o.ReadFile = readRegular
+	}
+	if o.Glob == nil {
+		o.Glob = filepath.Glob
+	}
+}
+
+// errNotRegular is worded as the original's message, which follows the file name.
+type errNotRegular struct{}
+
+func (errNotRegular) Error() string { return "is not a regular non-executable file - skipping" }
+
+// readRegular refuses executables for the original's reason: a directory of
+// configuration snippets may hold scripts and editors' leftovers.
+func readRegular(path string) ([]byte, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() || st.Mode()&0o111 != 0 {
+		return nil, &fs.PathError{Op: "read", Path: path, Err: errNotRegular{}}
+	}
+	return os.ReadFile(path)
+}
+
+// Load parses the file at path and all it includes. The error is non-nil when
+// the main file cannot be read or ctx ends; faults in the text are returned
+// beside a tree of everything that was sound.
+func Load(ctx context.Context, path string, opts Options) (*Tree, []*Fault, error) {
+	opts.fill()
+	src, err := opts.ReadFile(path)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", path, pathless(err))
+	}
+	return Parse(ctx, path, string(src), opts)
+}
+
+// Parse is Load for text already read; name is the file name used in
+// positions and the base of relative includes.
+func Parse(ctx context.Context, name, src string, opts Options) (*Tree, []*Fault, error) {
+	opts.fill()
+	p := &reader{ended: ctx.Err, opts: opts, defs: map[string]string{}}
+	p.file(name, src)
+	p.finish()
+	if err := ctx.Err(); err != nil {
+		return nil, nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &Tree{Nodes: p.root, Files: p.files}, p.faults, nil
+}
+
+// pathless strips the operation and path of an os error: callers put the path first.
+func pathless(err error) error {
+	if pe, ok := err.(*fs.PathError); ok {
+		return pe.Err
+	}
+	return err
+}
+
+// include reads every file an include statement names, at the place of the
+// statement: blocks may open in one file and close in another.
+func (p *reader) include(key, pattern string, col int) {
+	if p.depth >= maxInclude {
+		p.fault(Error, col, "include nested more than %d deep: does %s include itself?", maxInclude, p.name)
+		return
+	}
+	matched := false
+	for _, pat := range expandBraces(pattern) {
+		if !filepath.IsAbs(pat) {
+			pat = filepath.Join(filepath.Dir(p.name), pat)
+		}
+		names, err := p.opts.Glob(pat)
+		if err != nil {
+			p.fault(Error, col, "include pattern '%s': %v", pattern, err)
+			return
+		}
+		found := false
+		for _, name := range names {
+			src, err := p.opts.ReadFile(name)
+			if err != nil {
+				p.fault(Warning, col, "Configuration file '%s' %v", name, pathless(err))
+				continue
+			}
+			found = true
+			p.file(name, string(src))
+		}
+		matched = matched || found
+		if !found && mustMatch(key, pattern) {
+			p.fault(Error, col, "Config files missing '%s'.", pat)
+			matched = true
+		}
+	}
+	if !matched {
+		p.fault(Warning, col, "Config files missing '%s'.", pattern)
+	}
+}
+
+// mustMatch says whether one alternative of an include without a file is an
+// error: includem and includea always, includew for wildcards and plain
+// paths, includeb for the alternatives of a brace list.
+func mustMatch(key, pattern string) bool {
+	brace := strings.Contains(pattern, "{")
+	switch key {
+	case "includea", "includem":
+		return true
+	case "includew":
+		return !brace
+	case "includeb":
+		return brace
+	}
+	return false
+}
+
+// expandBraces replaces a{b,c}d by abd and acd, nested lists included. Text
+// with a brace that is not closed is returned as it is.
+func expandBraces(s string) []string {
+	open := strings.IndexByte(s, '{')
+	if open < 0 {
+		return []string{s}
+	}
+	var cuts []int
+	depth, closing := 0, -1
+	for i := open; i < len(s) && closing < 0; i++ {
+		switch s[i] {
+		case '{':
+			depth++
+		case '}':
+			if depth--; depth == 0 {
+				closing = i
+			}
+		case ',':
+			if depth == 1 {
+				cuts = append(cuts, i)
+			}
+		}
+	}
+	if closing < 0 {
+		return []string{s}
+	}
+	var out []string
+	start := open + 1
+	for _, cut := range append(cuts, closing) {
+		for _, tail := range expandBraces(s[start:cut] + s[closing+1:]) {
+			if out = append(out, s[:open]+tail); len(out) > maxAlternatives {
+				return out
+			}
+		}
+		start = cut + 1
+	}
+	return out
+}
+
+// maxAlternatives bounds what one include line can expand to.
+const maxAlternatives = 1024

@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"regexp"
+	"sync/atomic"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/poll"
+)
+
+// phase is what a check's timer and socket are for.
+type phase uint8
+
+const (
+	idle       phase = iota // the timer starts the next run
+	connecting              // the timer gives the connection up
+	exchanging              // the timer gives the answer up
+	away                    // a goroutine of the pool is at it; no timer
+)
+
+// check is one target at work. All but removed and status belongs to the
+// goroutine of its shard's loop.
+type check struct {
+	shard  *shard
+	target Target
+	plan   plan
+	state  state
+	timer  poll.Timer
+	peer   *poll.Target
+	phase  phase
+	fd     int
+	// talk is the dialogue in progress; nil otherwise.
+	talk dialogue
+	// awaits is what fd is watched for.
+	awaits poll.Events
+	// cancel ends the run that is away, and run tells it from earlier ones.
+	cancel context.CancelFunc
+	run    uint64
+	// tls is made at the first run of SSL_GET, to keep its session.
+	tls *tls.Config
+	// patterns are the expressions of the URLs, nil without any.
+	patterns []*regexp.Regexp
+	// postponed is set while this host's own trouble keeps the check from
+	// running, so that it is logged once.
+	postponed bool
+
+	removed atomic.Bool
+	status  atomic.Uint32
+}
+
+// Bits of check.status, which is a Status other goroutines can read.
+const (
+	statusUp = 1 << iota
+	statusKnown
+	statusWeighted
+	// statusWeight is where the weight begins, of eight bits.
+	statusWeight = iota + 5
+)
+
+// result is how one run ended. line says why it failed; it is a function
+// because most failures are not logged.
+type result struct {
+	ok   bool
+	line func(*Target) string
+	// weight is what the server said its weight is; -1 when it said nothing.
+	weight int
+	// local is trouble of this host; then the run says nothing.
+	local error
+}
+
+// passed is the result of a check that found the server well.
+func passed() result { return result{ok: true, weight: -1} }
+
+// dialogue is what a check and a server say to each other over a socket, after
+// the connection stands. It belongs to the loop.
+type dialogue interface {
+	// sent tells that nothing is to be sent now.
+	sent() bool
+	// send sends what fits.
+	send(fd int) error
+	// receive reads once and judges when it can. It reads once only, so that
+	// a long reply does not hold up the other checks.
+	receive(fd int, buf []byte) (r result, done bool)
+	// timeout judges that nothing more came in time.
+	timeout() result
+	// lineWrite says that sending failed.
+	lineWrite(t *Target) string
+}
+
+// outbox is the part of a dialogue that sends over a stream.
+type outbox struct{ request []byte }
+
+func (o *outbox) sent() bool { return len(o.request) == 0 }
+
+func (o *outbox) send(fd int) error {
+	n, err := poll.Write(fd, o.request)
+	o.request = o.request[n:]
+	return err
+}
+
+func failed(line func(*Target) string) result { return result{line: line, weight: -1} }
+
+func lineConnect(t *Target) string        { return msgConnect(t, false) }
+func lineConnectTimeout(t *Target) string { return msgConnect(t, true) }
+
+func newCheck(s *shard, t Target) (*check, error) {
+	peer, err := newPeer(&t.Spec)
+	if err != nil {
+		return nil, err
+	}
+	patterns, err := compile(t.Spec.HTTP.URLs)
+	if err != nil {
+		return nil, err
+	}
+	c := &check{patterns: patterns, shard: s, target: t, peer: peer, fd: -1, state: newState(t.Spec.Timing.Alpha)}
+	c.plan = c.target.Spec.plan()
+	c.timer.E = c
+	c.publish()
+	return c, nil
+}
+
+// newPeer is where the check of s connects to, nil if it does not.
+func newPeer(s *Spec) (*poll.Target, error) {
+	p := poll.Peer{
+		Addr:   s.Conn.Addr,
+		Bind:   s.Conn.Bind,
+		Device: s.Conn.BindIf,
+		Mark:   s.Conn.FwMark,
+	}
+	switch s.Kind {
+	case MiscCheck:
+		return nil, nil
+	case UDPCheck, DNSCheck:
+		p.Network = poll.UDP
+	case PingCheck:
+		p.Network = poll.ICMP
+	}
+	return poll.NewTarget(p)
+}
+
+func (c *check) publish() {
+	var bits uint32
+	if c.state.weight >= 0 {
+		bits |= statusWeighted | uint32(c.state.weight)<<statusWeight
+	}
+	if c.state.up {
+		bits |= statusUp
+	}
+	if c.state.hasRun {
+		bits |= statusKnown
+	}
+	c.status.Store(bits)
+}
+
+// read returns the state, from any goroutine.
+func (c *check) read() Status {
+	bits := c.status.Load()
+	return Status{
+		Up:       bits&statusUp != 0,
+		Known:    bits&statusKnown != 0,
+		Weighted: bits&statusWeighted != 0,
+		Weight:   uint8(bits >> statusWeight),
+	}
+}
+
+// retime takes a new timing over. The next run comes no later than the new
+// interval would have it; part, of 0 to 1, spreads those that come earlier.
+func (c *check) retime(t Timing, part float64) {
+	c.target.Spec.Timing = t
+	if c.phase == idle && c.shard.loop.Remaining(&c.timer) > t.DelayLoop {
+		c.shard.loop.Arm(&c.timer, time.Duration(part*float64(t.DelayLoop)))
+	}
+}
+
+// stop ends the check and closes its socket.
+func (c *check) stop() {
+	c.shard.loop.Stop(&c.timer)
+	c.hangUp()
+}
+
+func (c *check) hangUp() {
+	if c.fd >= 0 {
+		c.shard.loop.Forget(c.fd)
+		poll.Close(c.fd, c.shard.reset)
+	}
+	if c.cancel != nil {
+		c.cancel()
+	}
+	if c.phase != idle {
+		c.shard.inFlight.Add(-1)
+	}
+	c.fd, c.talk, c.cancel, c.phase = -1, nil, nil, idle
+}
+
+// Expire starts a run or ends one that took too long.
+func (c *check) Expire() {
+	if c.phase == idle {
+		c.start()
+		return
+	}
+	// The answer may be there although this loop has not seen it yet. What
+	// can be read at this moment came in time as far as anybody can tell.
+	for range rescues {
+		ev := poll.Pending(c.fd, c.awaited())
+		if ev == 0 {
+			break
+		}
+		c.Ready(ev)
+		if c.timer.Armed() {
+			c.shard.rescued.Add(1)
+			return
+		}
+	}
+	if c.phase == connecting {
+		c.finish(failed(lineConnectTimeout))
+		return
+	}
+	c.finish(c.talk.timeout())
+}
+
+// rescues bounds how much of a reply that is late is still read, in buffers.
+const rescues = 64
+
+func (c *check) awaited() poll.Events {
+	if c.phase == exchanging && c.talk.sent() {
+		return poll.In
+	}
+	return poll.Out
+}
+
+func (c *check) start() {
+	c.shard.runs.Add(1)
+	if c.target.Spec.Kind == MiscCheck {
+		c.postponed = false
+		c.shard.inFlight.Add(1)
+		c.delegate(c.shard.scripts, command{c.target.Spec.Misc, c.target.Spec.Timing.ConnectTimeout, c.shard.credential}.run)
+		return
+	}
+	fd, err := c.peer.Connect()
+	if err != nil {
+		if local := (*poll.LocalError)(nil); errors.As(err, &local) {
+			c.postpone(err)
+		} else {
+			c.finish(failed(lineConnect))
+		}
+		return
+	}
+	if err := c.shard.loop.Watch(fd, poll.Out, c); err != nil {
+		poll.Close(fd, true)
+		c.postpone(err)
+		return
+	}
+	c.fd, c.phase, c.awaits, c.postponed = fd, connecting, poll.Out, false
+	c.shard.inFlight.Add(1)
+	c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.ConnectTimeout)
+}
+
+// postpone puts the run off without a result: a host that has no descriptor
+// or port left knows nothing about its servers.
+func (c *check) postpone(err error) {
+	c.shard.postponed.Add(1)
+	if !c.postponed {
+		c.shard.log.Warn(msgPostponed(&c.target, err))
+	}
+	c.postponed = true
+	c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.DelayLoop)
+}
+
+// Ready goes on with a run whose socket can.
+func (c *check) Ready(ev poll.Events) {
+	if c.phase == exchanging {
+		c.exchange()
+		return
+	}
+	if err := poll.Outcome(c.fd, ev); err != nil {
+		c.finish(failed(lineConnect))
+		return
+	}
+	switch s := &c.target.Spec; s.Kind {
+	case TCPCheck:
+		c.finish(passed())
+		return
+	case HTTPGet:
+		c.talk = newExchange(&c.target, c.state.url, c.patterns)
+	case UDPCheck:
+		c.talk = newDatagram(s.UDP)
+	case DNSCheck:
+		c.talk = newQuery(s.DNS)
+	case SMTPCheck:
+		c.talk = newMailbox(s)
+	case PingCheck:
+		c.talk = newEcho(s)
+	case SSLGet:
+		c.handOver()
+		return
+	}
+	c.phase = exchanging
+	c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.ConnectTimeout)
+	c.exchange()
+}
+
+// exchange carries the dialogue on as far as it goes now.
+func (c *check) exchange() {
+	d := c.talk
+	if !d.sent() {
+		if err := d.send(c.fd); err != nil {
+			c.finish(failed(d.lineWrite))
+			return
+		}
+	} else if c.awaits == poll.In {
+		if r, done := d.receive(c.fd, c.shard.buf); done {
+			if x, ok := d.(*exchange); ok {
+				c.warnShort(x)
+			}
+			c.finish(r)
+			return
+		}
+	}
+	want := c.awaited()
+	if want == c.awaits {
+		return
+	}
+	c.awaits = want
+	if err := c.shard.loop.Rewatch(c.fd, want); err != nil {
+		c.hangUp()
+		c.postpone(err)
+	}
+}
+
+// warnShort says that a body was not as long as promised. As in keepalived
+// this alone does not fail the check; a digest would.
+func (c *check) warnShort(x *exchange) {
+	if x.length >= 0 && x.got < x.length && x.ended {
+		c.shard.log.Info(msgShort(&c.target, x.url.Path, x.length, x.got))
+	}
+}
+
+// delegate has job done by a goroutine of p. Its result comes back through the
+// loop, unless the check has been stopped meanwhile.
+func (c *check) delegate(p *pool, job func(context.Context) result) {
+	c.run++
+	c.phase = away
+	run := c.run
+	var ctx context.Context
+	ctx, c.cancel = context.WithCancel(p.ctx)
+	p.submit(func() {
+		r := job(ctx)
+		c.shard.loop.Post(func() {
+			if c.phase == away && c.run == run {
+				c.finish(r)
+			}
+		})
+	})
+}
+
+// finish ends a run, moves the state and plans the next run.
+func (c *check) finish(r result) {
+	c.hangUp()
+	if r.local != nil {
+		c.postpone(r.local)
+		return
+	}
+	first, retries := !c.state.hasRun, c.target.Spec.Timing.Retry
+	if first {
+		retries = 0
+	}
+	weight := c.state.weight
+	next, ch := c.state.step(c.plan, r.ok)
+	c.state.weigh(r)
+	c.publish()
+	if !r.ok {
+		c.shard.failures.Add(1)
+	}
+	c.report(r, ch, retries)
+	if ch == unchanged && c.state.weight != weight {
+		c.tell("")
+	}
+	c.shard.loop.Arm(&c.timer, next)
+}
+
+// tell puts the state into the queue of events.
+func (c *check) tell(reason string) {
+	t := &c.target
+	c.shard.queue.put(c, Event{
+		Service: t.Service,
+		Server:  t.Server,
+		Kind:    t.Spec.Kind,
+		Up:      c.state.up,
+		Reason:  reason,
+		At:      c.shard.loop.Now(),
+	})
+}
+
+func (c *check) report(r result, ch change, retries uint32) {
+	t, log := &c.target, c.shard.log
+	line := ""
+	switch {
+	case ch == wentUp:
+		line = msgSuccess(t)
+	case !r.ok && (ch == wentDown || t.Spec.Timing.LogAllFailures):
+		line = r.line(t)
+	}
+	if line != "" {
+		log.Info(line)
+	}
+	if ch == wentDown {
+		log.Info(msgDown(t, retries))
+	}
+	if ch != unchanged {
+		c.tell(line)
+	}
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import "fmt"
+
+// The lines of this file are keepalived's, word for word where its users'
+// scripts look for them.
+
+func msgActivating(t *Target) string {
+	return fmt.Sprintf("Activating healthchecker for service %s for VS %s", t.Server, t.Service)
+}
+
+func msgSuccess(t *Target) string {
+	switch t.Spec.Kind {
+	case HTTPGet, SSLGet:
+		return fmt.Sprintf("Remote Web server %s succeed on service.", t.Server)
+	case SMTPCheck:
+		return fmt.Sprintf("Remote SMTP server %s succeed on service.", t.Server)
+	case DNSCheck:
+		return msgDNS(t, "success")
+	case UDPCheck:
+		return msgUDP(t, "success")
+	case PingCheck:
+		return msgPing(t, "success")
+	case MiscCheck:
+		return msgMisc(t, "success")
+	}
+	return fmt.Sprintf("TCP connection to %s success.", t.Server)
+}
+
+// msgDown is logged when a server goes down, after retries of which the first
+// run of a check has none.
+func msgDown(t *Target, retries uint32) string {
+	name := t.Spec.Kind.String()
+	if t.Spec.Kind == HTTPGet || t.Spec.Kind == SSLGet {
+		name = "HTTP_CHECK"
+	}
+	if t.Spec.Kind == MiscCheck && t.Spec.Timing.Retry == 0 {
+		return fmt.Sprintf("%s on service %s failed with retry disabled.", name, t.Server)
+	}
+	if retries == 0 {
+		return fmt.Sprintf("%s on service %s failed.", name, t.Server)
+	}
+	return fmt.Sprintf("%s on service %s failed after %d retries.", name, t.Server, retries)
+}
+
+func msgConnect(t *Target, timeout bool) string {
+	what := "failed"
+	if timeout {
+		what = "timeout"
+	}
+	return fmt.Sprintf("TCP connection to %s %s.", t.Server, what)
+}
+
+func msgNoExchange(t *Target, what string) string {
+	return fmt.Sprintf("%s server %s.", what, t.Server)
+}
+
+func msgStatus(t *Target, url string, code int) string {
+	return fmt.Sprintf("HTTP status code error to %s url(%s), status_code [%d].", t.Server, url, code)
+}
+
+func msgDigest(t *Target, url, sum string) string {
+	return fmt.Sprintf("MD5 digest error to %s url(%s), MD5SUM [%s].", t.Server, url, sum)
+}
+
+func msgNoStatus(t *Target, url string) string {
+	return fmt.Sprintf("HTTP status code error to %s url(%s), the reply is not HTTP.", t.Server, url)
+}
+
+// msgPostponed has no model: keepalived names the call only.
+func msgPostponed(t *Target, err error) string {
+	return fmt.Sprintf("%s on service %s not run: %v. Rescheduling.", t.Spec.Kind, t.Server, err)
+}
+
+func msgShort(t *Target, url string, want, got int64) string {
+	return fmt.Sprintf("http_check for RS %s VS %s url %s: content_length (%d) does not match received bytes (%d)",
+		t.Server, t.Service, url, want, got)
+}
+
+func msgUDP(t *Target, what string) string {
+	return fmt.Sprintf("UDP connection to %s %s.", t.Server, what)
+}
+
+func msgUDPReply(t *Target, length int) string {
+	return fmt.Sprintf("UDP connection to %s failed: the reply, %d bytes, is not the expected one.", t.Server, length)
+}
+
+func msgDNS(t *Target, what string) string {
+	return fmt.Sprintf("DNS_CHECK (%s) %s.", t.Server, what)
+}
+
+func msgPing(t *Target, what string) string {
+	return fmt.Sprintf("ICMP connection to %s %s.", t.Spec.Conn.Addr.Addr(), what)
+}
+
+func msgMisc(t *Target, what string) string {
+	return fmt.Sprintf("Misc check to [%s] for [%s] %s.", t.Server, t.Spec.Misc.Args[0], what)
+}
+
+func msgSMTP(t *Target, what string) string {
+	return fmt.Sprintf("%s SMTP server %s.", what, t.Server)
+}
+
+func msgSMTPReply(t *Target, what string) string {
+	return fmt.Sprintf("SMTP server %s: %s.", t.Server, what)
+}
+
+func msgTLS(t *Target, err error) string {
+	return fmt.Sprintf("SSL connection to %s failed: %v.", t.Server, err)
+}
+
+func msgRegex(t *Target, u *URL) string {
+	what := "not found"
+	if u.RegexNoMatch {
+		what = "found"
+	}
+	return fmt.Sprintf("Regex %s in the reply of %s url(%s).", what, t.Server, u.Path)
+}

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"syscall"
+	"time"
+)
+
+// Misc is what a MISC_CHECK runs.
+type Misc struct {
+	// Args are the command and its arguments; no shell is between.
+	Args []string
+	// User and Group are whom to run it as; see [Options.Credential].
+	User, Group string
+	// Dynamic has an exit status of 2 to 255 mean that the server is up with
+	// the weight of the status less 2.
+	Dynamic bool
+}
+
+func (m *Misc) validate() error {
+	if m == nil || len(m.Args) == 0 || m.Args[0] == "" {
+		return errors.New("no command: give misc_path")
+	}
+	return nil
+}
+
+// killAfter is how long a command that was asked to end may take over it.
+const killAfter = 2 * time.Second
+
+// command is one run of a MISC_CHECK, in the words of one moment of the loop.
+type command struct {
+	*Misc
+	timeout    time.Duration
+	credential func(user, group string) (*syscall.Credential, error)
+}
+
+// run runs the command and judges it, in a goroutine of the pool.
+func (m command) run(ctx context.Context) result {
+	if err := ctx.Err(); err != nil {
+		return result{local: err}
+	}
+	cmd := exec.Command(m.Args[0], m.Args[1:]...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if m.credential != nil {
+		cred, err := m.credential(m.User, m.Group)
+		if err != nil {
+			return failed(func(t *Target) string { return msgMisc(t, fmt.Sprintf("failed: %v", err)) })
+		}
+		cmd.SysProcAttr.Credential = cred
+	}
+	if err := cmd.Start(); err != nil {
+		if exhausted(err) {
+			return result{local: err}
+		}
+		return failed(func(t *Target) string { return msgMisc(t, fmt.Sprintf("failed: %v", err)) })
+	}
+	if !finishInTime(ctx, cmd, m.timeout) {
+		return failed(func(t *Target) string { return msgMisc(t, "timed out") })
+	}
+	return m.judge(cmd.ProcessState.ExitCode())
+}
+
+// exhausted tells the errors of a host that can start nothing now.
+func exhausted(err error) bool {
+	for _, e := range []error{syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
+}
+
+// judge takes an exit status, -1 for an end by a signal.
+func (m *Misc) judge(status int) result {
+	switch {
+	case status == 0:
+		return passed()
+	case m.Dynamic && status >= 2:
+		return result{ok: true, weight: status - 2}
+	}
+	return failed(func(t *Target) string { return msgMisc(t, fmt.Sprintf("failed (exit status %d)", status)) })
+}
+
+// finishInTime waits for the end of cmd, which it forces, together with that of
+// its process group, when the time is over or ctx ends.
+func finishInTime(ctx context.Context, cmd *exec.Cmd, limit time.Duration) bool {
+	done := make(chan struct{})
+	go func() {
+		// How it ended is in cmd.ProcessState.
+		_ = cmd.Wait()
+		close(done)
+	}()
+	deadline := time.NewTimer(limit)
+	defer deadline.Stop()
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+	case <-deadline.C:
+	}
+	for _, sig := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		// The group may be gone, which is what is wanted.
+		_ = syscall.Kill(-cmd.Process.Pid, sig)
+		select {
+		case <-done:
+			return false
+		case <-time.After(killAfter):
+		}
+	}
+	<-done
+	return false
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+)
+
+func TestRegex(t *testing.T) {
+	t.Parallel()
+	serve := func(body string) func(net.Conn) {
+		return func(c net.Conn) {
+			c.Read(make([]byte, 4096))
+			for _, part := range strings.SplitAfter("HTTP/1.0 200 OK\r\n\r\n"+body, "|") {
+				io.WriteString(c, part)
+			}
+		}
+	}
+	a := server(t, "127.0.0.1:0", serve("0123|state=good|\n"))
+	far := server(t, "127.0.0.1:0", serve(strings.Repeat("x", bodyLimit)+"good"))
+	spec := func(u URL) Spec {
+		u.Path = "/"
+		return Spec{Kind: HTTPGet, Conn: Conn{Addr: a}, HTTP: HTTP{URLs: []URL{u}}}
+	}
+	beyond := spec(URL{Regex: "good"})
+	beyond.Conn.Addr = far
+	verdicts(t, map[string]struct {
+		spec Spec
+		up   bool
+	}{
+		"found":               {spec(URL{Regex: `st.te=good`}), true},
+		"not found":           {spec(URL{Regex: `state=GOOD`}), false},
+		"any case":            {spec(URL{Regex: `(?i)state=GOOD`}), true},
+		"must not, found":     {spec(URL{Regex: `good`, RegexNoMatch: true}), false},
+		"must not, not found": {spec(URL{Regex: `bad`, RegexNoMatch: true}), true},
+		"at the first byte":   {spec(URL{Regex: `state`, MinOffset: 5}), true},
+		"before the first":    {spec(URL{Regex: `state`, MinOffset: 6}), false},
+		"at the last":         {spec(URL{Regex: `state`, MatchBefore: 6}), true},
+		"after the last":      {spec(URL{Regex: `state`, MatchBefore: 5}), false},
+		"offset too large":    {spec(URL{Regex: `x*`, MinOffset: 5000}), false},
+		"beyond the limit":    {beyond, false},
+	})
+}

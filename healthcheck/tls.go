@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/poll"
+)
+
+// TLS is what an SSL_GET adds to an HTTP_GET.
+type TLS struct {
+	// SNI has the handshake name the server: ServerName, or else the virtual
+	// host of the request.
+	SNI        bool
+	ServerName string
+	// Compliant has a stream that ends without close_notify be a failure.
+	Compliant bool
+}
+
+func (t *TLS) validate() error {
+	switch {
+	case t == nil:
+		return errors.New("nothing about TLS is given")
+	case !clean(t.ServerName):
+		return errors.New("sni_name has a blank or control character")
+	}
+	return nil
+}
+
+// config is what handshakes of the check have in common, with the session that
+// makes the next one cheap. Nothing verifies the certificate, as in keepalived:
+// a check asks whether the server serves, not who it is.
+func (t *TLS) config() *tls.Config {
+	return &tls.Config{
+		InsecureSkipVerify: true,
+		CurvePreferences:   []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
+		ClientSessionCache: tls.NewLRUClientSessionCache(1),
+	}
+}
+
+// serverName is the name for the handshake, empty for none.
+func (t *TLS) serverName(h *HTTP, u *URL) string {
+	switch {
+	case !t.SNI:
+		return ""
+	case t.ServerName != "":
+		return t.ServerName
+	case u.VirtualHost != "":
+		return hostOnly(u.VirtualHost)
+	}
+	return hostOnly(h.VirtualHost)
+}
+
+// hostOnly removes the port that a Host header may have.
+func hostOnly(s string) string {
+	if host, _, err := net.SplitHostPort(s); err == nil {
+		return host
+	}
+	return s
+}
+
+// session is one run of SSL_GET after its connection stands. It belongs to a
+// goroutine of the pool.
+type session struct {
+	*exchange
+	timeout   time.Duration
+	config    *tls.Config
+	compliant bool
+}
+
+// handOver gives the connection to the pool: a handshake takes a millisecond
+// of CPU, in which the loop could finish many checks.
+func (c *check) handOver() {
+	s := &c.target.Spec
+	if c.tls == nil {
+		c.tls = s.TLS.config()
+	}
+	job := &session{
+		exchange:  newExchange(&c.target, c.state.url, c.patterns),
+		timeout:   s.Timing.ConnectTimeout,
+		config:    c.tls,
+		compliant: s.TLS.Compliant,
+	}
+	if name := s.TLS.serverName(&s.HTTP, job.url); name != "" {
+		job.config = c.tls.Clone()
+		job.config.ServerName = name
+	}
+	c.shard.loop.Stop(&c.timer)
+	conn, err := adopt(c.shard.loop, c.fd)
+	c.fd = -1
+	if err != nil {
+		c.finish(result{local: err})
+		return
+	}
+	c.delegate(c.shard.sessions, func(ctx context.Context) result { return job.run(ctx, conn) })
+}
+
+// adopt takes a socket from the loop and makes it one of package net.
+func adopt(l *poll.Loop, fd int) (net.Conn, error) {
+	l.Forget(fd)
+	f := os.NewFile(uintptr(fd), "check")
+	conn, err := net.FileConn(f)
+	return conn, errors.Join(err, f.Close())
+}
+
+func (s *session) run(ctx context.Context, conn net.Conn) result {
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(s.timeout)); err != nil {
+		return result{local: err}
+	}
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	raw := &ending{Conn: conn}
+	secure := tls.Client(raw, s.config)
+	if err := secure.HandshakeContext(ctx); err != nil {
+		return failed(func(t *Target) string { return msgTLS(t, err) })
+	}
+	if _, err := secure.Write(s.request); err != nil {
+		return failed(s.fault(err, s.lineWrite))
+	}
+	s.request = nil
+	return s.read(secure, raw)
+}
+
+// ending notes the end of a stream. TLS does not read that far when the peer
+// has said close_notify, and takes an end without for a good one.
+type ending struct {
+	net.Conn
+	seen bool
+}
+
+func (e *ending) Read(p []byte) (int, error) {
+	n, err := e.Conn.Read(p)
+	e.seen = e.seen || err == io.EOF
+	return n, err
+}
+
+func (s *session) read(r io.Reader, raw *ending) result {
+	buf := make([]byte, 16<<10) // a record of TLS
+	for {
+		n, err := r.Read(buf)
+		if n > 0 {
+			if r, done := s.take(buf[:n]); done {
+				return r
+			}
+		}
+		switch {
+		case err == nil:
+		case (err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)) && !(raw.seen && s.compliant):
+			s.ended = true
+			return s.end()
+		default:
+			return failed(s.fault(err, s.lineRead))
+		}
+	}
+}
+
+// fault is the line of an error while the exchange goes on.
+func (s *session) fault(err error, other func(*Target) string) func(*Target) string {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return s.lineTimeout
+	}
+	return other
+}

@@ -1,0 +1,108 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package healthcheck
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"math/big"
+	"net"
+	"net/netip"
+	"sync"
+	"testing"
+	"time"
+)
+
+// certificate makes one that was valid before the given time.
+func certificate(t *testing.T, end time.Time) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1),
+		NotBefore:    end.Add(-48 * time.Hour),
+		NotAfter:     end,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+}
+
+const page = "HTTP/1.0 200 OK\r\n\r\nhello"
+
+func TestSSL(t *testing.T) {
+	t.Parallel()
+	valid, expired := certificate(t, time.Now().Add(time.Hour)), certificate(t, time.Now().Add(-time.Hour))
+	var mu sync.Mutex
+	names, resumed := map[string]bool{}, false
+	secure := func(cert tls.Certificate, curves []tls.CurveID, serve func(*tls.Conn, net.Conn)) netip.AddrPort {
+		conf := &tls.Config{
+			Certificates:     []tls.Certificate{cert},
+			CurvePreferences: curves,
+			GetConfigForClient: func(h *tls.ClientHelloInfo) (*tls.Config, error) {
+				mu.Lock()
+				defer mu.Unlock()
+				names[h.ServerName] = true
+				return nil, nil
+			},
+		}
+		return server(t, "127.0.0.1:0", func(c net.Conn) {
+			s := tls.Server(c, conf)
+			if s.Handshake() != nil {
+				return
+			}
+			mu.Lock()
+			resumed = resumed || s.ConnectionState().DidResume
+			mu.Unlock()
+			if _, err := s.Read(make([]byte, 4096)); err == nil {
+				serve(s, c)
+			}
+		})
+	}
+	says := func(text string) netip.AddrPort {
+		return secure(valid, nil, func(s *tls.Conn, _ net.Conn) { io.WriteString(s, text); s.Close() })
+	}
+	rude := secure(valid, nil, func(s *tls.Conn, _ net.Conn) { io.WriteString(s, page) }) // no close_notify
+	spec := func(a netip.AddrPort, s TLS, url URL) Spec {
+		url.Path = "/"
+		return Spec{Kind: SSLGet, Conn: Conn{Addr: a}, TLS: &s, HTTP: HTTP{URLs: []URL{url}, VirtualHost: "vhost.example:443"}}
+	}
+	type verdict = struct {
+		spec Spec
+		up   bool
+	}
+	verdicts(t, map[string]verdict{
+		"expired certificate":      {spec(secure(expired, nil, func(s *tls.Conn, _ net.Conn) { io.WriteString(s, page); s.Close() }), TLS{}, URL{}), true},
+		"SNI of the host":          {spec(says(page), TLS{SNI: true}, URL{}), true},
+		"SNI named":                {spec(says(page), TLS{SNI: true, ServerName: "sni.example"}, URL{}), true},
+		"old curve":                {spec(secure(valid, []tls.CurveID{tls.CurveP256}, func(s *tls.Conn, _ net.Conn) { io.WriteString(s, page); s.Close() }), TLS{}, URL{}), true},
+		"digest":                   {spec(says(page), TLS{}, URL{Digest: "5d41402abc4b2a76b9719d911017c592"}), true},
+		"wrong digest":             {spec(says(page), TLS{}, URL{Digest: "5d41402abc4b2a76b9719d911017c593"}), false},
+		"wrong status":             {spec(says("HTTP/1.0 503 no\r\n\r\n"), TLS{}, URL{}), false},
+		"half a head":              {spec(says("HTTP/1.0 200 OK\r\nX"), TLS{}, URL{}), false},
+		"no notify":                {spec(rude, TLS{}, URL{}), true},
+		"no notify, compliant":     {spec(rude, TLS{Compliant: true}, URL{}), false},
+		"compliant":                {spec(says(page), TLS{Compliant: true}, URL{}), true},
+		"reset":                    {spec(secure(valid, nil, func(_ *tls.Conn, c net.Conn) { c.(*net.TCPConn).SetLinger(0) }), TLS{}, URL{}), false},
+		"not TLS":                  {spec(server(t, "127.0.0.1:0", func(c net.Conn) { io.WriteString(c, page) }), TLS{}, URL{}), false},
+		"refuses":                  {spec(unused(t), TLS{}, URL{}), false},
+		"mute":                     {spec(server(t, "127.0.0.1:0", hold), TLS{}, URL{}), false},
+		"mute after the handshake": {spec(secure(valid, nil, func(_ *tls.Conn, c net.Conn) { hold(c) }), TLS{}, URL{}), false},
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	if len(names) != 3 || !names[""] || !names["vhost.example"] || !names["sni.example"] {
+		t.Errorf("server names %v", names)
+	}
+	if !resumed {
+		t.Error("no session was resumed")
+	}
+}

@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package poll
+
+import (
+	"context"
+	"errors"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// on makes a function a Handler.
+type on func(Events)
+
+func (f on) Ready(ev Events) { f(ev) }
+
+func pipe(t testing.TB) (r, w *os.File) {
+	t.Helper()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.Close(); w.Close() })
+	return r, w
+}
+
+// TestEventsBeforeTimers is the rule that keeps a stalled process from taking
+// its own lateness for a dead peer.
+func TestEventsBeforeTimers(t *testing.T) {
+	clock := newManual()
+	l := testLoop(t, clock.now)
+	r, w := pipe(t)
+	var order []string
+	var timeout Timer
+	timeout.E = call(func() { order = append(order, "timeout") })
+	fd := int(r.Fd())
+	err := l.Watch(fd, In, on(func(Events) {
+		order = append(order, "answer")
+		l.Stop(&timeout)
+		l.Forget(fd)
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Arm(&timeout, time.Second)
+	w.Write([]byte("x"))
+	clock.advance(time.Minute) // the process stood still
+	turn(t, l)
+	if !slices.Equal(order, []string{"answer"}) {
+		t.Errorf("after a stall the loop saw %v, want the answer and no timeout", order)
+	}
+}
+
+// TestDrain: more events than one epoll_wait takes are all seen before any
+// timer.
+func TestDrain(t *testing.T) {
+	clock := newManual()
+	l := testLoop(t, clock.now)
+	const pipes = batch + 100
+	seen, early := 0, 0
+	for range pipes {
+		r, w := pipe(t)
+		fd := int(r.Fd())
+		if err := l.Watch(fd, In, on(func(Events) { seen++; Read(fd, make([]byte, 1)) })); err != nil {
+			t.Fatal(err)
+		}
+		w.Write([]byte("x"))
+	}
+	var tm Timer
+	tm.E = call(func() { early = pipes - seen })
+	l.Arm(&tm, tick)
+	clock.advance(time.Second)
+	turn(t, l)
+	if seen != pipes || early != 0 {
+		t.Errorf("%d of %d events seen, %d of them after the timer", seen, pipes, early)
+	}
+}
+
+// TestStaleEvent: when a handler closes another's descriptor and the number is
+// used again at once, the old event does not reach the new user.
+func TestStaleEvent(t *testing.T) {
+	l := testLoop(t, nil)
+	var fds [2]*os.File
+	for i := range fds {
+		r, w := pipe(t)
+		fds[i] = r
+		w.Write([]byte("x"))
+	}
+	handled := 0
+	for i := range fds {
+		other := fds[1-i]
+		err := l.Watch(int(fds[i].Fd()), In, on(func(Events) {
+			handled++
+			if handled > 1 {
+				return
+			}
+			l.Forget(int(other.Fd()))
+			number := int(other.Fd())
+			other.Close()
+			r, _ := pipe(t)
+			// the very number, whatever the system would have given
+			if int(r.Fd()) != number {
+				if err := unix.Dup3(int(r.Fd()), number, unix.O_CLOEXEC); err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { unix.Close(number) })
+			}
+			if err := l.Watch(number, In, on(func(Events) { t.Error("new user got the old event") })); err != nil {
+				t.Fatal(err)
+			}
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	turn(t, l)
+	if handled != 1 {
+		t.Errorf("%d handlers ran, want 1", handled)
+	}
+}
+
+// TestPost: closures from many goroutines run on the loop, those of one
+// goroutine in order.
+func TestPost(t *testing.T) {
+	l := testLoop(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- l.Run(ctx) }()
+	const senders, each = 8, 500
+	got := make([][]int, senders)
+	var all sync.WaitGroup
+	for s := range senders {
+		all.Go(func() {
+			var last sync.WaitGroup
+			last.Add(1)
+			for i := range each {
+				l.Post(func() {
+					got[s] = append(got[s], i)
+					if i == each-1 {
+						last.Done()
+					}
+				})
+			}
+			last.Wait()
+		})
+	}
+	all.Wait()
+	cancel()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+	for s := range got {
+		if len(got[s]) != each || !slices.IsSorted(got[s]) {
+			t.Errorf("sender %d: %d closures ran, in order: %v", s, len(got[s]), slices.IsSorted(got[s]))
+		}
+	}
+	l.Close()
+	if l.Post(func() {}) {
+		t.Error("a closed loop took a closure")
+	}
+	if err := l.Close(); !errors.Is(err, ErrClosed) {
+		t.Errorf("second Close says %v", err)
+	}
+}
+
+// TestRealTimer: with the real clock a timer runs, and at its time.
+func TestRealTimer(t *testing.T) {
+	l := testLoop(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var tm Timer
+	start := time.Now()
+	tm.E = call(cancel)
+	l.Arm(&tm, 30*time.Millisecond)
+	if err := l.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if d := time.Since(start); d < 30*time.Millisecond {
+		t.Errorf("a timer of 30ms ran after %v", d)
+	}
+}

@@ -1,0 +1,332 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// serviceID is what the kernel tells services apart by.
+type serviceID struct {
+	proto  Protocol
+	addr   netip.AddrPort
+	mark   uint32
+	family Family
+}
+
+// identify resolves what a virtual server is: endpoints, protocol, method.
+// It comes before the local addresses are sorted into groups.
+func (l *loader) identify(d *draft) bool {
+	vs := &d.vs
+	switch {
+	case d.broken:
+		return false
+	case vs.Group != "":
+		g, ok := l.vsGrp[vs.Group]
+		if !ok {
+			l.error(vs.Pos, "virtual_server group '%s': no such virtual_server_group%s", vs.Group, defined(maps.Keys(l.vsGrp)))
+		}
+		if !ok || g.broken {
+			return false
+		}
+		vs.Endpoints = slices.Clone(g.endpoints)
+	case d.mark != 0:
+		vs.Endpoints = []Endpoint{{FWMark: d.mark, Family: d.family, Pos: vs.Pos}}
+	}
+	for i := range vs.Endpoints {
+		if e := &vs.Endpoints[i]; e.Family == 0 {
+			e.Family = d.realFamily()
+		}
+	}
+	l.defaults(d)
+	vs.Name = d.name()
+	return true
+}
+
+// realFamily is the family a mark gets that does not say: that of the first real server.
+func (d *draft) realFamily() Family {
+	if d.family == 0 && len(d.reals) > 0 {
+		return FamilyOf(d.reals[0].rs.Addr.Addr())
+	}
+	if d.family == 0 {
+		return IPv4
+	}
+	return d.family
+}
+
+// onlyMarks says that every endpoint is a firewall mark, for which a protocol has no meaning.
+func (d *draft) onlyMarks() bool {
+	return !slices.ContainsFunc(d.vs.Endpoints, func(e Endpoint) bool { return e.FWMark == 0 })
+}
+
+func (d *draft) name() string {
+	switch vs := &d.vs; {
+	case vs.Group != "":
+		return vs.Group
+	case d.mark != 0:
+		return fmt.Sprintf("FWM %d", d.mark)
+	default:
+		a := vs.Endpoints[0].Addr
+		return fmt.Sprintf("[%s]:%s:%d", a.Addr(), vs.Protocol, a.Port())
+	}
+}
+
+// defaults fills in what was not written; the original grumbles about the same four.
+func (l *loader) defaults(d *draft) {
+	vs := &d.vs
+	switch {
+	case d.onlyMarks() && vs.Protocol != 0:
+		l.warn(d.protoAt, "Warning: virtual server %s: protocol will be ignored for a fwmark", d.label())
+		vs.Protocol = 0
+	case !d.onlyMarks() && vs.Protocol == 0:
+		vs.Protocol = UDP
+		l.warn(vs.Pos, "Virtual server %s: no protocol set: using UDP", d.label())
+	}
+	if vs.Scheduler == "" {
+		vs.Scheduler = "wlc"
+		l.warn(vs.Pos, "Virtual server %s: no scheduler set, setting default 'wlc'", d.label())
+	}
+	if vs.Method == 0 {
+		vs.Method, d.methodAt = NAT, vs.Pos
+		l.warn(vs.Pos, "Virtual server %s: no forwarding method set, setting default NAT", d.label())
+	}
+	wide := func(e Endpoint) bool { return e.FWMark == 0 && e.Addr.Port() == 0 }
+	if vs.PersistenceTimeout == 0 && slices.ContainsFunc(vs.Endpoints, wide) {
+		vs.PersistenceTimeout = persistenceDefault
+		l.warn(vs.Pos, "Virtual server %s: a service for every port must be persistent: setting persistence_timeout 360", d.label())
+	}
+	if vs.Hysteresis >= vs.Quorum && vs.Hysteresis > 0 {
+		l.warn(vs.Pos, "Virtual server %s: hysteresis %d must be less than quorum %d: setting %d", d.label(), vs.Hysteresis, vs.Quorum, vs.Quorum-1)
+		vs.Hysteresis = vs.Quorum - 1
+	}
+}
+
+// label names the server before its protocol is known to be right.
+func (d *draft) label() string {
+	if len(d.vs.Endpoints) > 0 || d.vs.Group != "" {
+		return d.name()
+	}
+	return "?"
+}
+
+// defined lists names for a message about one that does not exist.
+func defined(names func(func(string) bool)) string {
+	list := slices.Sorted(names)
+	if len(list) == 0 {
+		return ", none is defined"
+	}
+	if len(list) > 8 {
+		list = append(list[:8], "...")
+	}
+	return "; defined: " + strings.Join(list, ", ")
+}
+
+// families of the endpoints, IPv4 first.
+func (d *draft) families() []Family {
+	var out []Family
+	for _, f := range []Family{IPv4, IPv6} {
+		if slices.ContainsFunc(d.vs.Endpoints, func(e Endpoint) bool { return e.Family == f }) {
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// inlineAddresses keeps of an inline block what its service can use, so that
+// no kernel group comes to be that nothing refers to.
+func (l *loader) inlineAddresses(d *draft) {
+	s := d.inline
+	if s == nil {
+		return
+	}
+	if d.vs.Method != FNAT {
+		l.warn(s.pos, "local_address has no effect without FNAT: write 'lb_kind FNAT'")
+		s.addrs = nil
+		return
+	}
+	have := d.families()
+	foreign := func(a Laddr) bool { return !slices.Contains(have, FamilyOf(a.Addr)) }
+	if i := slices.IndexFunc(s.addrs, foreign); i >= 0 && !s.broken {
+		a := s.addrs[i]
+		l.error(a.Pos, "local address %s is %s, virtual server %s is not: remove it", a.Addr, FamilyOf(a.Addr), d.vs.Name)
+		s.broken = true
+	}
+}
+
+// complete resolves the rest of an identified draft. False: it cannot be
+// configured, and a diagnostic says why.
+func (l *loader) complete(d *draft) bool {
+	vs := &d.vs
+	if !l.fnat(d) || !l.resolveExt(d) {
+		return false
+	}
+	vs.Alpha = d.timing.alpha.v
+	vs.InhibitOnFailure = d.timing.inhibit.v
+	l.completeReals(d)
+	if len(d.reals) == 0 && d.sorry == nil {
+		l.warn(vs.Pos, "Virtual server %s has no real servers: ignored", vs.Name)
+		return false
+	}
+	l.quorum(vs)
+	return true
+}
+
+func (l *loader) quorum(vs *VirtualServer) {
+	total := 0
+	for _, r := range vs.RealServers {
+		total += r.Weight
+	}
+	if want := max(1, total); len(vs.RealServers) > 0 && vs.Quorum > want {
+		l.warn(vs.Pos, "Virtual server %s: quorum %d is above the weight of all real servers: setting %d", vs.Name, vs.Quorum, want)
+		vs.Quorum = want
+		vs.Hysteresis = min(vs.Hysteresis, vs.Quorum-1)
+	}
+}
+
+// fnat resolves the local addresses of an FNAT virtual server and refuses what
+// the kernel side would refuse.
+func (l *loader) fnat(d *draft) bool {
+	vs := &d.vs
+	if vs.Method != FNAT {
+		if d.groupName != "" {
+			l.warn(d.groupAt, "laddr_group_name has no effect without FNAT: write 'lb_kind FNAT'")
+		}
+		return true
+	}
+	helper := func(e Endpoint) bool { return e.FWMark == 0 && e.Addr.Port() == 21 }
+	switch {
+	case vs.Protocol == SCTP:
+		l.error(d.methodAt, "Virtual server %s: FNAT supports TCP and UDP, not SCTP: use lb_kind NAT, DR or TUN", vs.Name)
+	case vs.OnePacket:
+		l.error(d.methodAt, "Virtual server %s: FNAT has no reply path with ops: remove ops", vs.Name)
+	case vs.PersistenceEngine != "" || slices.ContainsFunc(vs.Endpoints, helper):
+		l.error(d.methodAt, "Virtual server %s: FNAT does not work with application helpers (port 21, persistence_engine): use lb_kind NAT", vs.Name)
+	case d.groupName != "" && d.inline != nil:
+		l.error(d.inline.pos, "Virtual server %s has laddr_group_name and local_address: keep one of them", vs.Name)
+	case d.groupName == "" && d.inline == nil:
+		l.error(d.methodAt, "Virtual server %s: FNAT needs local addresses: add 'laddr_group_name NAME' or 'local_address { ADDRESS }'", vs.Name)
+	default:
+		return l.attach(d)
+	}
+	return false
+}
+
+// attach gives each endpoint the kernel group of its family.
+func (l *loader) attach(d *draft) bool {
+	s, at := d.inline, Pos{}
+	if s == nil {
+		at = d.groupAt
+		if s = l.byName[d.groupName]; s == nil {
+			l.error(at, "laddr_group_name '%s': no such local_address_group%s", d.groupName, defined(maps.Keys(l.byName)))
+			return false
+		}
+	} else {
+		at = s.pos
+	}
+	if s.broken {
+		return false // what is wrong with the group has been said
+	}
+	for _, f := range d.families() {
+		if s.kernel[f] == "" {
+			l.error(at, "Virtual server %s is %s, but %s has no %s address: add one", d.vs.Name, f, s, f)
+			return false
+		}
+	}
+	for i := range d.vs.Endpoints {
+		e := &d.vs.Endpoints[i]
+		e.LaddrGroup = s.kernel[e.Family]
+	}
+	return true
+}
+
+// unique drops the endpoints of vs another virtual server has already, as the
+// kernel would; false when none is left.
+func (l *loader) unique(d *draft, seen map[serviceID]Pos) bool {
+	vs := &d.vs
+	vs.Endpoints = slices.DeleteFunc(vs.Endpoints, func(e Endpoint) bool {
+		id := serviceID{proto: vs.Protocol, addr: e.Addr}
+		if e.FWMark != 0 {
+			id = serviceID{mark: e.FWMark, family: e.Family}
+		}
+		first, dup := seen[id]
+		if dup {
+			l.warn(e.Pos, "Virtual server %s: service %s is already defined at line %d of %s: this one is ignored", vs.Name, id, first.Line, first.File)
+		} else {
+			seen[id] = e.Pos
+		}
+		return dup
+	})
+	return len(vs.Endpoints) > 0
+}
+
+// String names a service in a message.
+func (id serviceID) String() string {
+	if id.mark != 0 {
+		return fmt.Sprintf("fwmark %d (%s)", id.mark, id.family)
+	}
+	return fmt.Sprintf("%s %s", id.proto, id.addr)
+}
+
+// completeReal resolves one real server; false: it is left out.
+func (l *loader) completeReal(d *draft, r *realDraft) bool {
+	rs, vs := &r.rs, &d.vs
+	if !l.realMethod(d, r) {
+		return false
+	}
+	for _, f := range d.families() {
+		if FamilyOf(rs.Addr.Addr()) != f && rs.Method != TUN {
+			l.error(rs.Pos, "real_server %s is %s, virtual server %s is %s: both must be of one family, except with TUN",
+				rs.Addr.Addr(), FamilyOf(rs.Addr.Addr()), vs.Name, f)
+			return false
+		}
+	}
+	l.realPort(d, r)
+	rs.InhibitOnFailure = r.timing.inhibit.or(vs.InhibitOnFailure)
+	rs.Alpha = r.timing.alpha.or(vs.Alpha)
+	rs.VirtualHost = r.host.or(d.host)
+	if rs.LThreshold > rs.UThreshold {
+		l.error(rs.Pos, "real_server %s: lthreshold %d is above uthreshold %d: raise uthreshold", rs.Addr, rs.LThreshold, rs.UThreshold)
+		rs.LThreshold = 0
+	}
+	for _, c := range r.checks {
+		if check, ok := l.completeCheck(d, r, c); ok {
+			rs.Checkers = append(rs.Checkers, check)
+		}
+	}
+	return true
+}
+
+func (l *loader) realMethod(d *draft, r *realDraft) bool {
+	rs, vs := &r.rs, &d.vs
+	if rs.Method == FNAT && vs.Method != FNAT {
+		l.error(r.methodAt, "real_server %s: FNAT belongs to the whole virtual server: write 'lb_kind FNAT' there", rs.Addr)
+		return false
+	}
+	if rs.Method == 0 {
+		rs.Method, rs.Tunnel = vs.Method, vs.Tunnel
+	}
+	if rs.Method == FNAT {
+		rs.Method = NAT
+	}
+	return true
+}
+
+// realPort fills in the port of the service; DR and TUN cannot change it.
+func (l *loader) realPort(d *draft, r *realDraft) {
+	rs, vs := &r.rs, &d.vs
+	if len(vs.Endpoints) != 1 || vs.Endpoints[0].FWMark != 0 {
+		return
+	}
+	port := vs.Endpoints[0].Addr.Port()
+	if rs.Method != NAT && rs.Addr.Port() != 0 && rs.Addr.Port() != port {
+		l.warn(rs.Pos, "real_server %s: %s cannot change the port: setting %d", rs.Addr, rs.Method, port)
+		rs.Addr = netip.AddrPortFrom(rs.Addr.Addr(), 0)
+	}
+	if rs.Addr.Port() == 0 {
+		rs.Addr = netip.AddrPortFrom(rs.Addr.Addr(), port)
+	}
+}

@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/parser"
+)
+
+// Config is a whole configuration. It is plain data: nothing in it refers to
+// the host, and it may be shared once it is loaded.
+type Config struct {
+	Global         Global
+	LaddrGroups    []LaddrGroup // kernel groups to exist, in file order
+	VirtualServers []VirtualServer
+}
+
+// Global is what global_defs says to the balancer.
+type Global struct {
+	RouterID              string
+	LVSTimeouts           *LVSTimeouts // nil: the kernel's values stay
+	LVSFlush              bool         // empty the whole IPVS table at start
+	LVSFlushOnStop        FlushOnStop
+	CheckerLogAllFailures bool
+}
+
+// LVSTimeouts are the kernel's connection timeouts; 0 leaves one as it is.
+type LVSTimeouts struct{ TCP, TCPFin, UDP time.Duration }
+
+// FlushOnStop says how the table is emptied at the end.
+type FlushOnStop uint8
+
+// Values of lvs_flush_on_stop.
+const (
+	FlushNone FlushOnStop = iota // delete every entry made, one by one
+	FlushAll                     // flush the whole table
+	FlushVS                      // delete own virtual servers only
+)
+
+// Family is an address family, with the number of Linux's AF_INET and AF_INET6.
+type Family uint16
+
+// The families. 0 is "not known yet".
+const (
+	IPv4 Family = 2
+	IPv6 Family = 10
+)
+
+// String gives IPv4 or IPv6.
+func (f Family) String() string {
+	switch f {
+	case IPv4:
+		return "IPv4"
+	case IPv6:
+		return "IPv6"
+	}
+	return "no family"
+}
+
+// FamilyOf is the family of a, 0 for the zero Addr.
+func FamilyOf(a netip.Addr) Family {
+	switch {
+	case a.Is4() || a.Is4In6():
+		return IPv4
+	case a.Is6():
+		return IPv6
+	}
+	return 0
+}
+
+// Protocol is an IP protocol number.
+type Protocol uint16
+
+// Protocols a virtual server can have; 0 for a fwmark, where it has no meaning.
+const (
+	TCP  Protocol = 6
+	UDP  Protocol = 17
+	SCTP Protocol = 132
+)
+
+// String gives the name in lower case.
+func (p Protocol) String() string {
+	switch p {
+	case 0:
+		return "any"
+	case TCP:
+		return "tcp"
+	case UDP:
+		return "udp"
+	case SCTP:
+		return "sctp"
+	}
+	return fmt.Sprintf("protocol %d", uint16(p))
+}
+
+// Method is a forwarding method.
+type Method uint8
+
+// The forwarding methods. FNAT is a property of a virtual server; its real
+// servers are NAT ones in the kernel's eyes.
+const (
+	NAT Method = iota + 1
+	DR
+	TUN
+	FNAT
+)
+
+// String gives the keyword.
+func (m Method) String() string { return [...]string{"", "NAT", "DR", "TUN", "FNAT"}[m] }
+
+// Tunnel is the encapsulation of method TUN.
+type Tunnel struct {
+	Type     string // ipip, gue or gre
+	Port     uint16 // of gue
+	Checksum string // nocsum, csum or remcsum
+}
+
+// LaddrGroup is one group of local addresses as the kernel holds it: one
+// family, a name of at most 15 bytes, no address in two groups. See KernelName.
+type LaddrGroup struct {
+	Name   string // of the kernel group
+	Source string // name in the file; "" for an inline local_address block
+	Family Family
+	Addrs  []Laddr
+	Pos    Pos
+}
+
+// Laddr is one local address.
+type Laddr struct {
+	Addr  netip.Addr
+	Ports parser.PortRange // zero: the kernel's default, the larger gap beside the ephemeral ports
+	CPUs  string           // list such as 0-3,8 for laddr_select cpu; "": every CPU
+	Pos   Pos
+}
+
+// Endpoint is one service as the kernel keys it: an address and port, or a firewall mark.
+type Endpoint struct {
+	Addr       netip.AddrPort // invalid for a mark
+	FWMark     uint32         // 0 for an address
+	Family     Family
+	LaddrGroup string // kernel group of local addresses; "" without FNAT
+	Pos        Pos
+}
+
+// VirtualServer is one virtual_server block: one set of real servers behind
+// one or, with a virtual_server_group, several endpoints.
+type VirtualServer struct {
+	Pos       Pos
+	Name      string // as messages name it: [10.0.0.1]:tcp:80, FWM 7, or the group
+	Group     string // of virtual_server_group, or ""
+	Endpoints []Endpoint
+	Protocol  Protocol
+
+	Scheduler  string
+	SchedFlags uint8 // bit 0, 1, 2: flag-1, flag-2, flag-3
+	OnePacket  bool  // ops
+	Method     Method
+	Tunnel     Tunnel
+
+	PersistenceTimeout     time.Duration // 0: no persistence
+	PersistenceGranularity int           // prefix length; 0: every client address for itself
+	PersistenceEngine      string
+
+	Ext Ext
+
+	Quorum, Hysteresis   int
+	QuorumUp, QuorumDown Script
+	Alpha, Omega         bool
+	InhibitOnFailure     bool
+	SorryServer          *RealServer
+	SorryServerInhibit   bool
+	RealServers          []RealServer
+}
+
+// TSMode is what happens to TCP timestamps; numbers as in IPVS_EXT.
+type TSMode uint8
+
+// The timestamp modes.
+const (
+	TSKeep TSMode = iota
+	TSStrip
+	TSRebase
+)
+
+// String gives the keyword's argument.
+func (m TSMode) String() string { return tsModes[m] }
+
+var tsModes = []string{"keep", "strip", "rebase"}
+
+// LaddrSelect is how a local address is chosen; numbers as in IPVS_EXT.
+type LaddrSelect uint8
+
+// The ways to choose.
+const (
+	SelectRR LaddrSelect = iota
+	SelectSource
+	SelectCPU
+)
+
+// String gives the keyword's argument.
+func (s LaddrSelect) String() string { return laddrSelects[s] }
+
+var laddrSelects = []string{"rr", "source", "cpu"}
+
+// Ext is what the extended module does beyond stock ip_vs. Without FNAT and
+// SynProxy it is the zero value: a stock kernel serves such a virtual server.
+type Ext struct {
+	SynProxy    bool
+	TOA         bool // tell the real server the client's address; default with FNAT unless UDP
+	TOASyn      bool // on the SYN too
+	TOAKind4    uint8
+	TOAKind6    uint8
+	SeqAdjust   bool
+	Timestamps  TSMode
+	MSSClamp    uint16 // 0: off
+	ExhaustRST  bool   // reset instead of silence when the local ports are used up
+	LaddrSelect LaddrSelect
+}
+
+// Script is a command to run on an event; the zero value is none.
+type Script struct {
+	Command     string // with its arguments, quotes of the file removed
+	User, Group string
+}
+
+// Args splits the command into words; quotes group, as in the file.
+func (s Script) Args() ([]string, error) { return parser.Unquote(s.Command) }
+
+// RealServer is one destination. Values it inherits from its virtual server are filled in.
+type RealServer struct {
+	Pos              Pos
+	Addr             netip.AddrPort // port 0: the port of the endpoint
+	Weight           int
+	Method           Method // NAT under an FNAT virtual server unless it says DR or TUN
+	Tunnel           Tunnel
+	UThreshold       int // connections, 0: off
+	LThreshold       int
+	InhibitOnFailure bool
+	Alpha            bool
+	NotifyUp         Script
+	NotifyDown       Script
+	VirtualHost      string
+	Checkers         []Checker
+}
+
+// CheckKind is the block name of a checker.
+type CheckKind string
+
+// The checkers in force.
+const (
+	TCPCheck  CheckKind = "TCP_CHECK"
+	HTTPGet   CheckKind = "HTTP_GET"
+	SSLGet    CheckKind = "SSL_GET"
+	SMTPCheck CheckKind = "SMTP_CHECK"
+	DNSCheck  CheckKind = "DNS_CHECK"
+	UDPCheck  CheckKind = "UDP_CHECK"
+	PingCheck CheckKind = "PING_CHECK"
+	MiscCheck CheckKind = "MISC_CHECK"
+)
+
+// Checker is one health check; every value is resolved.
+type Checker struct {
+	Pos     Pos
+	Kind    CheckKind
+	Connect netip.AddrPort // connect_ip and connect_port, else the real server; port 0 for a check without
+	BindTo  netip.AddrPort // bindto and bind_port; invalid address: the kernel's choice
+	BindIf  string
+	FWMark  uint32
+
+	ConnectTimeout   time.Duration // of MISC_CHECK misc_timeout
+	DelayLoop        time.Duration
+	DelayBeforeRetry time.Duration
+	Warmup           time.Duration // first run: within this time after start
+	Retry            int           // failures in a row accepted before the check fails
+	Alpha            bool          // failed until it has succeeded once
+	LogAllFailures   bool
+
+	HTTP *HTTP // for HTTP_GET and SSL_GET
+
+	// One of these belongs to the kind of its name, TLS to SSL_GET.
+	TLS  *healthcheck.TLS
+	SMTP *healthcheck.SMTP
+	DNS  *healthcheck.DNS
+	UDP  *healthcheck.UDP
+	Misc *healthcheck.Misc
+}
+
+// HTTP is what HTTP_GET asks for.
+type HTTP struct {
+	VirtualHost  string // Host header; "": address and port
+	Protocol     string // 1.0, 1.1 or 1.0C; the last two ask for Connection: close
+	FastRecovery bool
+	URLs         []URL // at least one; all must succeed
+}
+
+// URL is one url block.
+type URL struct {
+	Pos         Pos
+	Path        string
+	Digest      string // MD5 of the body in lower case hex; "": not compared
+	StatusCodes []CodeRange
+	VirtualHost string // "": the one of HTTP
+
+	Regex        string // of package regexp, options in front; "": the body may be any
+	RegexNoMatch bool
+	MinOffset    int // where the search begins
+	MatchBefore  int // a match begins before this byte; 0: anywhere
+}
+
+// CodeRange is a range of HTTP status codes, both ends included.
+type CodeRange struct{ Min, Max int }

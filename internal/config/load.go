@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"context"
+	"slices"
+
+	"github.com/lvs-fnat/lvs/parser"
+)
+
+// Options are the surroundings of a Load. The zero value reads the host.
+type Options struct {
+	Parser parser.Options
+
+	// Ephemeral gives the ports the host's own sockets use; nil: ReadEphemeral.
+	// It is called at most once, and only when a local address has a port range.
+	Ephemeral func() (Ephemeral, error)
+}
+
+// loader is the state of one Load.
+type loader struct {
+	opts   Options
+	cfg    Config
+	diags  []Diagnostic
+	noted  map[string]bool   // paths of keywords already said to be not in force
+	hints  map[string]string // of unknown keywords, by path: one wrong word often stands in every server
+	groups []*laddrSource    // local_address_group blocks, in order
+	byName map[string]*laddrSource
+	vsGrp  map[string]*serverGroup
+	drafts []*draft
+
+	ephemeral *Ephemeral // nil until asked for
+}
+
+// Load reads the configuration at path and everything it includes. The error
+// is non-nil only when the file cannot be read or ctx ends; the Config then is
+// nil. Otherwise the Config holds every object that is sound, and the
+// diagnostics, in reading order, say what is wrong with the rest.
+func Load(ctx context.Context, path string, opts Options) (*Config, []Diagnostic, error) {
+	tree, faults, err := parser.Load(ctx, path, opts.Parser)
+	if err != nil {
+		return nil, nil, err
+	}
+	return build(tree, faults, opts)
+}
+
+// Parse is Load for text already read; name stands in the diagnostics.
+func Parse(ctx context.Context, name, text string, opts Options) (*Config, []Diagnostic, error) {
+	tree, faults, err := parser.Parse(ctx, name, text, opts.Parser)
+	if err != nil {
+		return nil, nil, err
+	}
+	return build(tree, faults, opts)
+}
+
+func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []Diagnostic, error) {
+	l := &loader{
+		opts:   opts,
+		noted:  map[string]bool{},
+		hints:  map[string]string{},
+		byName: map[string]*laddrSource{},
+		vsGrp:  map[string]*serverGroup{},
+	}
+	for _, f := range faults {
+		s := Warning
+		if f.Severity == parser.Error {
+			s = Error
+		}
+		l.report(f.Pos, s, "%s", f.Text)
+	}
+	walk(l, tree.Nodes, "", rootKeywords, &l.cfg)
+	l.finish()
+	sortDiagnostics(l.diags, tree.Files)
+	return &l.cfg, l.diags, nil
+}
+
+// finish does what needs the whole file: references may point forward.
+func (l *loader) finish() {
+	for _, d := range l.drafts {
+		d.broken = !l.identify(d)
+		if !d.broken {
+			l.inlineAddresses(d)
+		} else if d.inline != nil {
+			d.inline.addrs = nil
+		}
+	}
+	l.kernelGroups()
+	seen := map[serviceID]Pos{}
+	for _, d := range l.drafts {
+		if !d.broken && l.complete(d) && l.unique(d, seen) {
+			l.cfg.VirtualServers = append(l.cfg.VirtualServers, d.vs)
+		}
+	}
+	l.dropUnused()
+}
+
+// dropUnused removes inline groups whose virtual server was left out.
+func (l *loader) dropUnused() {
+	used := map[string]bool{}
+	for _, vs := range l.cfg.VirtualServers {
+		for _, e := range vs.Endpoints {
+			used[e.LaddrGroup] = true
+		}
+	}
+	l.cfg.LaddrGroups = slices.DeleteFunc(l.cfg.LaddrGroups, func(g LaddrGroup) bool {
+		return g.Source == "" && !used[g.Name]
+	})
+}

@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"errors"
+	"math"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/lvs-fnat/lvs/parser"
+)
+
+// word gives argument i of n, or reports that it is missing.
+func (l *loader) word(n *parser.Node, i int, want string) (string, bool) {
+	if i >= len(n.Words) {
+		l.error(n.ArgPos(i), "%s: %s missing", n.Key(), want)
+		l.diags[len(l.diags)-1].Missing = true
+		return "", false
+	}
+	return n.Arg(i), true
+}
+
+// int reads argument i as a decimal number from lo to hi.
+func (l *loader) int(n *parser.Node, i int, lo, hi int64) (int64, bool) {
+	s, ok := l.word(n, i, "number")
+	if !ok {
+		return 0, false
+	}
+	v, err := strconv.ParseInt(s, 10, 64)
+	switch {
+	case err != nil && !errors.Is(err, strconv.ErrRange):
+		l.error(n.ArgPos(i), "%s: invalid number '%s': expected %d to %d", n.Key(), s, lo, hi)
+	case err != nil || v < lo || v > hi:
+		l.error(n.ArgPos(i), "%s: number '%s' outside range [%d, %d]", n.Key(), s, lo, hi)
+	default:
+		return v, true
+	}
+	return 0, false
+}
+
+// seconds reads argument i as decimal seconds from lo to hi; digits behind the
+// sixth are rounded, as the original does, with a remark.
+func (l *loader) seconds(n *parser.Node, i int, lo, hi time.Duration) (time.Duration, bool) {
+	s, ok := l.word(n, i, "seconds")
+	if !ok {
+		return 0, false
+	}
+	d, ok := parseSeconds(s)
+	switch {
+	case !ok:
+		l.error(n.ArgPos(i), "%s: invalid number '%s': expected seconds, such as 3 or 0.5", n.Key(), s)
+	case d < lo || d > hi:
+		l.error(n.ArgPos(i), "%s: number '%s' outside range [%s, %s]", n.Key(), s, plainSeconds(lo), plainSeconds(hi))
+	default:
+		if _, frac, _ := strings.Cut(s, "."); len(frac) > 6 {
+			l.warn(n.ArgPos(i), "%s: number '%s' has more than 6 decimal places: rounded", n.Key(), s)
+		}
+		return d, true
+	}
+	return 0, false
+}
+
+func plainSeconds(d time.Duration) string {
+	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
+}
+
+// parseSeconds takes digits with an optional fraction, nothing else: no sign, no exponent.
+func parseSeconds(s string) (time.Duration, bool) {
+	for i := range len(s) {
+		if (s[i] < '0' || s[i] > '9') && s[i] != '.' {
+			return 0, false
+		}
+	}
+	f, err := strconv.ParseFloat(s, 64)
+	if err != nil || f > 1e9 {
+		return 0, false
+	}
+	return time.Duration(math.Round(f*1e6)) * time.Microsecond, true
+}
+
+// bool reads argument i as on/true/yes or off/false/no; missing means true.
+func (l *loader) bool(n *parser.Node, i int) (value, ok bool) {
+	if i >= len(n.Words) {
+		return true, true
+	}
+	switch s := n.Arg(i); s {
+	case "on", "true", "yes":
+		return true, true
+	case "off", "false", "no":
+		return false, true
+	default:
+		l.error(n.ArgPos(i), "%s: invalid value '%s': expected on or off", n.Key(), s)
+		return false, false
+	}
+}
+
+// oneOf reads argument i as one of words and gives its index.
+func (l *loader) oneOf(n *parser.Node, i int, words ...string) (int, bool) {
+	s, ok := l.word(n, i, "one of "+strings.Join(words, ", "))
+	if !ok {
+		return 0, false
+	}
+	for k, w := range words {
+		if s == w {
+			return k, true
+		}
+	}
+	l.error(n.ArgPos(i), "%s: invalid value '%s': expected one of %s", n.Key(), s, strings.Join(words, ", "))
+	return 0, false
+}
+
+// addr reads argument i as an address.
+func (l *loader) addr(n *parser.Node, i int) (netip.Addr, bool) {
+	s, ok := l.word(n, i, "address")
+	if !ok {
+		return netip.Addr{}, false
+	}
+	a, err := parser.ParseAddr(s)
+	if err != nil {
+		l.valueError(n, i, err)
+		return netip.Addr{}, false
+	}
+	return a.Unmap(), true
+}
+
+// addrPort reads argument i as an address and argument i+1, when there is one,
+// as its port; ADDRESS:PORT in one word is understood as well.
+func (l *loader) addrPort(n *parser.Node, i int) (netip.AddrPort, bool) {
+	s, ok := l.word(n, i, "address")
+	if !ok {
+		return netip.AddrPort{}, false
+	}
+	ap, err := parser.ParseAddrPort(s)
+	if err != nil {
+		l.valueError(n, i, err)
+		return netip.AddrPort{}, false
+	}
+	port := ap.Port()
+	if i+1 < len(n.Words) {
+		if port, ok = l.port(n, i+1); !ok {
+			return netip.AddrPort{}, false
+		}
+	}
+	return netip.AddrPortFrom(ap.Addr().Unmap(), port), true
+}
+
+func (l *loader) port(n *parser.Node, i int) (uint16, bool) {
+	s, ok := l.word(n, i, "port")
+	if !ok {
+		return 0, false
+	}
+	p, err := parser.ParsePort(s)
+	if err != nil {
+		l.valueError(n, i, err)
+	}
+	return p, err == nil
+}
+
+// valueError reports a value of parser/value.go at the byte that is wrong.
+func (l *loader) valueError(n *parser.Node, i int, err error) {
+	p := n.ArgPos(i)
+	if ve, ok := errors.AsType[*parser.ValueError](err); ok {
+		p.Column += ve.Offset
+	}
+	l.error(p, "%s: invalid value %v", n.Key(), err)
+}
+
+// setters for the plain kinds of keyword.
+
+func intInto[T any](lo, hi int64, set func(*T, int)) keyword[T] {
+	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
+		if v, ok := l.int(n, 1, lo, hi); ok {
+			set(to, int(v))
+		}
+	}}
+}
+
+func secondsInto[T any](lo, hi time.Duration, set func(*T, time.Duration)) keyword[T] {
+	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
+		if v, ok := l.seconds(n, 1, lo, hi); ok {
+			set(to, v)
+		}
+	}}
+}
+
+func boolInto[T any](set func(*T, bool)) keyword[T] {
+	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
+		if v, ok := l.bool(n, 1); ok {
+			set(to, v)
+		}
+	}}
+}
+
+// flagInto is for words without argument; what follows them is ignored, as by
+// the original, but 'alpha off' switches alpha on and deserves a remark.
+func flagInto[T any](set func(*T)) keyword[T] {
+	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
+		if len(n.Words) > 1 {
+			l.info(n.ArgPos(1), "%s has no argument: '%s' is ignored, the word alone switches it on", n.Key(), n.Arg(1))
+		}
+		set(to)
+	}}
+}
+
+func stringInto[T any](set func(*T, string)) keyword[T] {
+	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
+		if v, ok := l.word(n, 1, "value"); ok {
+			set(to, v)
+		}
+	}}
+}
+
+// Limits of the original's decimal seconds.
+const (
+	tick           = time.Microsecond
+	longestConnect = 4294967295 * time.Microsecond
+	longTime       = 31 * 24 * time.Hour
+)

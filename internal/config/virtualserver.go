@@ -1,0 +1,337 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"math"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/lvs-fnat/lvs/parser"
+)
+
+// draft is a virtual_server block while it is read: values that were not
+// written are still unset, references not yet resolved.
+type draft struct {
+	vs     VirtualServer
+	timing timing
+	broken bool // its identity could not be read: everything in it is read only to report faults
+
+	mark      uint32 // of virtual_server fwmark
+	family    Family // of ip_family
+	protoAt   Pos
+	methodAt  Pos
+	weight    int
+	host      string
+	groupName string // laddr_group_name
+	groupAt   Pos
+	inline    *laddrSource
+	ext       extDraft
+	reals     []*realDraft
+	sorry     *realDraft
+}
+
+// opt is a value that may not have been written.
+type opt[T any] struct {
+	v   T
+	set bool
+	at  Pos
+}
+
+func (o *opt[T]) put(v T) { o.v, o.set = v, true }
+
+// or gives the value written, else the first one set of the others, else def.
+func (o opt[T]) or(def T, others ...opt[T]) T {
+	if o.set {
+		return o.v
+	}
+	for _, x := range others {
+		if x.set {
+			return x.v
+		}
+	}
+	return def
+}
+
+// timing holds what checkers inherit from real server and virtual server.
+type timing struct {
+	delayLoop, delayBeforeRetry, warmup, connectTimeout opt[time.Duration]
+	retry                                               opt[int]
+	alpha, inhibit, logAll                              opt[bool]
+}
+
+// timed are the keywords that the three levels share.
+func timed[T any](of func(*T) *timing) keywords[T] {
+	return keywords[T]{
+		"delay_loop":         secondsInto(tick, longTime, func(t *T, v time.Duration) { of(t).delayLoop.put(v) }),
+		"delay_before_retry": secondsInto(0, longTime, func(t *T, v time.Duration) { of(t).delayBeforeRetry.put(v) }),
+		"warmup":             secondsInto(0, longTime, func(t *T, v time.Duration) { of(t).warmup.put(v) }),
+		"connect_timeout":    secondsInto(tick, longestConnect, func(t *T, v time.Duration) { of(t).connectTimeout.put(v) }),
+		"retry":              intInto(0, math.MaxUint32, func(t *T, v int) { of(t).retry.put(v) }),
+		"alpha":              boolInto(func(t *T, v bool) { of(t).alpha.put(v) }),
+	}
+}
+
+// with adds the keywords of more to k, which it returns.
+func (k keywords[T]) with(more keywords[T]) keywords[T] {
+	for w, r := range more {
+		k[w] = r
+	}
+	return k
+}
+
+var serverKeywords keywords[draft]
+
+func init() {
+	serverKeywords = timed(func(d *draft) *timing { return &d.timing }).with(extKeywords).with(keywords[draft]{
+		"ip_family": {read: func(l *loader, n *parser.Node, d *draft) {
+			if k, ok := l.oneOf(n, 1, "inet", "inet6"); ok {
+				d.family = [...]Family{IPv4, IPv6}[k]
+			}
+		}},
+		"protocol":                {read: readProtocol},
+		"lb_algo":                 {read: readScheduler},
+		"lvs_sched":               {read: readScheduler},
+		"ops":                     flagInto(func(d *draft) { d.vs.OnePacket = true }),
+		"flag-1":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 1 }),
+		"flag-2":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 2 }),
+		"flag-3":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 4 }),
+		"sh-fallback":             schedulerFlag("sh", 1),
+		"mh-fallback":             schedulerFlag("mh", 1),
+		"sh-port":                 schedulerFlag("sh", 2),
+		"mh-port":                 schedulerFlag("mh", 2),
+		"lb_kind":                 {read: readServerMethod},
+		"lvs_method":              {read: readServerMethod},
+		"persistence_timeout":     {read: readPersistence},
+		"persistence_granularity": {read: readGranularity},
+		"persistence_engine": {read: func(l *loader, n *parser.Node, d *draft) {
+			v, ok := l.word(n, 1, "name")
+			if ok && len(v) > 15 {
+				l.error(n.ArgPos(1), "persistence_engine: '%s' is longer than 15 bytes", v)
+			} else if ok {
+				d.vs.PersistenceEngine = v
+			}
+		}},
+		"quorum":               intInto(1, math.MaxInt32, func(d *draft, v int) { d.vs.Quorum = v }),
+		"hysteresis":           intInto(0, math.MaxInt32, func(d *draft, v int) { d.vs.Hysteresis = v }),
+		"quorum_up":            scriptInto(func(d *draft) *Script { return &d.vs.QuorumUp }),
+		"quorum_down":          scriptInto(func(d *draft) *Script { return &d.vs.QuorumDown }),
+		"alpha":                flagInto(func(d *draft) { d.timing.alpha.put(true) }),
+		"omega":                flagInto(func(d *draft) { d.vs.Omega = true }),
+		"inhibit_on_failure":   flagInto(func(d *draft) { d.timing.inhibit.put(true) }),
+		"weight":               intInto(1, math.MaxInt32, func(d *draft, v int) { d.weight = v }),
+		"virtualhost":          stringInto(func(d *draft, v string) { d.host = v }),
+		"sorry_server":         {read: readSorry},
+		"sorry_server_inhibit": flagInto(func(d *draft) { d.vs.SorryServerInhibit = true }),
+		"real_server":          {block: true, read: readRealServer},
+		"laddr_group_name": {read: func(l *loader, n *parser.Node, d *draft) {
+			d.groupName, _ = l.word(n, 1, "name of a local_address_group")
+			d.groupAt = n.Pos()
+		}},
+		"local_address": {block: true, read: readInline},
+	})
+}
+
+// readInline takes the local_address block of the original FULLNAT slides.
+func readInline(l *loader, n *parser.Node, d *draft) {
+	if d.inline != nil {
+		l.error(n.Pos(), "local_address stands already at line %d: write all addresses into one block", d.inline.pos.Line)
+		return
+	}
+	d.inline = l.readLaddrs(n)
+}
+
+// readVirtualServer reads virtual_server ADDRESS [PORT], fwmark NUMBER or group NAME.
+func readVirtualServer(l *loader, n *parser.Node, _ *Config) {
+	d := &draft{weight: 1}
+	d.vs.Pos = n.Pos()
+	d.vs.Quorum = 1
+	switch n.Arg(1) {
+	case "fwmark":
+		mark, ok := l.int(n, 2, 1, math.MaxUint32)
+		d.mark, d.broken = uint32(mark), !ok
+	case "group":
+		name, ok := l.word(n, 2, "name of a virtual_server_group")
+		d.vs.Group, d.broken = name, !ok
+	default:
+		ap, ok := l.addrPort(n, 1)
+		if d.broken = !ok; ok {
+			d.vs.Endpoints = []Endpoint{{Addr: ap, Family: FamilyOf(ap.Addr()), Pos: n.Pos()}}
+		}
+	}
+	walk(l, n.Children, "virtual_server", serverKeywords, d)
+	l.drafts = append(l.drafts, d)
+}
+
+func readProtocol(l *loader, n *parser.Node, d *draft) {
+	s, ok := l.word(n, 1, "TCP, UDP or SCTP")
+	if !ok {
+		return
+	}
+	p, ok := map[string]Protocol{"TCP": TCP, "UDP": UDP, "SCTP": SCTP}[strings.ToUpper(s)]
+	if !ok {
+		l.error(n.ArgPos(1), "Unknown protocol '%s': expected TCP, UDP or SCTP", s)
+		d.broken = true
+		return
+	}
+	d.vs.Protocol, d.protoAt = p, n.Pos()
+}
+
+func readScheduler(l *loader, n *parser.Node, d *draft) {
+	s, ok := l.word(n, 1, "scheduler")
+	if !ok {
+		return
+	}
+	if !slices.Contains(schedulers, s) {
+		l.error(n.ArgPos(1), "Invalid lvs_scheduler '%s': expected one of %s", s, strings.Join(schedulers, " "))
+		return
+	}
+	d.vs.Scheduler = s
+}
+
+// schedulerFlag is a flag that only its own scheduler knows.
+func schedulerFlag(sched string, bit uint8) keyword[draft] {
+	return keyword[draft]{read: func(l *loader, n *parser.Node, d *draft) {
+		if d.vs.Scheduler != sched {
+			l.error(n.Pos(), "%s: only for lb_algo %s, which must stand before it", n.Key(), sched)
+			return
+		}
+		d.vs.SchedFlags |= bit
+	}}
+}
+
+func readServerMethod(l *loader, n *parser.Node, d *draft) {
+	m, t, ok := l.method(n)
+	if !ok {
+		d.broken = true
+		return
+	}
+	d.vs.Method, d.vs.Tunnel, d.methodAt = m, t, n.Pos()
+}
+
+// method reads NAT, DR, FNAT or TUN with its encapsulation.
+func (l *loader) method(n *parser.Node) (Method, Tunnel, bool) {
+	s, ok := l.word(n, 1, "NAT, DR, TUN or FNAT")
+	if !ok {
+		return 0, Tunnel{}, false
+	}
+	m, ok := map[string]Method{"NAT": NAT, "DR": DR, "TUN": TUN, "FNAT": FNAT}[s]
+	if !ok {
+		l.error(n.ArgPos(1), "%s: unknown [%s] routing method: expected NAT, DR, TUN or FNAT", n.Key(), s)
+		return 0, Tunnel{}, false
+	}
+	if m != TUN {
+		return m, Tunnel{}, true
+	}
+	t, ok := l.tunnel(n)
+	return m, t, ok
+}
+
+func (l *loader) tunnel(n *parser.Node) (Tunnel, bool) {
+	t := Tunnel{Type: "ipip", Checksum: "nocsum"}
+	for i := 2; i < len(n.Words); i++ {
+		switch w := n.Arg(i); w {
+		case "type":
+			i++
+			if _, ok := l.oneOf(n, i, "ipip", "gue", "gre"); !ok {
+				return t, false
+			}
+			t.Type = n.Arg(i)
+		case "port":
+			i++
+			p, ok := l.int(n, i, 1, 65535)
+			if !ok {
+				return t, false
+			}
+			t.Port = uint16(p)
+		case "nocsum", "csum", "remcsum":
+			t.Checksum = w
+		default:
+			l.error(n.ArgPos(i), "%s: unknown word '%s' behind TUN: expected type, port, nocsum, csum or remcsum", n.Key(), w)
+			return t, false
+		}
+	}
+	switch {
+	case t.Type == "gue" && t.Port == 0:
+		l.error(n.Pos(), "%s: TUN type gue needs a port: add 'port NUMBER'", n.Key())
+		return t, false
+	case t.Type != "gue" && (t.Port != 0 || t.Checksum == "remcsum"):
+		l.error(n.Pos(), "%s: port and remcsum are for TUN type gue only", n.Key())
+		return t, false
+	}
+	return t, true
+}
+
+// persistenceDefault is what persistence_timeout without a number, and a
+// virtual server for every port, get.
+const persistenceDefault = 360 * time.Second
+
+func readPersistence(l *loader, n *parser.Node, d *draft) {
+	d.vs.PersistenceTimeout = persistenceDefault
+	if len(n.Words) < 2 {
+		return
+	}
+	v, ok := l.int(n, 1, 1, int64(longTime/time.Second))
+	if ok {
+		d.vs.PersistenceTimeout = time.Duration(v) * time.Second
+	}
+}
+
+// readGranularity takes an IPv4 netmask or an IPv6 prefix length.
+func readGranularity(l *loader, n *parser.Node, d *draft) {
+	s, ok := l.word(n, 1, "netmask or prefix length")
+	if !ok {
+		return
+	}
+	if !strings.Contains(s, ".") {
+		if v, ok := l.int(n, 1, 1, 128); ok {
+			d.vs.PersistenceGranularity = int(v)
+		}
+		return
+	}
+	bits, ok := maskBits(s)
+	if !ok {
+		l.error(n.ArgPos(1), "persistence_granularity: invalid netmask '%s': expected one such as 255.255.255.0, or a prefix length", s)
+		return
+	}
+	d.vs.PersistenceGranularity = bits
+}
+
+// maskBits counts the ones of a netmask other than 0.0.0.0.
+func maskBits(s string) (int, bool) {
+	a, err := netip.ParseAddr(s)
+	if err != nil || !a.Is4() {
+		return 0, false
+	}
+	for n := 1; n <= 32; n++ {
+		if p, _ := netip.MustParseAddr("255.255.255.255").Prefix(n); p.Addr() == a {
+			return n, true
+		}
+	}
+	return 0, false
+}
+
+// scriptInto reads SCRIPT-STRING [USER [GROUP]], whose quoting differs from
+// that of all other lines.
+func scriptInto[T any](of func(*T) *Script) keyword[T] {
+	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
+		words, err := parser.Unquote(n.Raw)
+		if err != nil {
+			l.error(n.ArgPos(1), "%s: %v", n.Key(), err)
+			return
+		}
+		if len(words) == 0 {
+			l.error(n.Pos(), "%s: command missing", n.Key())
+			return
+		}
+		s := of(to)
+		if s.Command != "" {
+			l.warn(n.Pos(), "%s is already set: this one is ignored", n.Key())
+			return
+		}
+		words = append(words, "", "")
+		*s = Script{Command: words[0], User: words[1], Group: words[2]}
+	}}
+}

@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"slices"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// Diff returns the operations that turn have into want, in an order that is
+// safe at each step:
+//
+//   - groups, their addresses, the service, its FNAT settings, then its dests;
+//     and the reverse to take down. So no flow of an FNAT service is ever
+//     forwarded as plain NAT in between.
+//   - Everything that is added or changed comes before everything that goes.
+//   - What stays is changed in place: connections survive.
+//
+// Equal tables give no operation.
+func Diff(have, want Tables) []ipvs.Op {
+	d := differ{
+		haveGroups:   byKey(have.Groups, groupName),
+		wantGroups:   byKey(want.Groups, groupName),
+		haveServices: byKey(have.Services, serviceKey),
+		wantServices: byKey(want.Services, serviceKey),
+	}
+	d.timeouts(have.Timeouts, want.Timeouts)
+	d.growGroups(have.Groups, want.Groups)
+	for i := range want.Services {
+		if w := &want.Services[i]; d.wantServices[w.ServiceKey] == w {
+			d.growService(w)
+		}
+	}
+	d.shrinkServices(have.Services)
+	d.shrinkGroups(have.Groups)
+	return d.ops
+}
+
+type differ struct {
+	haveGroups, wantGroups     map[string]*Group
+	haveServices, wantServices map[ipvs.ServiceKey]*Service
+	ops                        []ipvs.Op
+}
+
+func (d *differ) emit(op ipvs.Op) { d.ops = append(d.ops, op) }
+
+func (d *differ) timeouts(have, want ipvs.Timeouts) {
+	keep := func(h, w *ipvs.Timeouts) bool {
+		return (w.TCP == 0 || w.TCP == h.TCP) && (w.TCPFin == 0 || w.TCPFin == h.TCPFin) && (w.UDP == 0 || w.UDP == h.UDP)
+	}
+	if !keep(&have, &want) {
+		d.emit(ipvs.Op{Kind: ipvs.SetTimeouts, Times: want})
+	}
+}
+
+func keyOnly(k ipvs.ServiceKey) ipvs.Service { return ipvs.Service{ServiceKey: k} }
+
+// growService makes or changes one service and adds to its dests. Between FNAT
+// and the flags it forbids, each of which is refused while the other is set,
+// the one that goes is taken off first.
+func (d *differ) growService(w *Service) {
+	h := d.haveServices[w.ServiceKey]
+	fresh := h == nil
+	if fresh {
+		h = &Service{}
+		d.emit(ipvs.Op{Kind: ipvs.AddService, Service: w.Service})
+	}
+	var edit []ipvs.Op
+	if !fresh && !sameService(h.Service, w.Service) {
+		edit = append(edit, ipvs.Op{Kind: ipvs.SetService, Service: w.Service})
+	}
+	if e, change := diffExt(h.Ext, w.Ext); change {
+		edit = append(edit, ipvs.Op{Kind: ipvs.SetExt, Service: keyOnly(w.ServiceKey), Ext: e})
+	}
+	if h.Ext.Flags&ipvs.ExtFNAT != 0 && w.Ext.Flags&ipvs.ExtFNAT == 0 {
+		slices.Reverse(edit)
+	}
+	d.ops = append(d.ops, edit...)
+	d.growDests(h, w)
+}
+
+func (d *differ) growDests(h, w *Service) {
+	have := byKey(h.Dests, destKey)
+	want := byKey(w.Dests, destKey)
+	for i := range w.Dests {
+		dest := &w.Dests[i]
+		if want[dest.DestKey] != dest {
+			continue
+		}
+		op := ipvs.Op{Kind: ipvs.AddDest, Service: keyOnly(w.ServiceKey), Dest: *dest}
+		if old := have[dest.DestKey]; old != nil {
+			if sameDest(*old, *dest) {
+				continue
+			}
+			op.Kind = ipvs.SetDest
+		}
+		d.emit(op)
+	}
+}
+
+// shrinkServices removes dests and services that are not wanted.
+func (d *differ) shrinkServices(have []Service) {
+	for i := range have {
+		h := &have[i]
+		w := d.wantServices[h.ServiceKey]
+		var keep map[ipvs.DestKey]*ipvs.Dest
+		if w != nil {
+			keep = byKey(w.Dests, destKey)
+		}
+		for _, dest := range h.Dests {
+			if keep[dest.DestKey] == nil {
+				d.emit(ipvs.Op{Kind: ipvs.DelDest, Service: keyOnly(h.ServiceKey), Dest: ipvs.Dest{DestKey: dest.DestKey}})
+			}
+		}
+		if w == nil {
+			d.emit(ipvs.Op{Kind: ipvs.DelService, Service: keyOnly(h.ServiceKey)})
+		}
+	}
+}

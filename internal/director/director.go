@@ -1,0 +1,206 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"net/netip"
+
+	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// Director holds one configuration and what is known of its servers. It is
+// not safe for concurrent use.
+type Director struct {
+	cfg      *config.Config
+	virtuals []*virtual
+	targets  []healthcheck.Target
+}
+
+// virtual is a virtual server with its state.
+type virtual struct {
+	cfg     *config.VirtualServer
+	servers []*server
+	// quorum is set while enough servers are alive. With it unset, the sorry
+	// server has the place.
+	quorum bool
+}
+
+// server is a real server of one virtual server with its state.
+type server struct {
+	cfg *config.RealServer
+	// first and count are its checks within Director.targets.
+	first, count int
+	alive        bool
+	// seen is set once alive has been told by a check's status.
+	seen bool
+	// extra is what the checks add to the configured weight, negative for less.
+	extra int
+}
+
+// weight is the weight in force, never below 0.
+func (s *server) weight() int { return max(0, s.cfg.Weight+s.extra) }
+
+// virtualKey is what a virtual server is told by when the configuration
+// changes; never its place in the file.
+type virtualKey struct {
+	group    string
+	protocol config.Protocol
+	endpoint ipvs.ServiceKey
+}
+
+func (v *virtual) key() virtualKey {
+	if v.cfg.Group != "" {
+		return virtualKey{group: v.cfg.Group, protocol: v.cfg.Protocol}
+	}
+	return virtualKey{endpoint: endpointKey(v.cfg, v.cfg.Endpoints[0])}
+}
+
+// New returns a director for cfg that knows nothing about health yet. What
+// [Director.Observe] is told first decides.
+func New(cfg *config.Config) *Director {
+	d := &Director{cfg: cfg}
+	for i := range cfg.VirtualServers {
+		v := &virtual{cfg: &cfg.VirtualServers[i]}
+		for k := range v.cfg.RealServers {
+			d.addServer(v, &v.cfg.RealServers[k])
+		}
+		d.virtuals = append(d.virtuals, v)
+	}
+	return d
+}
+
+func (d *Director) addServer(v *virtual, rs *config.RealServer) {
+	s := &server{cfg: rs, first: len(d.targets)}
+	for i := range rs.Checkers {
+		d.targets = append(d.targets, target(v.cfg.Name, v.serverName(rs), &rs.Checkers[i]))
+	}
+	s.count = len(d.targets) - s.first
+	v.servers = append(v.servers, s)
+}
+
+// Targets are the checks to run. Observe wants their states in this order.
+func (d *Director) Targets() []healthcheck.Target { return d.targets }
+
+// Config is the configuration the director was made of.
+func (d *Director) Config() *config.Config { return d.cfg }
+
+// Reload returns a director for cfg that takes over the state of servers and
+// quorums that stay, and notices about what does not. d is left as it is.
+// Its Observe must be called before Tables.
+func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
+	next := New(cfg)
+	old := make(map[virtualKey]*virtual, len(d.virtuals))
+	for _, v := range d.virtuals {
+		old[v.key()] = v
+	}
+	var notices []Notice
+	for _, v := range next.virtuals {
+		if o := old[v.key()]; o != nil {
+			notices = append(notices, v.inherit(o)...)
+			delete(old, v.key())
+		}
+	}
+	for _, v := range d.virtuals {
+		if old[v.key()] != v {
+			continue
+		}
+		notices = append(notices, Notice{Text: v.msgGone()})
+		for _, s := range v.servers {
+			notices = append(notices, Notice{Text: v.msgShutdown(s)})
+		}
+	}
+	return next, notices
+}
+
+// inherit takes over what was known of the virtual server o, which v replaces.
+func (v *virtual) inherit(o *virtual) []Notice {
+	v.quorum = o.quorum
+	old := make(map[netip.AddrPort]*server, len(o.servers))
+	for _, s := range o.servers {
+		old[s.cfg.Addr] = s
+	}
+	var notices []Notice
+	for _, s := range v.servers {
+		was := old[s.cfg.Addr]
+		if was == nil {
+			continue
+		}
+		delete(old, s.cfg.Addr)
+		s.alive, s.seen = was.alive, was.seen
+		switch {
+		case was.extra != 0:
+			// The weight that the checks said stays until Observe knows better.
+			s.extra = was.weight() - s.cfg.Weight
+		case was.cfg.Weight != s.cfg.Weight:
+			notices = append(notices, Notice{Text: v.msgWeight(s, was.cfg.Weight)})
+		}
+	}
+	for _, s := range o.servers {
+		if old[s.cfg.Addr] == s {
+			notices = append(notices, Notice{Text: o.msgServerGone(s)}, Notice{Text: o.msgDown(s)})
+		}
+	}
+	return notices
+}
+
+// Observe takes the states of all checks, in the order of Targets, and returns
+// what they change. It may be told the same states again.
+func (d *Director) Observe(status []healthcheck.Status) []Notice {
+	var notices []Notice
+	for _, v := range d.virtuals {
+		for _, s := range v.servers {
+			notices = append(notices, v.observe(s, status[s.first:s.first+s.count])...)
+		}
+		notices = append(notices, v.vote()...)
+	}
+	return notices
+}
+
+// observe has a server alive while none of its checks fails, with the weight
+// that they say.
+func (v *virtual) observe(s *server, checks []healthcheck.Status) []Notice {
+	alive, extra := true, 0
+	for _, c := range checks {
+		alive = alive && c.Up
+		if c.Weighted {
+			extra += int(c.Weight) - s.cfg.Weight
+		}
+	}
+	var notices []Notice
+	if was := s.weight(); extra != s.extra {
+		s.extra = extra
+		if s.weight() != was {
+			notices = append(notices, Notice{Text: v.msgWeight(s, was)})
+		}
+	}
+	changed := s.seen && alive != s.alive
+	s.alive, s.seen = alive, true
+	switch {
+	case changed && alive:
+		notices = append(notices, Notice{v.msgUp(s), s.cfg.NotifyUp})
+	case changed:
+		notices = append(notices, Notice{v.msgDown(s), s.cfg.NotifyDown})
+	}
+	return notices
+}
+
+// Stop returns what is to be said and run at the end: with omega the commands
+// of servers and quorums that are up.
+func (d *Director) Stop() []Notice {
+	var notices []Notice
+	for _, v := range d.virtuals {
+		for _, s := range v.servers {
+			n := Notice{Text: v.msgShutdown(s)}
+			if v.cfg.Omega && s.alive {
+				n.Script = s.cfg.NotifyDown
+			}
+			notices = append(notices, n)
+		}
+		if v.cfg.Omega && v.quorum {
+			notices = append(notices, Notice{Script: v.cfg.QuorumDown})
+		}
+	}
+	return notices
+}

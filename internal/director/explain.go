@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"syscall"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// Unsupported returns one diagnostic about the first virtual server of cfg that
+// a kernel with info cannot serve, and false if it can serve all. It is to be
+// asked before anything is changed.
+func Unsupported(cfg *config.Config, info ipvs.Info) (config.Diagnostic, bool) {
+	var features []string
+	if info.Extended != nil {
+		features = ipvs.FeatureNames(info.Extended.Features)
+	}
+	for _, f := range []struct {
+		word, feature string
+		needs         func(*config.VirtualServer) bool
+	}{
+		{"FNAT", "FNAT", func(vs *config.VirtualServer) bool { return vs.Method == config.FNAT }},
+		{"syn_proxy", "SYNPROXY", func(vs *config.VirtualServer) bool { return vs.Ext.SynProxy }},
+		{"toa", "TOA", func(vs *config.VirtualServer) bool { return vs.Ext.TOA }},
+		{"timestamps", "TS_MODE", func(vs *config.VirtualServer) bool { return vs.Ext.Timestamps != config.TSKeep }},
+		{"mss_clamp", "MSS", func(vs *config.VirtualServer) bool { return vs.Ext.MSSClamp != 0 }},
+	} {
+		if slices.Contains(features, f.feature) {
+			continue
+		}
+		if d, found := firstNeeding(cfg, f.word, info.Extended, f.needs); found {
+			return d, true
+		}
+	}
+	return config.Diagnostic{}, false
+}
+
+func firstNeeding(cfg *config.Config, word string, ext *ipvs.ExtInfo, needs func(*config.VirtualServer) bool) (config.Diagnostic, bool) {
+	var d config.Diagnostic
+	n := 0
+	for i := range cfg.VirtualServers {
+		vs := &cfg.VirtualServers[i]
+		if !needs(vs) {
+			continue
+		}
+		if n++; n > 1 {
+			continue
+		}
+		d = config.Diagnostic{Pos: vs.Pos, Severity: config.Error}
+		if ext == nil {
+			d.Text = fmt.Sprintf("Virtual server %s needs %s: %v", vs.Name, word, ipvs.ErrNoExt)
+		} else {
+			d.Text = fmt.Sprintf("Virtual server %s needs %s, which the running ip_vs (%s) does not have: remove it, or install a newer lvs-dkms",
+				vs.Name, word, ext.Build)
+		}
+	}
+	if n > 1 {
+		d.Text += fmt.Sprintf(" (and %d more)", n-1)
+	}
+	return d, n > 0
+}
+
+// Explain words an error of a [Mirror] for the log, with the place in the
+// configuration that the refused operation comes from.
+func (d *Director) Explain(err error) string {
+	var batch *ipvs.BatchError
+	if !errors.As(err, &batch) {
+		return err.Error()
+	}
+	pos, ok := d.where(batch.Op)
+	if !ok {
+		return err.Error()
+	}
+	text := batch.Err.Error() // the number of the operation says nothing to a person
+	if batch.Op.Kind == ipvs.AddLaddr {
+		switch {
+		case errors.Is(err, fs.ErrExist):
+			text += ": another group has this address; 'ipvsadm -G' shows which"
+		case errors.Is(err, syscall.EADDRNOTAVAIL):
+			text += ": give the address to an interface of this host first"
+		}
+	}
+	return config.Diagnostic{Pos: pos, Text: text}.String()
+}
+
+// where is the place that op comes from.
+func (d *Director) where(op ipvs.Op) (config.Pos, bool) {
+	switch op.Kind {
+	case ipvs.AddLGroup, ipvs.DelLGroup, ipvs.AddLaddr, ipvs.SetLaddr, ipvs.DelLaddr:
+		return d.whereGroup(op)
+	}
+	for _, v := range d.virtuals {
+		for _, e := range v.cfg.Endpoints {
+			if endpointKey(v.cfg, e) == op.Service.ServiceKey {
+				return v.whereDest(op, e), true
+			}
+		}
+	}
+	return config.Pos{}, false
+}
+
+func (d *Director) whereGroup(op ipvs.Op) (config.Pos, bool) {
+	for _, g := range d.cfg.LaddrGroups {
+		if g.Name != op.LGroup.Name {
+			continue
+		}
+		for _, a := range g.Addrs {
+			if a.Addr == op.Laddr.Addr {
+				return a.Pos, true
+			}
+		}
+		return g.Pos, true
+	}
+	return config.Pos{}, false
+}
+
+func (v *virtual) whereDest(op ipvs.Op, e config.Endpoint) config.Pos {
+	for _, s := range v.servers {
+		if op.Dest.Addr.IsValid() && wantedDest(s.cfg, e, 0).DestKey == op.Dest.DestKey {
+			return s.cfg.Pos
+		}
+	}
+	return v.cfg.Pos
+}

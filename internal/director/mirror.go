@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// Kernel is what the director needs of a kernel's tables. [*ipvs.Client] is
+// one.
+type Kernel interface {
+	ipvs.Applier
+	Info(context.Context) (ipvs.Info, error)
+	Services(context.Context) ([]ipvs.Service, error)
+	Dests(context.Context, ipvs.ServiceKey) ([]ipvs.Dest, error)
+	Timeouts(context.Context) (ipvs.Timeouts, error)
+	ExtServices(context.Context) ([]ipvs.ExtService, error)
+	LGroups(context.Context) ([]ipvs.LGroup, error)
+	Laddrs(ctx context.Context, group string) ([]ipvs.Laddr, error)
+}
+
+// Mirror brings a kernel to the tables it is given, and knows what it has
+// brought it to. Services and groups that no table named are never touched.
+// It is not safe for concurrent use.
+type Mirror struct {
+	k Kernel
+	// have is what the kernel holds of ours as of the last success.
+	have Tables
+}
+
+// NewMirror returns a mirror of k that answers for nothing yet.
+func NewMirror(k Kernel) *Mirror { return &Mirror{k: k} }
+
+// Have is what the mirror answers for.
+func (m *Mirror) Have() Tables { return m.have }
+
+// Update applies the difference between the last tables and want, without
+// reading the kernel. If that fails, for instance because somebody has changed
+// the tables meanwhile, it does what Sync does.
+func (m *Mirror) Update(ctx context.Context, want Tables) error {
+	ops := Diff(m.have, want)
+	if len(ops) == 0 {
+		m.have = want
+		return nil
+	}
+	if m.k.Apply(ctx, ops...) == nil {
+		m.have = want
+		return nil
+	}
+	return m.Sync(ctx, want)
+}
+
+// Sync reads the kernel and applies the difference to want. Services and
+// groups of want that are in the kernel already are adopted: they are changed
+// in place, and the mirror answers for them from now on. On error the part
+// that was applied is taken back as far as the kernel lets it, and the mirror
+// answers for what it did before.
+func (m *Mirror) Sync(ctx context.Context, want Tables) error {
+	found, err := m.read(ctx, want)
+	if err != nil {
+		return err
+	}
+	ops := Diff(found, want)
+	if len(ops) == 0 {
+		m.have = want
+		return nil
+	}
+	err = m.k.Apply(ctx, ops...)
+	if err == nil {
+		m.have = want
+		return nil
+	}
+	now, readErr := m.read(ctx, union(want, found))
+	if readErr != nil {
+		return errors.Join(err, fmt.Errorf("read the tables to take back what was done: %w", readErr))
+	}
+	if undo := Diff(now, found); len(undo) > 0 {
+		if undoErr := m.k.Apply(ctx, undo...); undoErr != nil {
+			return errors.Join(err, fmt.Errorf("take back what was done: %w", undoErr))
+		}
+	}
+	return err
+}
+
+// Remove takes down everything the mirror answers for, in the reverse of the
+// order it was made in. It goes on where something is gone already.
+func (m *Mirror) Remove(ctx context.Context) error {
+	if m.k.Apply(ctx, Diff(m.have, Tables{})...) == nil {
+		m.have = Tables{}
+		return nil
+	}
+	found, err := m.read(ctx, m.have)
+	if err != nil {
+		return err
+	}
+	if err := m.k.Apply(ctx, Diff(found, Tables{})...); err != nil {
+		return err
+	}
+	m.have = Tables{}
+	return nil
+}
+
+// Flush empties the whole table of services, others' included.
+func (m *Mirror) Flush(ctx context.Context) error {
+	if err := m.k.Apply(ctx, ipvs.Op{Kind: ipvs.Flush}); err != nil {
+		return err
+	}
+	m.have.Services = nil
+	return nil
+}
+
+// union names the services and groups of both.
+func union(a, b Tables) Tables {
+	return Tables{
+		Timeouts: a.Timeouts,
+		Groups:   slices.Concat(a.Groups, b.Groups),
+		Services: slices.Concat(a.Services, b.Services),
+	}
+}
+
+// read returns what the kernel holds of the services and groups named in want
+// or in m.have.
+func (m *Mirror) read(ctx context.Context, want Tables) (Tables, error) {
+	info, err := m.k.Info(ctx)
+	if err != nil {
+		return Tables{}, err
+	}
+	scope := union(want, m.have)
+	var found Tables
+	if want.Timeouts != (ipvs.Timeouts{}) {
+		if found.Timeouts, err = m.k.Timeouts(ctx); err != nil {
+			return Tables{}, err
+		}
+	}
+	if err := m.readServices(ctx, &found, byKey(scope.Services, serviceKey), info.Extended != nil); err != nil {
+		return Tables{}, err
+	}
+	if info.Extended == nil {
+		return found, nil
+	}
+	return found, m.readGroups(ctx, &found, scope)
+}
+
+func (m *Mirror) readServices(ctx context.Context, found *Tables, scope map[ipvs.ServiceKey]*Service, extended bool) error {
+	services, err := m.k.Services(ctx)
+	if err != nil {
+		return err
+	}
+	exts := map[ipvs.ServiceKey]ipvs.Ext{}
+	if extended {
+		list, err := m.k.ExtServices(ctx)
+		if err != nil {
+			return err
+		}
+		for _, s := range list {
+			exts[s.ServiceKey] = s.Ext
+		}
+	}
+	for _, s := range services {
+		if scope[s.ServiceKey] == nil {
+			continue
+		}
+		dests, err := m.k.Dests(ctx, s.ServiceKey)
+		if err != nil {
+			return err
+		}
+		found.Services = append(found.Services, Service{Service: s, Ext: exts[s.ServiceKey], Dests: dests})
+	}
+	*found = found.sorted()
+	return nil
+}
+
+// readGroups reads the groups of scope, and those that are left over from an
+// earlier run under another name: they hold an address of scope, and nobody
+// but services of scope uses them.
+func (m *Mirror) readGroups(ctx context.Context, found *Tables, scope Tables) error {
+	groups, err := m.k.LGroups(ctx)
+	if err != nil {
+		return err
+	}
+	names := byKey(scope.Groups, groupName)
+	ours := map[string]uint32{}
+	for _, s := range found.Services {
+		ours[s.Ext.LGroup]++
+	}
+	asked := m.asked(scope)
+	for _, g := range groups {
+		laddrs, err := m.k.Laddrs(ctx, g.Name)
+		if err != nil {
+			return err
+		}
+		if names[g.Name] == nil && (g.Refs > ours[g.Name] || !holdsAny(laddrs, asked)) {
+			continue
+		}
+		for i, a := range laddrs {
+			laddrs[i] = undefault(a, asked)
+		}
+		found.Groups = append(found.Groups, Group{Name: g.Name, Family: g.Family, Laddrs: laddrs})
+	}
+	*found = found.sorted()
+	return nil
+}
+
+// asked gives the addresses as they were last asked for, those of m.have first.
+func (m *Mirror) asked(scope Tables) map[netip.Addr]ipvs.Laddr {
+	asked := map[netip.Addr]ipvs.Laddr{}
+	for _, groups := range [][]Group{scope.Groups, m.have.Groups} {
+		for _, g := range groups {
+			for _, a := range g.Laddrs {
+				asked[a.Addr] = a
+			}
+		}
+	}
+	return asked
+}
+
+func holdsAny(laddrs []ipvs.Laddr, asked map[netip.Addr]ipvs.Laddr) bool {
+	return slices.ContainsFunc(laddrs, func(a ipvs.Laddr) bool { _, ok := asked[a.Addr]; return ok })
+}
+
+// undefault puts back what was left to the kernel: it reports the ports and
+// CPUs that it chose.
+func undefault(a ipvs.Laddr, asked map[netip.Addr]ipvs.Laddr) ipvs.Laddr {
+	want, ok := asked[a.Addr]
+	if ok && want.PortMin == 0 && want.PortMax == 0 {
+		a.PortMin, a.PortMax = 0, 0
+	}
+	if ok && want.CPUs == "" {
+		a.CPUs = ""
+	}
+	return a
+}

@@ -1,0 +1,130 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// Tables is the state of the balancer that one daemon answers for: wanted, or
+// found in a kernel. What others put into the kernel is not in it.
+type Tables struct {
+	// Timeouts of connections; zero parts are nobody's business.
+	Timeouts ipvs.Timeouts
+	// Groups of local addresses, by name once only.
+	Groups []Group
+	// Services, by key once only.
+	Services []Service
+}
+
+// Group is a local address group with its addresses.
+type Group struct {
+	Name   string
+	Family ipvs.Family
+	Laddrs []ipvs.Laddr
+}
+
+// Service is a virtual service with what the extension knows of it (zero on a
+// stock kernel) and its dests.
+type Service struct {
+	ipvs.Service
+	Ext   ipvs.Ext
+	Dests []ipvs.Dest
+}
+
+// byKey indexes a list; of equal keys the first counts.
+func byKey[K comparable, V any](list []V, key func(*V) K) map[K]*V {
+	m := make(map[K]*V, len(list))
+	for i := range list {
+		k := key(&list[i])
+		if _, dup := m[k]; !dup {
+			m[k] = &list[i]
+		}
+	}
+	return m
+}
+
+func serviceKey(s *Service) ipvs.ServiceKey { return s.ServiceKey }
+func groupName(g *Group) string             { return g.Name }
+func destKey(d *ipvs.Dest) ipvs.DestKey     { return d.DestKey }
+
+// sameService compares what a user can set. The kernel adds FlagHashed, and
+// has a netmask even where nothing is persistent.
+func sameService(a, b ipvs.Service) bool {
+	canon := func(s ipvs.Service) ipvs.Service {
+		s.Stats = ipvs.Stats{}
+		s.Flags &^= ipvs.FlagHashed
+		if s.Flags&ipvs.FlagPersistent == 0 {
+			s.Timeout, s.Netmask = 0, 0
+		}
+		if s.Scheduler == "none" {
+			s.Scheduler = ""
+		}
+		return s
+	}
+	return canon(a) == canon(b)
+}
+
+// sameDest compares what a user can set.
+func sameDest(a, b ipvs.Dest) bool {
+	canon := func(d ipvs.Dest) ipvs.Dest {
+		d.ActiveConns, d.InactConns, d.PersistConns, d.Stats = 0, 0, 0, ipvs.Stats{}
+		if d.Forward != ipvs.Tunnel {
+			d.TunType, d.TunPort, d.TunFlags = 0, 0, 0
+		}
+		return d
+	}
+	return canon(a) == canon(b)
+}
+
+// sameLaddr compares what a configuration can set. Flags are not part of it:
+// who drains an address with ipvsadm does not want a reload to undo that.
+// Ports that the kernel chose have been put back to none by [Mirror], see
+// undefault, so that ports that go out of a configuration are told from them.
+func sameLaddr(a, b ipvs.Laddr) bool {
+	return a.Addr == b.Addr && a.PortMin == b.PortMin && a.PortMax == b.PortMax && sameCPUs(a.CPUs, b.CPUs)
+}
+
+// sameCPUs compares two lists such as 0-3,8 by what they mean.
+func sameCPUs(a, b string) bool {
+	return a == b || maps.Equal(cpuSet(a), cpuSet(b))
+}
+
+// cpuSet reads a list the configuration or the kernel has found right.
+func cpuSet(list string) map[int]bool {
+	set := map[int]bool{}
+	for part := range strings.SplitSeq(list, ",") {
+		lo, hi, isRange := strings.Cut(part, "-")
+		if !isRange {
+			hi = lo
+		}
+		first, err1 := strconv.Atoi(lo)
+		last, err2 := strconv.Atoi(hi)
+		if err1 != nil || err2 != nil || last-first > 1<<16 {
+			continue
+		}
+		for i := first; i <= last; i++ {
+			set[i] = true
+		}
+	}
+	return set
+}
+
+// sorted returns a copy of t in an order that does not depend on who made it.
+func (t Tables) sorted() Tables {
+	t.Groups, t.Services = slices.Clone(t.Groups), slices.Clone(t.Services)
+	slices.SortFunc(t.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(t.Services, func(a, b Service) int { return compareKeys(a.ServiceKey, b.ServiceKey) })
+	return t
+}
+
+func compareKeys(a, b ipvs.ServiceKey) int {
+	return cmp.Or(cmp.Compare(a.FWMark, b.FWMark), cmp.Compare(a.Family, b.Family), cmp.Compare(a.Protocol, b.Protocol),
+		a.Addr.Compare(b.Addr), cmp.Compare(a.Port, b.Port))
+}

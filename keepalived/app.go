@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/logline"
+	"github.com/lvs-fnat/lvs/internal/supervise"
+)
+
+// app is the program with its surroundings, which tests replace.
+type app struct {
+	stdout, stderr io.Writer
+	config         config.Options
+	dial           func(context.Context) (kernel, error)
+	load           func(context.Context) error // loads the kernel module
+	engine         func(*slog.Logger) (engine, error)
+	syslog         func(ident string, facility int) (logline.Writer, error)
+	signals        func() (<-chan os.Signal, func())
+	after          func(time.Duration) <-chan time.Time
+	detach         func() (code int, err error)
+}
+
+// engine is what the daemon needs of [healthcheck.Engine].
+type engine interface {
+	Set([]healthcheck.Target) ([]healthcheck.Status, error)
+	Status() []healthcheck.Status
+	Run(context.Context, func([]healthcheck.Event)) error
+	Close() error
+}
+
+func newApp(stdout, stderr *os.File) *app {
+	return &app{
+		stdout: stdout, stderr: stderr,
+		dial: dial, load: loadModule,
+		engine: func(log *slog.Logger) (engine, error) {
+			return healthcheck.New(healthcheck.Options{Log: log, Credential: func(user, group string) (*syscall.Credential, error) {
+				return credential(config.Script{User: user, Group: group})
+			}})
+		},
+		syslog:  logline.Syslog,
+		signals: systemSignals,
+		after:   time.After,
+		detach:  func() (int, error) { return supervise.Detach(stderr) },
+	}
+}
+
+// Signals that scripts may send and that would end the process if nobody
+// listened: 36 is SIGRTMIN+2, 63 SIGRTMAX-1.
+var foreign = []os.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.Signal(36), syscall.Signal(63)}
+
+func systemSignals() (<-chan os.Signal, func()) {
+	c := make(chan os.Signal, 16)
+	signal.Notify(c, append(foreign, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)...)
+	signal.Ignore(syscall.SIGPIPE)
+	return c, func() { signal.Stop(c) }
+}
+
+// exit is an error with the code to end with.
+type exit struct {
+	code int
+	err  error
+}
+
+func (e *exit) Error() string { return e.err.Error() }
+func (e *exit) Unwrap() error { return e.err }
+
+// run returns the exit code.
+func (a *app) run(ctx context.Context, args []string) int {
+	program := filepath.Base(args[0])
+	o, err := parseOptions(args[1:])
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%s: %v\n", program, err)
+		return exitFatal
+	}
+	switch {
+	case o.help:
+		fmt.Fprint(a.stderr, usage(program))
+	case o.version:
+		fmt.Fprintf(a.stderr, "Keepalived v%s (lvs-fnat)\n", version)
+	case o.signal != "":
+		return a.signum(o.signal)
+	case len(o.unexpected) > 0:
+		fmt.Fprintf(a.stderr, "Unexpected argument(s): %q\n", o.unexpected)
+	case o.check:
+		return a.checkConfig(ctx, o)
+	case !o.foreground && !supervise.Detached():
+		code, err := a.detach()
+		if err != nil {
+			fmt.Fprintf(a.stderr, "%s: %v\n", program, err)
+		}
+		return code
+	default:
+		return a.daemon(ctx, o)
+	}
+	return exitOK
+}
+
+func (a *app) signum(name string) int {
+	n, ok := signalNumbers[name]
+	if !ok {
+		fmt.Fprintf(a.stderr, "Unknown sigfunc %s\n", name)
+		return exitFatal
+	}
+	fmt.Fprintln(a.stdout, n)
+	return exitOK
+}
+
+// checkConfig is -t. A file that is missing is no fault, as with the original.
+func (a *app) checkConfig(ctx context.Context, o *options) int {
+	out := a.stderr
+	if o.checkFile != "" {
+		f, err := os.OpenFile(o.checkFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		if err != nil {
+			fmt.Fprintf(a.stderr, "Unable to open config-test log file: %v\n", err)
+			return exitFatal
+		}
+		defer f.Close()
+		out = f
+	}
+	_, diags, err := config.Load(ctx, o.file, a.config)
+	if err != nil {
+		fmt.Fprintf(out, msgNoFile+"\n", err)
+		return exitOK
+	}
+	code := exitOK
+	for _, d := range diags {
+		fmt.Fprintln(out, d)
+		switch {
+		case d.Missing:
+			code = exitConfig
+		case d.Severity > config.Info && code == exitOK:
+			code = exitTest
+		}
+	}
+	return code
+}
+
+// logger opens the log. Without syslog the lines go to standard error, so that
+// they are not lost.
+func (a *app) logger(o *options) *slog.Logger {
+	level := slog.LevelInfo
+	if o.detail {
+		level = slog.LevelDebug
+	}
+	var writers []logline.Writer
+	sys, err := a.syslog("Keepalived", o.facility)
+	if err == nil {
+		writers = append(writers, sys)
+	}
+	if o.console || err != nil {
+		writers = append(writers, logline.Console(a.stderr))
+	}
+	log := slog.New(logline.New(level, writers...))
+	if err != nil && !o.console {
+		log.Warn(fmt.Sprintf("No syslog, logging to standard error: %v", err))
+	}
+	return log
+}
+
+// exitCode sorts an error that ends the daemon.
+func exitCode(err error) int {
+	var e *exit
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.As(err, &e):
+		return e.code
+	case errors.Is(err, fs.ErrPermission):
+		return exitPermission
+	}
+	return exitFatal
+}

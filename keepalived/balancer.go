@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"syscall"
+	"time"
+
+	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/director"
+	"github.com/lvs-fnat/lvs/internal/supervise"
+)
+
+// retryEvery is how long after a failed change of the tables the next try is.
+const retryEvery = time.Second
+
+// kernelTime bounds one change of the tables.
+const kernelTime = time.Minute
+
+// balancer is the daemon at work. Only the goroutine of serve touches it; the
+// checks report by a token in changed.
+type balancer struct {
+	*app
+	opts    *options
+	log     *slog.Logger
+	dir     *director.Director
+	scripts *scripts
+	checks  engine
+	kernel  kernel           // nil while no configuration needed one
+	mirror  *director.Mirror // of kernel
+
+	heard  <-chan os.Signal
+	unhear func()
+
+	changed    chan struct{}
+	stopEngine context.CancelFunc
+	engineDone chan error
+
+	// behind is the last error of the tables, until they are right again.
+	behind string
+}
+
+// hear comes before anything can be left half done: a signal that nobody listens
+// for ends the process. What comes before serve waits for it.
+func (b *balancer) hear(context.Context) error {
+	b.heard, b.unhear = b.signals()
+	return nil
+}
+
+func (b *balancer) deafen(context.Context) error {
+	b.unhear()
+	return nil
+}
+
+func (b *balancer) readConfig(ctx context.Context) error {
+	cfg, err := b.loadConfig(ctx)
+	if err == nil {
+		b.dir = director.New(cfg)
+	}
+	return err
+}
+
+func (b *balancer) openScripts(context.Context) error {
+	b.scripts = newScripts(b.log)
+	return nil
+}
+
+func (b *balancer) closeScripts(context.Context) error {
+	b.scripts.stop()
+	return nil
+}
+
+func (b *balancer) openEngine(context.Context) (err error) {
+	b.checks, err = b.engine(b.log)
+	return err
+}
+
+func (b *balancer) closeEngine(context.Context) error { return b.checks.Close() }
+
+// openKernel reaches the kernel and asks whether it can do what is configured,
+// before anything is changed. Without a virtual server no kernel is needed.
+func (b *balancer) openKernel(ctx context.Context) error {
+	return b.kernelFor(ctx, b.dir.Config())
+}
+
+func (b *balancer) kernelFor(ctx context.Context, cfg *config.Config) error {
+	if !needsKernel(cfg) {
+		return nil
+	}
+	if b.kernel == nil {
+		k, err := b.connect(ctx)
+		if err != nil {
+			return fmt.Errorf(msgNoIPVS, err)
+		}
+		b.kernel, b.mirror = k, director.NewMirror(k)
+	}
+	info, err := b.kernel.Info(ctx)
+	if err != nil {
+		return fmt.Errorf(msgNoIPVS, err)
+	}
+	if d, missing := director.Unsupported(cfg, info); missing {
+		return line(d.String())
+	}
+	return nil
+}
+
+func (b *balancer) closeKernel(context.Context) error {
+	if b.kernel == nil {
+		return nil
+	}
+	return b.kernel.Close()
+}
+
+// fill brings the tables to the state of the start, adopting what a former
+// run has left.
+func (b *balancer) fill(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, kernelTime)
+	defer cancel()
+	if b.mirror != nil && b.dir.Config().Global.LVSFlush {
+		if err := b.mirror.Flush(ctx); err != nil {
+			return err
+		}
+	}
+	status, err := b.checks.Set(b.dir.Targets())
+	if err != nil {
+		return err
+	}
+	notices := b.dir.Observe(status)
+	if b.mirror != nil {
+		if err := b.mirror.Sync(ctx, b.dir.Tables()); err != nil {
+			return &exit{exitCode(err), line(b.dir.Explain(err))}
+		}
+	}
+	b.tell(notices)
+	b.execute(notices)
+	return nil
+}
+
+// empty removes what the daemon has put into the tables.
+func (b *balancer) empty(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, kernelTime)
+	defer cancel()
+	notices := b.dir.Stop()
+	b.tell(notices)
+	var err error
+	if b.mirror != nil && !b.opts.keepTable {
+		if b.dir.Config().Global.LVSFlushOnStop == config.FlushAll {
+			err = b.mirror.Flush(ctx)
+		}
+		if err = errors.Join(err, b.mirror.Remove(ctx)); err != nil {
+			err = fmt.Errorf("remove virtual servers: %s", b.dir.Explain(err))
+		}
+	}
+	b.execute(notices)
+	return err
+}
+
+// startChecks begins to run the checks that fill has set.
+func (b *balancer) startChecks(ctx context.Context) error {
+	ctx, b.stopEngine = context.WithCancel(ctx)
+	b.changed = make(chan struct{}, 1)
+	b.engineDone = make(chan error, 1)
+	go func() {
+		b.engineDone <- b.checks.Run(ctx, func([]healthcheck.Event) {
+			select {
+			case b.changed <- struct{}{}:
+			default: // a token is there: what it stands for includes this
+			}
+		})
+	}()
+	return nil
+}
+
+func (b *balancer) stopChecks(context.Context) error {
+	b.stopEngine()
+	return <-b.engineDone
+}
+
+// serve follows the checks and the signals until one says stop.
+func (b *balancer) serve(ctx context.Context) error {
+	var retry <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-b.engineDone:
+			b.engineDone <- err // stopChecks waits for it, too
+			if err != nil {
+				err = fmt.Errorf("health checks ended: %w", err)
+			}
+			return err
+		case sig := <-b.heard:
+			switch {
+			case sig == syscall.SIGTERM || sig == syscall.SIGINT:
+				return nil
+			case sig == syscall.SIGHUP:
+				b.reload(ctx)
+			case slices.Contains(foreign, sig):
+				b.log.Info(fmt.Sprintf(msgSignal, sig))
+			}
+		case <-b.changed:
+			b.follow(ctx)
+		case <-retry:
+			b.follow(ctx)
+		}
+		if retry = nil; b.behind != "" {
+			retry = b.after(retryEvery)
+		}
+	}
+}
+
+// follow brings the tables to what the checks say now. Failing is no reason to
+// stop: it tries again.
+func (b *balancer) follow(ctx context.Context) {
+	notices := b.dir.Observe(b.checks.Status())
+	b.tell(notices)
+	if b.mirror != nil {
+		ctx, cancel := context.WithTimeout(ctx, kernelTime)
+		defer cancel()
+		b.settle(b.mirror.Update(ctx, b.dir.Tables()))
+	}
+	b.execute(notices)
+}
+
+// settle notes how a change of the tables went, and logs what is new about it.
+func (b *balancer) settle(err error) {
+	text := ""
+	if err != nil {
+		text = b.dir.Explain(err)
+	}
+	switch {
+	case text == b.behind:
+	case text == "":
+		b.log.Info(msgApplied)
+	default:
+		b.log.Error(fmt.Sprintf(msgApply, text, retryEvery))
+	}
+	b.behind = text
+}
+
+// reload takes over a new configuration, or, after any fault, keeps the old.
+func (b *balancer) reload(ctx context.Context) {
+	b.log.Info(msgReloading)
+	b.warn(supervise.Reloading())
+	if err := b.replace(ctx); err != nil {
+		b.log.Error(fmt.Sprintf(msgKept, err))
+	} else {
+		b.log.Info(msgReloaded)
+	}
+	b.warn(supervise.Ready())
+}
+
+// replace does all that can fail before it changes anything; the last that
+// can, the tables, is taken back.
+func (b *balancer) replace(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, kernelTime)
+	defer cancel()
+	cfg, err := b.loadConfig(ctx)
+	if err != nil {
+		return err
+	}
+	if err := b.kernelFor(ctx, cfg); err != nil {
+		return err
+	}
+	next, notices := b.dir.Reload(cfg)
+	status, err := b.checks.Set(next.Targets())
+	if err != nil {
+		return err
+	}
+	notices = append(notices, next.Observe(status)...)
+	if b.mirror != nil {
+		if err := b.mirror.Sync(ctx, next.Tables()); err != nil {
+			return errors.Join(line(next.Explain(err)), b.restore(ctx))
+		}
+	}
+	b.dir = next
+	b.tell(notices)
+	b.settle(nil)
+	b.execute(notices)
+	return nil
+}
+
+// restore returns to the checks of the configuration that stays.
+func (b *balancer) restore(ctx context.Context) error {
+	status, err := b.checks.Set(b.dir.Targets())
+	if err != nil {
+		return err
+	}
+	notices := b.dir.Observe(status)
+	b.tell(notices)
+	b.settle(b.mirror.Sync(ctx, b.dir.Tables()))
+	b.execute(notices)
+	return nil
+}
+
+// tell logs notices, execute starts their commands: first what happened, then the
+// change of the tables, then the commands.
+func (b *balancer) tell(notices []director.Notice) {
+	for _, n := range notices {
+		if n.Text != "" {
+			b.log.Info(n.Text)
+		}
+	}
+}
+
+func (b *balancer) execute(notices []director.Notice) {
+	for _, n := range notices {
+		b.scripts.start(n.Script)
+	}
+}
+
+func (b *balancer) warn(err error) {
+	if err != nil {
+		b.log.Warn(err.Error())
+	}
+}

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lvs-fnat/lvs/ipvs"
+	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
+)
+
+const nat = `
+virtual_server 10.0.1.100 80 {
+	lb_algo rr
+	lb_kind NAT
+	protocol TCP
+	sorry_server 10.0.2.99 80
+	real_server 10.0.2.11 80 {
+		TCP_CHECK {
+		}
+	}
+	real_server 10.0.2.12 80 {
+		TCP_CHECK {
+		}
+	}
+}
+`
+
+const natLines = `-A -t 10.0.1.100:80 -s rr
+-a -t 10.0.1.100:80 -r 10.0.2.11:80 -m -w 1
+-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1
+`
+
+func demo(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("../testdata/demo/keepalived.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func TestLife(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.start()
+	d.holds(natLines)
+	if b, err := os.ReadFile(d.pid); err != nil || string(b) != fmt.Sprintf("%d\n", os.Getpid()) {
+		t.Errorf("pid file: %q %v", b, err)
+	}
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.wait("Removing service [10.0.2.11]:tcp:80 from VS [10.0.1.100]:tcp:80")
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	d.checks.turn("[10.0.2.12]:tcp:80", false)
+	d.wait("Lost quorum")
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.99:80 -m -w 1\n")
+	d.checks.turn("[10.0.2.11]:tcp:80", true)
+	d.wait("Gained quorum")
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.11:80 -m -w 1\n")
+	d.stop()
+	d.holds("")
+	if _, err := os.Stat(d.pid); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("pid file is left: %v", err)
+	}
+	if !d.checks.closed {
+		t.Error("the checks are not closed")
+	}
+}
+
+// TestDemo runs the configuration of the demo on a fake of our module.
+func TestDemo(t *testing.T) {
+	d := newDaemon(t, ipvstest.New(), demo(t))
+	d.start()
+	got := d.table.String()
+	for _, want := range []string{"10.0.2.201", "10.0.2.202", "2001:db8:2::201", "-A -t 10.0.1.100:80", "-A -u 10.0.1.100:53",
+		"-A -t [2001:db8:1::100]:80", "-A -u [2001:db8:1::100]:53", "--fullnat"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+	if n := strings.Count(got, "-a "); n != 8 {
+		t.Errorf("%d real servers, want 8", n)
+	}
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.wait("Removing service [10.0.2.11]:tcp:80")
+	d.stop()
+	d.holds("")
+}
+
+func TestReload(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.start()
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.wait("Removing service")
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	d.table.Forget()
+	d.reload(nat, msgReloaded)
+	if done := d.table.Lines(); len(done) != 0 {
+		t.Errorf("an unchanged reload does\n%s", strings.Join(done, "\n"))
+	}
+	d.reload(strings.Replace(nat, "lb_algo rr", "lb_algo wrr", 1), msgReloaded)
+	if got := strings.Join(d.table.Lines(), "\n"); got != "-E -t 10.0.1.100:80 -s wrr" {
+		t.Errorf("a changed scheduler does\n%s", got)
+	}
+	d.checks.turn("[10.0.2.11]:tcp:80", true) // counts for the new configuration
+	d.holds(strings.Replace(natLines, "-s rr", "-s wrr", 1))
+	d.stop()
+	d.holds("")
+}
+
+// TestReloadKeeps: whatever is wrong with the new configuration, tables,
+// checks and the process go on with the old one.
+func TestReloadKeeps(t *testing.T) {
+	for name, c := range map[string]struct {
+		conf, said string
+		failAt     int
+	}{
+		"bad address":  {strings.Replace(nat, "10.0.2.12 80", "10.0.2.300 80", 1), "Line 11", 0},
+		"missing word": {strings.Replace(nat, "lb_algo rr", "lb_algo", 1), "lb_algo: scheduler missing", 0},
+		"FNAT on stock": {strings.Replace(nat, "lb_kind NAT", "lb_kind FNAT\nlocal_address {\n10.0.2.201\n}", 1),
+			"Line 2) Virtual server [10.0.1.100]:tcp:80 needs FNAT: the running ip_vs has no FNAT; install the package lvs-dkms", 0},
+		"refused by the kernel": {strings.Replace(nat, "10.0.2.12 80", "10.0.2.13 80", 1), "out of memory", 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDaemon(t, ipvstest.NewStock(), nat)
+			d.start()
+			d.checks.turn("[10.0.2.11]:tcp:80", false)
+			d.wait("Removing service")
+			d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+			if c.failAt > 0 {
+				d.table.FailAt(c.failAt-1, syscall.ENOMEM)
+			}
+			d.reload(c.conf, "Reload failed, the running configuration stays in force")
+			if all := strings.Join(d.log.all(), "\n"); c.said != "out of memory" && !strings.Contains(all, c.said) {
+				t.Errorf("no %q in\n%s", c.said, all)
+			}
+			d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+			d.checks.turn("[10.0.2.11]:tcp:80", true)
+			d.holds(natLines)
+			d.checks.turn("[10.0.2.12]:tcp:80", false) // which the refused configuration does not have
+			d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.11:80 -m -w 1\n")
+			d.stop()
+			d.holds("")
+		})
+	}
+}
+
+// TestRefusals: each ends the start with its exit code and one line, and
+// leaves nothing in the tables.
+func TestRefusals(t *testing.T) {
+	for name, c := range map[string]struct {
+		conf   string
+		change func(*testDaemon)
+		code   int
+		said   string
+	}{
+		"no file": {nat, func(d *testDaemon) { d.file += ".gone" }, exitNoConfig, "Unable to find configuration file"},
+		"errors":  {"virtual_server 10.0.1.300 80 {\n}\n", nil, exitConfig, "Line 1)"},
+		"FNAT on stock": {demo(t), nil, exitFatal,
+			"Virtual server [10.0.1.100]:tcp:80 needs FNAT: the running ip_vs has no FNAT; install the package lvs-dkms and load its ip_vs module (and 3 more)"},
+		"no ip_vs": {nat, func(d *testDaemon) {
+			d.app.dial = func(context.Context) (kernel, error) { return nil, ipvs.ErrNoIPVS }
+		}, exitFatal, "IPVS: Can't initialize ipvs: ip_vs is not in the kernel; load it with 'modprobe ip_vs' (/sbin/modprobe: no module here)"},
+		"no right":    {nat, func(d *testDaemon) { d.table.FailAt(0, syscall.EPERM) }, exitPermission, "Line 2)"},
+		"refused":     {nat, func(d *testDaemon) { d.table.FailAt(2, syscall.ENOMEM) }, exitFatal, "Line 11)"},
+		"no pid file": {nat, func(d *testDaemon) { d.pid = filepath.Join(d.pid, "x") }, exitFatal, "pid file"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDaemon(t, ipvstest.NewStock(), c.conf)
+			if c.change != nil {
+				c.change(d)
+			}
+			d.run()
+			d.ends(c.code)
+			if all := strings.Join(d.log.all(), "\n"); !strings.Contains(all, c.said) {
+				t.Errorf("no %q in\n%s", c.said, all)
+			}
+			d.holds("")
+			if _, err := os.Stat(d.pid); err == nil {
+				t.Error("the pid file is left")
+			}
+		})
+	}
+}
+
+// TestModuleIsLoaded: a kernel without ip_vs gets it, once.
+func TestModuleIsLoaded(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	loads := 0
+	dial := d.app.dial
+	d.app.dial = func(ctx context.Context) (kernel, error) {
+		if loads == 0 {
+			return nil, ipvs.ErrNoIPVS
+		}
+		return dial(ctx)
+	}
+	d.app.load = func(context.Context) error { loads++; return nil }
+	d.start()
+	d.holds(natLines)
+	d.stop()
+	if loads != 1 {
+		t.Errorf("loaded %d times", loads)
+	}
+}
+
+// TestNoKernelNeeded: without a virtual server the daemon idles, and reaches
+// for the kernel when a reload brings one.
+func TestNoKernelNeeded(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), "global_defs {\nrouter_id x\n}\n")
+	dials, dial := 0, d.app.dial
+	d.app.dial = func(ctx context.Context) (kernel, error) { dials++; return dial(ctx) }
+	d.start()
+	d.reload(nat, msgReloaded)
+	d.holds(natLines)
+	d.reload("", msgReloaded)
+	d.holds("")
+	d.stop()
+	if dials != 1 {
+		t.Errorf("dialed %d times, want once, at the first reload", dials)
+	}
+}
+
+// TestRestart: a second start after a kill finds the tables as they should be.
+func TestRestart(t *testing.T) {
+	table := ipvstest.New()
+	first := newDaemon(t, table, demo(t))
+	first.start("-I") // leaves the tables
+	first.stop()
+	left := table.String()
+	if left == "" {
+		t.Fatal("-I has removed the tables")
+	}
+	table.Forget()
+	second := newDaemon(t, table, demo(t))
+	second.start()
+	if done := table.Lines(); len(done) != 0 {
+		t.Errorf("the second start does\n%s", strings.Join(done, "\n"))
+	}
+	second.stop()
+	second.holds("")
+}
+
+// TestTriesAgain: after a refusal the tables are read and the change made anew.
+func TestTriesAgain(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.start()
+	d.table.FailAt(0, syscall.ENOMEM)
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	// The first try fails, the one after reading the tables succeeds.
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	d.stop()
+}
+
+// TestRetryTimer: what is refused even then is tried again until it is done.
+func TestRetryTimer(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	flaky := &flakyKernel{Table: d.table}
+	d.app.dial = func(context.Context) (kernel, error) { return flaky, nil }
+	d.start()
+	flaky.fail(2)
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.wait("IPVS: (" + d.file + ": Line 7) ")
+	d.holds(natLines)
+	d.retry <- time.Time{}
+	d.wait(msgApplied)
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	d.stop()
+}
+
+func TestAlreadyRunning(t *testing.T) {
+	first := newDaemon(t, ipvstest.NewStock(), nat)
+	first.start()
+	second := newDaemon(t, ipvstest.NewStock(), nat)
+	second.pid = first.pid
+	second.run()
+	second.ends(exitFatal)
+	if all := strings.Join(second.log.all(), "\n"); !strings.Contains(all, msgRunning) {
+		t.Errorf("log:\n%s", all)
+	}
+	if _, err := os.Stat(first.pid); err != nil {
+		t.Errorf("the pid file of the first is gone: %v", err)
+	}
+	second.holds("")
+	first.stop()
+}
+
+// TestScripts: commands run in the order of events, and the daemon waits for
+// the last at its end.
+func TestScripts(t *testing.T) {
+	out := filepath.Join(t.TempDir(), "out")
+	say := func(what string) string { return fmt.Sprintf("\"/bin/sh -c 'echo %s >> %s'\" root", what, out) }
+	conf := strings.Replace(nat, "sorry_server 10.0.2.99 80",
+		"omega\nquorum 2\nquorum_up "+say("up")+"\nquorum_down "+say("down"), 1)
+	d := newDaemon(t, ipvstest.NewStock(), conf)
+	if os.Geteuid() != 0 {
+		t.Skip("commands run as a named user, which needs root")
+	}
+	d.start()
+	until := func(want string) {
+		t.Helper()
+		for range 1000 {
+			if b, _ := os.ReadFile(out); string(b) == want {
+				return
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		b, _ := os.ReadFile(out)
+		t.Fatalf("commands said %q, want %q; log:\n%s", b, want, strings.Join(d.log.all(), "\n"))
+	}
+	until("up\n")
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	until("up\ndown\n")
+	d.checks.turn("[10.0.2.11]:tcp:80", true)
+	until("up\ndown\nup\n")
+	d.stop()
+	if b, _ := os.ReadFile(out); string(b) != "up\ndown\nup\ndown\n" {
+		t.Errorf("at the end: %q", b)
+	}
+}
+
+func TestForeignSignals(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.start()
+	d.signals <- syscall.SIGUSR1
+	d.wait("asks for something this version does not have")
+	d.stop()
+}
+
+// TestEngineFails: without checks the daemon must not pretend.
+func TestEngineFails(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.start()
+	d.checks.runErr <- errors.New("epoll broke")
+	d.ends(exitFatal)
+	d.wait("health checks ended: epoll broke")
+	d.holds("")
+}
+
+func TestFlush(t *testing.T) {
+	table := ipvstest.NewStock()
+	foreign := ipvs.Op{Kind: ipvs.AddService, Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9}, Scheduler: "rr"}}
+	for _, c := range []struct {
+		defs              string
+		atStart, atTheEnd bool
+	}{{"", true, true}, {"lvs_flush", false, false}, {"lvs_flush_on_stop", true, false}} {
+		if err := table.Apply(context.Background(), ipvs.Op{Kind: ipvs.Flush}, foreign); err != nil {
+			t.Fatal(err)
+		}
+		d := newDaemon(t, table, "global_defs {\n"+c.defs+"\n}\n"+nat)
+		d.start()
+		if got := strings.Contains(table.String(), "-f 9"); got != c.atStart {
+			t.Errorf("%q: another's service at the start: %v", c.defs, got)
+		}
+		d.stop()
+		if got := strings.Contains(table.String(), "-f 9"); got != c.atTheEnd {
+			t.Errorf("%q: another's service at the end: %v", c.defs, got)
+		}
+		if strings.Contains(table.String(), "10.0.1.100") {
+			t.Errorf("%q: left:\n%s", c.defs, table.String())
+		}
+	}
+}
+
+// flakyKernel refuses as many batches as it is told.
+type flakyKernel struct {
+	*ipvstest.Table
+	left chan struct{}
+}
+
+func (k *flakyKernel) fail(n int) {
+	left := make(chan struct{}, n)
+	for range n {
+		left <- struct{}{}
+	}
+	k.left = left
+}
+
+func (k *flakyKernel) Apply(ctx context.Context, ops ...ipvs.Op) error {
+	select {
+	case <-k.left:
+		return &ipvs.BatchError{Op: ops[0], Err: ops[0].Fail(syscall.ENOMEM, "")}
+	default:
+		return k.Table.Apply(ctx, ops...)
+	}
+}

@@ -1,0 +1,258 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/logline"
+	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
+)
+
+// logbook is the log of a daemon, which a test can wait for.
+type logbook struct {
+	mu    sync.Mutex
+	lines []string
+	moved chan struct{}
+}
+
+func newLogbook() *logbook { return &logbook{moved: make(chan struct{})} }
+
+func (b *logbook) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for l := range strings.Lines(string(p)) {
+		_, text, _ := strings.Cut(l, ": ") // behind the date
+		b.lines = append(b.lines, strings.TrimRight(text, "\n"))
+	}
+	close(b.moved)
+	b.moved = make(chan struct{})
+	return len(p), nil
+}
+
+func (b *logbook) all() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.lines)
+}
+
+// wait returns when a line from number from on has text in it, with the number
+// of the next line.
+func (b *logbook) wait(t *testing.T, from int, text string) int {
+	t.Helper()
+	deadline := time.After(10 * time.Second)
+	for {
+		b.mu.Lock()
+		for i := from; i < len(b.lines); i++ {
+			if strings.Contains(b.lines[i], text) {
+				b.mu.Unlock()
+				return i + 1
+			}
+		}
+		moved := b.moved
+		b.mu.Unlock()
+		select {
+		case <-moved:
+		case <-deadline:
+			t.Fatalf("no %q in the log:\n%s", text, strings.Join(b.all(), "\n"))
+		}
+	}
+}
+
+// fakeEngine is a set of checks whose results the test says.
+type fakeEngine struct {
+	mu      sync.Mutex
+	targets []healthcheck.Target
+	state   map[string]bool // by server
+	poked   chan struct{}
+	sets    int
+	closed  bool
+	runErr  chan error
+}
+
+func newFakeEngine() *fakeEngine {
+	return &fakeEngine{state: map[string]bool{}, poked: make(chan struct{}, 100), runErr: make(chan error, 1)}
+}
+
+func (e *fakeEngine) Set(targets []healthcheck.Target) ([]healthcheck.Status, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for i := range targets {
+		if err := targets[i].Validate(); err != nil {
+			return nil, err
+		}
+	}
+	e.targets = targets
+	e.sets++
+	return e.status(), nil
+}
+
+func (e *fakeEngine) status() []healthcheck.Status {
+	status := make([]healthcheck.Status, len(e.targets))
+	for i, target := range e.targets {
+		up, known := e.state[target.Server]
+		status[i] = healthcheck.Status{Up: up || !known && !target.Spec.Timing.Alpha, Known: known}
+	}
+	return status
+}
+
+func (e *fakeEngine) Status() []healthcheck.Status {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.status()
+}
+
+func (e *fakeEngine) Run(ctx context.Context, sink func([]healthcheck.Event)) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-e.runErr:
+			return err
+		case <-e.poked:
+			sink(nil)
+		}
+	}
+}
+
+func (e *fakeEngine) Close() error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.closed = true
+	return nil
+}
+
+// turn says what the checks of a server find from now on.
+func (e *fakeEngine) turn(server string, up bool) {
+	e.mu.Lock()
+	e.state[server] = up
+	e.mu.Unlock()
+	e.poked <- struct{}{}
+}
+
+// testDaemon is a program on a fake kernel with fake checks.
+type testDaemon struct {
+	t       *testing.T
+	app     *app
+	table   *ipvstest.Table
+	checks  *fakeEngine
+	log     *logbook
+	signals chan os.Signal
+	retry   chan time.Time
+	file    string
+	pid     string
+	code    chan int
+	seen    int // lines of the log that wait has passed
+}
+
+var noSyslog = func(string, int) (logline.Writer, error) { return nil, errors.New("no syslog here") }
+
+func testApp(stdout, stderr io.Writer) *app {
+	return &app{
+		stdout: stdout, stderr: stderr,
+		config: config.Options{Ephemeral: func() (config.Ephemeral, error) { return config.Ephemeral{}, nil }},
+		load:   func(context.Context) error { return errors.New("no module here") },
+		syslog: noSyslog,
+		detach: func() (int, error) { return 1, errors.New("no background here") },
+	}
+}
+
+func newDaemon(t *testing.T, table *ipvstest.Table, conf string) *testDaemon {
+	t.Helper()
+	dir := t.TempDir()
+	d := &testDaemon{
+		t: t, table: table, checks: newFakeEngine(), log: newLogbook(),
+		signals: make(chan os.Signal), retry: make(chan time.Time),
+		file: filepath.Join(dir, "k.conf"), pid: filepath.Join(dir, "pid"),
+		code: make(chan int, 1),
+	}
+	d.app = testApp(io.Discard, d.log)
+	d.app.dial = func(context.Context) (kernel, error) { return d.table, nil }
+	d.app.engine = func(*slog.Logger) (engine, error) { return d.checks, nil }
+	d.app.signals = func() (<-chan os.Signal, func()) { return d.signals, func() {} }
+	d.app.after = func(time.Duration) <-chan time.Time { return d.retry }
+	d.write(conf)
+	return d
+}
+
+func (d *testDaemon) write(conf string) {
+	d.t.Helper()
+	if err := os.WriteFile(d.file, []byte(conf), 0o600); err != nil {
+		d.t.Fatal(err)
+	}
+}
+
+// run starts the daemon and does not wait.
+func (d *testDaemon) run(args ...string) {
+	args = append([]string{"keepalived", "-n", "-l", "-f", d.file, "-p", d.pid}, args...)
+	go func() { d.code <- d.app.run(context.Background(), args) }()
+	d.t.Cleanup(func() {
+		select {
+		case d.signals <- syscall.SIGTERM:
+		case <-time.After(time.Millisecond):
+		}
+	})
+}
+
+func (d *testDaemon) wait(text string) {
+	d.t.Helper()
+	d.seen = d.log.wait(d.t, d.seen, text)
+}
+
+// start runs the daemon until it is up.
+func (d *testDaemon) start(args ...string) {
+	d.t.Helper()
+	d.run(args...)
+	d.wait(msgStarted)
+}
+
+func (d *testDaemon) reload(conf, until string) {
+	d.t.Helper()
+	d.write(conf)
+	d.signals <- syscall.SIGHUP
+	d.wait(until)
+}
+
+// ends waits for the end with this exit code.
+func (d *testDaemon) ends(code int) {
+	d.t.Helper()
+	select {
+	case got := <-d.code:
+		if got != code {
+			d.t.Errorf("exit code %d, want %d; log:\n%s", got, code, strings.Join(d.log.all(), "\n"))
+		}
+	case <-time.After(10 * time.Second):
+		d.t.Fatalf("the daemon does not end; log:\n%s", strings.Join(d.log.all(), "\n"))
+	}
+}
+
+func (d *testDaemon) stop() {
+	d.t.Helper()
+	d.signals <- syscall.SIGTERM
+	d.ends(exitOK)
+}
+
+// holds waits until the tables are want.
+func (d *testDaemon) holds(want string) {
+	d.t.Helper()
+	for range 1000 {
+		if d.table.String() == want {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	d.t.Fatalf("tables:\n%swant:\n%s", d.table.String(), want)
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/director"
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// kernel is an open way to the kernel's tables.
+type kernel interface {
+	director.Kernel
+	Close() error
+}
+
+func dial(ctx context.Context) (kernel, error) { return ipvs.Dial(ctx) }
+
+// modprobe is where the kernel's own loader is by convention; no search.
+const modprobe = "/sbin/modprobe"
+
+func loadModule(ctx context.Context) error {
+	out, err := exec.CommandContext(ctx, modprobe, "--", "ip_vs").CombinedOutput()
+	if text := strings.TrimSpace(string(out)); err != nil && text != "" {
+		return fmt.Errorf("%w: %s", err, text)
+	}
+	return err
+}
+
+// connect reaches the kernel, loading ip_vs if it is not there.
+func (a *app) connect(ctx context.Context) (kernel, error) {
+	k, err := a.dial(ctx)
+	if !errors.Is(err, ipvs.ErrNoIPVS) {
+		return k, err
+	}
+	if loadErr := a.load(ctx); loadErr != nil {
+		return nil, fmt.Errorf("%w (%s: %w)", err, modprobe, loadErr)
+	}
+	return a.dial(ctx)
+}
+
+// needsKernel tells whether cfg says anything to the kernel.
+func needsKernel(cfg *config.Config) bool {
+	return len(cfg.VirtualServers) > 0 || len(cfg.LaddrGroups) > 0
+}

@@ -1,0 +1,75 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bench
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// What the module promises, in numbers of one run.
+const (
+	// natTolerance is what plain NAT may cost more on our module than on the
+	// distribution's: nothing, as far as two builds can be told apart.
+	natTolerance = 0.005
+	// fnatBudget is what FNAT may cost more than the distribution's NAT, in
+	// instructions per packet, and openBudget for the first packet of a connection:
+	// only there a local port and a sequence are chosen and options taken out.
+	fnatBudget = 400
+	openBudget = 1800
+	// connBytes is the memory of an FNAT connection.
+	connBytes = 384
+)
+
+// overBudget says which promises are broken.
+func (tab table) overBudget() []string {
+	var bad []string
+	complain := func(r row, limit float64, promise string) {
+		if n := tab[r]; float64(n.n) > limit+1e-6 {
+			bad = append(bad, fmt.Sprintf("%s, %s: %d %s, the promise is at most %.0f: %s", r.kernel, r.what, n.n, n.unit, limit, promise))
+		}
+	}
+	for _, r := range tab.rows() {
+		path, kind, _ := strings.Cut(r.what, " ")
+		stock := float64(tab[row{r.kernel, "stock " + kind}].n)
+		switch {
+		case path == "nat" && stock != 0:
+			complain(r, stock*(1+natTolerance), "the distribution's NAT + 0.5 %")
+		case path == "fnat" && kind == "connection size":
+			complain(r, connBytes, "six cache lines")
+		case path == "fnat" && strings.Contains(kind, " new "):
+			complain(r, stock+openBudget, "the distribution's NAT + 1800")
+		case path == "fnat" && stock != 0 && tab[r].unit == "instructions":
+			complain(r, stock+fnatBudget, "the distribution's NAT + 400")
+		}
+	}
+	return bad
+}
+
+// TestHostBudget: each broken promise is noticed, and kept ones are not.
+func TestHostBudget(t *testing.T) {
+	const kind = " tcp request 4000"
+	kept := table{
+		{"6.1", "stock" + kind}: {8000, "instructions"}, {"6.1", "nat" + kind}: {8040, "instructions"},
+		{"6.1", "fnat" + kind}:        {8400, "instructions"},
+		{"6.1", "stock tcp new 4000"}: {9000, "instructions"}, {"6.1", "fnat tcp new 4000"}: {10800, "instructions"},
+		{"6.1", "stock connection size"}: {320, "bytes"}, {"6.1", "fnat connection size"}: {384, "bytes"},
+	}
+	if bad := kept.overBudget(); bad != nil {
+		t.Errorf("kept promises are complained about: %q", bad)
+	}
+	for r := range kept {
+		if strings.HasPrefix(r.what, "stock") {
+			continue
+		}
+		broken := table{}
+		for k, v := range kept {
+			broken[k] = v
+		}
+		broken[r] = number{kept[r].n + 1, kept[r].unit}
+		if bad := broken.overBudget(); len(bad) != 1 || !strings.HasPrefix(bad[0], "6.1, "+r.what+": ") {
+			t.Errorf("%s one more: complaints %q", r.what, bad)
+		}
+	}
+}

@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os/exec"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// TestRace: two processors and a kernel that preempts everywhere. New connections
+// in parallel while the configuration changes, and namespaces that go away under
+// load. What it looks for shows in the kernel's log and in slub's red zones; that
+// no connection fails shows here.
+func TestRace(t *testing.T) {
+	needOurs(t)
+	holdHooks(t)
+	for _, f := range fams {
+		t.Run("churn_"+f.name, func(t *testing.T) { raceChurn(t, f) })
+		t.Run("exhaustion_"+f.name, func(t *testing.T) { raceExhaustion(t, f) })
+		t.Run("33_namespace_deleted_"+f.name, func(t *testing.T) { caseNamespaceDeleted(t, f) })
+	}
+}
+
+// holdHooks registers something at every hook of the first namespace, for as long
+// as the guest runs. A hook that gets its first user, or loses its last, makes the
+// kernel rewrite code that the other processor is running at that moment, and
+// QEMU before 8.1 may then run the old code for ever (see testvm.Config.Patches).
+func holdHooks(t *testing.T) {
+	t.Helper()
+	rules := "table inet hold {\n"
+	for _, hook := range []string{"prerouting", "input", "forward", "output", "postrouting"} {
+		rules += fmt.Sprintf("chain %s { type filter hook %s priority 0; }\n", hook, hook)
+	}
+	nft := exec.CommandContext(t.Context(), "nft", "-f", "-")
+	nft.Stdin = strings.NewReader(rules + "}\n")
+	if out, err := nft.CombinedOutput(); err != nil {
+		t.Fatalf("nft: %v\n%s", err, out)
+	}
+}
+
+// echo answers every connection with what it sends, in n.
+func echo(t *testing.T, n *testnet.NS, addr netip.AddrPort) {
+	t.Helper()
+	l, err := n.Listen(t.Context(), "tcp", addr.String())
+	testnet.Must(t, err)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer c.Close()
+				_ = c.SetDeadline(time.Now().Add(time.Minute))
+				_, _ = io.Copy(c, c) // the client judges what came back
+			})
+		}
+	})
+	t.Cleanup(func() { l.Close(); wg.Wait() })
+}
+
+// ping opens a connection, sends payload, and reads it back.
+func ping(ctx context.Context, n *testnet.NS, addr netip.AddrPort, payload string) error {
+	c, err := n.DialContext(ctx, "tcp", addr.String())
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := io.WriteString(c, payload); err != nil {
+		return err
+	}
+	back := make([]byte, len(payload))
+	if _, err := io.ReadFull(c, back); err != nil {
+		return err
+	}
+	if string(back) != payload {
+		return fmt.Errorf("sent %q, got %q", payload, back)
+	}
+	// A reset ends both ends at once; otherwise ports would run out.
+	return c.(*net.TCPConn).SetLinger(0)
+}
+
+// raceTime is for how long a race runs, on the host's clock.
+const raceTime = 6 * time.Second
+
+// raceChurn changes everything that may be changed without hurting connections,
+// while clients connect: none of them fails.
+func raceChurn(t *testing.T, f fam) {
+	top := testnet.NewTopology(t, testnet.Plan{Neighbours: true, Clients: 2, Servers: 3})
+	x, err := ipvs.Config{NetNS: top.D.FD()}.Dial(t.Context())
+	testnet.Must(t, err)
+	defer x.Close()
+	r := &rig{fam: f, x: x}
+	key := r.serve(t, setup{servers: 2})
+	for i := range 2 {
+		echo(t, top.R[i].NS, netip.AddrPortFrom(f.rip[i], rport))
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), raceTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	var done atomic.Int64
+	vip := netip.AddrPortFrom(f.vip, 80)
+	for i := range 6 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				if err := ping(t.Context(), top.C[i%2].NS, vip, fmt.Sprintf("%d of %d", n, i)); err != nil {
+					t.Errorf("connection %d of client %d: %v", n, i, err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	for i, change := range []func(n int) []ipvs.Op{r.churnLaddrs, r.churnSettings(key), r.churnDests(key)} {
+		wg.Go(func() {
+			y, err := ipvs.Config{NetNS: top.D.FD()}.Dial(t.Context())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer y.Close()
+			for n := 0; ctx.Err() == nil; n++ {
+				if err := y.Apply(t.Context(), change(n)...); err != nil {
+					t.Errorf("change %d of kind %d: %v", n, i, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if n := done.Load(); n < 100 {
+		t.Errorf("%d connections in %v, want 100 to call it a race", n, raceTime)
+	}
+	t.Logf("%d connections", done.Load())
+}
+
+// churnLaddrs adds, drains and removes all local addresses but the first.
+func (r *rig) churnLaddrs(n int) []ipvs.Op {
+	g := ipvs.LGroup{Name: group, Family: ipvs.FamilyOf(r.vip)}
+	var ops []ipvs.Op
+	for i, a := range r.lip[1:] {
+		port := uint16(2000 + 1000*(n%8) + 100*i)
+		ops = append(ops,
+			ipvs.Op{Kind: ipvs.AddLaddr, LGroup: g, Laddr: ipvs.Laddr{Addr: a, PortMin: port, PortMax: port + 500}},
+			r.laddrFlags(a, ipvs.LaddrNoNew), r.laddrFlags(a, 0))
+	}
+	for _, a := range r.lip[1:] {
+		ops = append(ops, ipvs.Op{Kind: ipvs.DelLaddr, LGroup: g, Laddr: ipvs.Laddr{Addr: a}})
+	}
+	return ops
+}
+
+func (r *rig) churnSettings(key ipvs.ServiceKey) func(n int) []ipvs.Op {
+	return func(n int) []ipvs.Op {
+		const may = ipvs.ExtTOA | ipvs.ExtSeq | ipvs.ExtExhaustRST
+		e := ipvs.Ext{
+			Set:       ipvs.ExtFieldFlags | ipvs.ExtFieldTSMode | ipvs.ExtFieldSelect | ipvs.ExtFieldMSSClamp,
+			FlagsMask: may, TSMode: ipvs.TSMode(n % 3), Select: ipvs.LaddrSelect(n % 2), MSSClamp: uint16(n % 2 * 1200),
+		}
+		if n%2 == 0 {
+			e.Flags = may
+		}
+		return []ipvs.Op{{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: e}}
+	}
+}
+
+// churnDests edits weights and adds and removes a real server that gets nothing.
+func (r *rig) churnDests(key ipvs.ServiceKey) func(n int) []ipvs.Op {
+	return func(n int) []ipvs.Op {
+		return []ipvs.Op{
+			r.dest(ipvs.SetDest, key, r.rip[n%2], uint32(1+n%5)),
+			r.dest(ipvs.AddDest, key, r.rip[2], 0), r.dest(ipvs.DelDest, key, r.rip[2], 0),
+		}
+	}
+}
+
+// raceExhaustion: many clients fight for few ports. Nobody gets another's
+// connection, and all ports come back.
+func raceExhaustion(t *testing.T, f fam) {
+	top := testnet.NewTopology(t, testnet.Plan{Neighbours: true, Clients: 2})
+	x, err := ipvs.Config{NetNS: top.D.FD()}.Dial(t.Context())
+	testnet.Must(t, err)
+	defer x.Close()
+	r := &rig{fam: f, x: x}
+	r.serve(t, setup{ports: [2]uint16{5000, 5003}, ext: ipvs.ExtExhaustRST})
+	echo(t, top.R[0].NS, netip.AddrPortFrom(f.rip[0], rport))
+	ctx, cancel := context.WithTimeout(t.Context(), raceTime)
+	defer cancel()
+	var wg sync.WaitGroup
+	var won, lost atomic.Int64
+	for i := range 8 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				dial, stop := context.WithTimeout(t.Context(), 5*time.Second)
+				err := ping(dial, top.C[i%2].NS, netip.AddrPortFrom(f.vip, 80), fmt.Sprintf("%d of %d", n, i))
+				stop()
+				switch op := (*net.OpError)(nil); {
+				case err == nil:
+					won.Add(1)
+				case errors.As(err, &op) && op.Op == "dial", errors.Is(err, context.DeadlineExceeded):
+					lost.Add(1) // no port: reset, or a lost SYN
+				default:
+					t.Errorf("connection %d of client %d: %v", n, i, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d connections, %d refused", won.Load(), lost.Load())
+	if won.Load() == 0 || lost.Load() == 0 {
+		t.Error("want both: connections that got a port and ones that did not")
+	}
+	// CLOSE lasts 10 s, but SYN_RECV of a client that gave up a minute, and so does a
+	// connection whose port was wanted while a packet held it.
+	testnet.Eventually(t, 90*time.Second, func() error {
+		if n := len(r.conns(t)); n != 0 {
+			return fmt.Errorf("%d connections left", n)
+		}
+		return nil
+	})
+	laddrs, err := x.Laddrs(t.Context(), group)
+	testnet.Must(t, err)
+	if laddrs[0].Conns != 0 {
+		t.Errorf("the local address counts %d connections with none left", laddrs[0].Conns)
+	}
+}

@@ -1,0 +1,16 @@
+# SPDX-License-Identifier: Apache-2.0
+# Completion of keepalived for fish.
+
+complete -c keepalived -f
+complete -c keepalived -s f -l use-file -rF -d 'read this configuration'
+complete -c keepalived -s C -l check -d 'run the health checkers and the balancer only'
+complete -c keepalived -s l -l log-console -d 'log to standard error'
+complete -c keepalived -s D -l log-detail -d 'log more'
+complete -c keepalived -s S -l log-facility -xa '0 1 2 3 4 5 6 7' -d 'log to syslog as local0 to local7'
+complete -c keepalived -s I -l dont-release-ipvs -d 'leave the tables of the kernel at the end'
+complete -c keepalived -s n -l dont-fork -d 'stay in the foreground'
+complete -c keepalived -s p -l pid -rF -d 'pid file'
+complete -c keepalived -s t -l config-test -d 'check the configuration'
+complete -c keepalived -l signum -xa 'STOP RELOAD DATA STATS STATS_CLEAR JSON' -d 'print the number of a signal'
+complete -c keepalived -s v -l version -d 'print the version'
+complete -c keepalived -s h -l help -d 'print the options'

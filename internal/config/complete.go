@@ -166,6 +166,7 @@ func (l *loader) complete(d *draft) bool {
 	}
 	vs.Alpha = d.timing.alpha.v
 	vs.InhibitOnFailure = d.timing.inhibit.v
+	vs.SMTPAlert = d.smtpAlert.or(l.cfg.Global.Mail.alert(false))
 	l.completeReals(d)
 	if len(d.reals) == 0 && d.sorry == nil {
 		l.warn(vs.Pos, "Virtual server %s has no real servers: ignored", vs.Name)
@@ -288,6 +289,7 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 	rs.InhibitOnFailure = r.timing.inhibit.or(vs.InhibitOnFailure)
 	rs.Alpha = r.timing.alpha.or(vs.Alpha)
 	rs.VirtualHost = r.host.or(d.host)
+	rs.SMTPAlert = r.smtpAlert.or(l.cfg.Global.Mail.alert(true))
 	if rs.LThreshold > rs.UThreshold {
 		l.error(rs.Pos, "real_server %s: lthreshold %d is above uthreshold %d: raise uthreshold", rs.Addr, rs.LThreshold, rs.UThreshold)
 		rs.LThreshold = 0
@@ -297,6 +299,7 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 			rs.Checkers = append(rs.Checkers, check)
 		}
 	}
+	l.completeFiles(r)
 	return true
 }
 

@@ -15,17 +15,11 @@ import (
 // the host, and it may be shared once it is loaded.
 type Config struct {
 	Global         Global
+	Root           Root
+	SSL            SSL          // of every SSL_GET
+	TrackFiles     []TrackFile  // track_file and vrrp_track_file, in file order
 	LaddrGroups    []LaddrGroup // kernel groups to exist, in file order
 	VirtualServers []VirtualServer
-}
-
-// Global is what global_defs says to the balancer.
-type Global struct {
-	RouterID              string
-	LVSTimeouts           *LVSTimeouts // nil: the kernel's values stay
-	LVSFlush              bool         // empty the whole IPVS table at start
-	LVSFlushOnStop        FlushOnStop
-	CheckerLogAllFailures bool
 }
 
 // LVSTimeouts are the kernel's connection timeouts; 0 leaves one as it is.
@@ -167,6 +161,10 @@ type VirtualServer struct {
 
 	Ext Ext
 
+	HASuspend bool   // no checks while none of the addresses is on this host
+	SMTPAlert bool   // mail about the quorum; default: smtp_alert_checker, smtp_alert, else no
+	SNMPName  string // "" for none
+
 	Quorum, Hysteresis   int
 	QuorumUp, QuorumDown Script
 	Alpha, Omega         bool
@@ -243,8 +241,12 @@ type RealServer struct {
 	Alpha            bool
 	NotifyUp         Script
 	NotifyDown       Script
+	SMTPAlert        bool   // mail about this server; default: smtp_alert_checker, smtp_alert, else yes
+	SNMPName         string // "" for none
 	VirtualHost      string
 	Checkers         []Checker
+	FileChecks       []FileCheck
+	BFDChecks        []BFDCheck
 }
 
 // CheckKind is the block name of a checker.
@@ -287,6 +289,21 @@ type Checker struct {
 	DNS  *healthcheck.DNS
 	UDP  *healthcheck.UDP
 	Misc *healthcheck.Misc
+}
+
+// FileCheck is one FILE_CHECK of a real server.
+type FileCheck struct {
+	Pos       Pos
+	TrackFile string // name of the track_file block, which exists
+	Weight    int    // multiplies the file's value; 0: any value but 0 is a failure
+	Reverse   bool   // the sign of the product is turned
+}
+
+// BFDCheck is one BFD_CHECK of a real server.
+type BFDCheck struct {
+	Pos   Pos
+	Name  string // of the bfd_instance
+	Alpha bool   // failed until the session is up
 }
 
 // HTTP is what HTTP_GET asks for.

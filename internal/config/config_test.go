@@ -197,34 +197,6 @@ func TestWorst(t *testing.T) {
 	}
 }
 
-// Every keyword that is read must stand in the list of known ones or be ours,
-// or a spelling mistake in a table would make it unreachable.
-func TestTablesAgreeWithTheList(t *testing.T) {
-	ours := map[string]bool{}
-	for _, w := range strings.Fields("local_address toa toa_syn toa_kind toa_kind4 toa_kind6 seq_adjust exhaust_rst mss_clamp timestamps laddr_select") {
-		ours["virtual_server/"+w] = true
-	}
-	// The field writes the HTTP words into TCP_CHECK too.
-	ours[checkerPath+"TCP_CHECK/nb_get_retry"] = true
-	check := func(path string, words func(func(string) bool)) {
-		for w := range words {
-			if full := strings.TrimPrefix(path+"/"+w, "/"); !known().paths[full] && !ours[full] {
-				t.Errorf("%s is read but not in the list", full)
-			}
-		}
-	}
-	check("", wordsOf(rootKeywords))
-	check("global_defs", wordsOf(globalKeywords))
-	check("virtual_server", wordsOf(serverKeywords))
-	check("virtual_server/real_server", wordsOf(realKeywords))
-	check(checkerPath+"TCP_CHECK", wordsOf(tcpKeywords))
-	check(checkerPath+"HTTP_GET", wordsOf(httpKeywords))
-	check(checkerPath+"HTTP_GET/url", wordsOf(urlKeywords))
-	if n := len(known().paths); n < 531 {
-		t.Errorf("%d keywords known, want the 531 of the original at least", n)
-	}
-}
-
 func FuzzConfig(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/*.golden")
 	if err != nil {

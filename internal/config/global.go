@@ -3,10 +3,74 @@
 package config
 
 import (
+	"math"
+	"net/netip"
 	"time"
 
 	"github.com/lvs-fnat/lvs/parser"
 )
+
+// Global is what global_defs says about the whole program and the balancer.
+// What only VRRP and BFD read is not in it.
+type Global struct {
+	RouterID  string // "": the host's name
+	Processes Processes
+	Scripts   Scripts
+	FIFOs     FIFOs
+	Mail      Mail
+	Reload    Reload
+	Dump      Dump
+	SNMP      SNMP
+	DBus      DBus
+	IPRoute   IPRouteDirs
+
+	LVSTimeouts           *LVSTimeouts // nil: the kernel's values stay
+	LVSFlush              bool         // empty the whole IPVS table at start
+	LVSFlushOnStop        FlushOnStop
+	LVSSyncDaemon         *SyncDaemon // nil: none
+	LVSMaxChanges         int         // percent of the real servers that one reload may take away; 0: all
+	LVSRepair             bool        // put back what others changed in the kernel's table
+	LVSNetlink            Buffers
+	CheckerLogAllFailures bool
+	RSInitNotifies        bool // notify of the first state of a real server, too
+}
+
+// Root is what stands outside of any block.
+type Root struct {
+	Instance           string // name of this one among several daemons of a host
+	NetNamespace       string // network namespace of the daemon
+	NetNamespaceIPVS   string // that of the IPVS tables; "": NetNamespace
+	NamespaceWithIPSet bool
+	UsePIDDir          bool          // pid files below /run/keepalived
+	ChildWaitTime      time.Duration // at the end, before a child is killed
+}
+
+// LVSTimeoutMax is the longest connection timeout that ip_vs takes.
+const LVSTimeoutMax = 31 * 24 * time.Hour
+
+// IPRouteDirs are where the names of routing tables and protocols are looked up; "": as iproute2 does.
+type IPRouteDirs struct{ UsrDir, EtcDir string }
+
+// Buffers are receive buffers of a netlink socket.
+type Buffers struct {
+	Command, Monitor           int // bytes; 0: the kernel's default
+	CommandForce, MonitorForce bool
+}
+
+// SyncDaemon is lvs_sync_daemon. Zero values are the kernel's defaults.
+type SyncDaemon struct {
+	Interface string
+	Instance  string // VRRP instance whose state decides the role; "": both roles always
+	ID        int    // -1: the virtual router id of Instance, else 0
+	MaxLen    uint16
+	Port      uint16
+	TTL       uint8
+	Group     netip.Addr
+	Pos       Pos
+}
+
+// SSL is the client's side of every SSL_GET.
+type SSL struct{ Password, CA, Certificate, Key string }
 
 var rootKeywords keywords[Config]
 
@@ -19,16 +83,63 @@ func init() {
 		"local_address_group":  {block: true, read: readLaddrGroup},
 		"virtual_server_group": {block: true, read: readServerGroup},
 		"virtual_server":       {block: true, read: readVirtualServer},
+		"track_file":           {block: true, read: readTrackFile},
+		"vrrp_track_file":      {block: true, read: readTrackFile},
+		"SSL": {block: true, delayed: true, read: func(l *loader, n *parser.Node, c *Config) {
+			c.SSL = SSL{}
+			walk(l, n.Children, "SSL", tlsKeywords, &c.SSL)
+		}},
+
+		"instance":              onceInto(func(c *Config) *string { return &c.Root.Instance }).later(),
+		"net_namespace":         onceInto(func(c *Config) *string { return &c.Root.NetNamespace }).later(),
+		"net_namespace_ipvs":    onceInto(func(c *Config) *string { return &c.Root.NetNamespaceIPVS }).later(),
+		"namespace_with_ipsets": flagInto(func(c *Config) { c.Root.NamespaceWithIPSet = true }).later(),
+		"use_pid_dir":           flagInto(func(c *Config) { c.Root.UsePIDDir = true }).later(),
+		"child_wait_time": intInto(0, math.MaxUint32, func(c *Config, v int) {
+			c.Root.ChildWaitTime = time.Duration(v) * time.Second
+		}).later(),
 	}
+	globalKeywords = keywords[Global]{
+		"router_id":                stringInto(func(g *Global, v string) { g.RouterID = v }),
+		"checker_log_all_failures": boolInto(func(g *Global, v bool) { g.CheckerLogAllFailures = v }),
+		"rs_init_notifies":         flagInto(func(g *Global) { g.RSInitNotifies = true }).later(),
+		"lvs_flush":                flagInto(func(g *Global) { g.LVSFlush = true }),
+		"lvs_flush_on_stop":        {read: readFlushOnStop},
+		"lvs_flush_onstop":         {read: readFlushOnStop},
+		"lvs_timeouts":             {read: readTimeouts},
+		"lvs_sync_daemon":          keyword[Global]{read: readSyncDaemon}.later(),
+		"lvs_netlink_cmd_rcv_bufs": intInto(1, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Command = v }).later(),
+		"lvs_netlink_cmd_rcv_bufs_force": boolInto(func(g *Global, v bool) {
+			g.LVSNetlink.CommandForce = v
+		}).later(),
+		"lvs_netlink_monitor_rcv_bufs": intInto(1, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Monitor = v }).later(),
+		"lvs_netlink_monitor_rcv_bufs_force": boolInto(func(g *Global, v bool) {
+			g.LVSNetlink.MonitorForce = v
+		}).later(),
+	}.with(processKeywords).with(scriptKeywords).with(fifoKeywords).with(mailKeywords).
+		with(reloadKeywords).with(dumpKeywords).with(snmpKeywords)
 }
 
-var globalKeywords = keywords[Global]{
-	"router_id":                stringInto(func(g *Global, v string) { g.RouterID = v }),
-	"checker_log_all_failures": boolInto(func(g *Global, v bool) { g.CheckerLogAllFailures = v }),
-	"lvs_flush":                flagInto(func(g *Global) { g.LVSFlush = true }),
-	"lvs_flush_on_stop":        {read: readFlushOnStop},
-	"lvs_flush_onstop":         {read: readFlushOnStop},
-	"lvs_timeouts":             {read: readTimeouts},
+// setDefaults fills in what is not zero when nothing is written.
+func (c *Config) setDefaults() {
+	c.Root.ChildWaitTime = 5 * time.Second
+	g := &c.Global
+	g.Scripts.StartupTimeout, g.Scripts.ShutdownTimeout = 10*time.Second, 10*time.Second
+	g.Mail.ConnectTimeout = 30 * time.Second
+	g.Processes.MinAutoPriorityDelay = time.Second
+	g.Dump.JSONVersion = 1
+	g.SNMP.Socket = "unix:/var/agentx/master"
+	g.SNMP.VSInterval = 5 * time.Second
+}
+
+// globalKeywords is complete after init.
+var globalKeywords keywords[Global]
+
+var tlsKeywords = keywords[SSL]{
+	"password":    stringInto(func(s *SSL, v string) { s.Password = v }),
+	"ca":          stringInto(func(s *SSL, v string) { s.CA = v }),
+	"certificate": stringInto(func(s *SSL, v string) { s.Certificate = v }),
+	"key":         stringInto(func(s *SSL, v string) { s.Key = v }),
 }
 
 func readFlushOnStop(l *loader, n *parser.Node, g *Global) {
@@ -55,11 +166,65 @@ func readTimeouts(l *loader, n *parser.Node, g *Global) {
 			l.error(n.ArgPos(i), "lvs_timeouts: unknown word '%s': expected tcp, tcpfin or udp", n.Arg(i))
 			return
 		}
-		v, ok := l.int(n, i+1, 0, int64(longTime/time.Second))
+		v, ok := l.int(n, i+1, 0, int64(LVSTimeoutMax/time.Second))
 		if !ok {
 			return
 		}
 		*to = time.Duration(v) * time.Second
 	}
 	g.LVSTimeouts = &t
+}
+
+// readSyncDaemon takes IFNAME [INSTANCE [ID]] and pairs of word and value.
+func readSyncDaemon(l *loader, n *parser.Node, g *Global) {
+	if g.LVSSyncDaemon != nil {
+		l.warn(n.Pos(), "lvs_sync_daemon has already been specified at line %d: this one is ignored", g.LVSSyncDaemon.Pos.Line)
+		return
+	}
+	name, ok := l.word(n, 1, "interface name")
+	if !ok {
+		return
+	}
+	d := SyncDaemon{Interface: name, ID: -1, Pos: n.Pos()}
+	number := func(i int, hi int64, set func(int)) bool {
+		v, ok := l.int(n, i, 0, hi)
+		if ok {
+			set(int(v))
+		}
+		return ok
+	}
+	for i := 2; i < len(n.Words); i += 2 {
+		ok := true
+		switch w := n.Arg(i); {
+		case w == "inst":
+			d.Instance, ok = l.word(n, i+1, "name of a vrrp_instance")
+		case w == "id":
+			ok = number(i+1, 255, func(v int) { d.ID = v })
+		case w == "maxlen":
+			ok = number(i+1, 65507, func(v int) { d.MaxLen = uint16(v) })
+		case w == "port":
+			ok = number(i+1, 65535, func(v int) { d.Port = uint16(v) })
+		case w == "ttl":
+			ok = number(i+1, 255, func(v int) { d.TTL = uint8(v) })
+		case w == "group":
+			if d.Group, ok = l.addr(n, i+1); ok && !d.Group.IsMulticast() {
+				l.error(n.ArgPos(i+1), "lvs_sync_daemon: group '%s' is not a multicast address", d.Group)
+				ok = false
+			}
+		case i == 2: // the old form: the instance's name, then the id, without words
+			d.Instance = w
+			i--
+		case i == 3 && d.Instance != "":
+			l.warn(n.ArgPos(i), "lvs_sync_daemon: the id without a word is deprecated: write 'id %s'", w)
+			ok = number(i, 255, func(v int) { d.ID = v })
+			i--
+		default:
+			l.error(n.ArgPos(i), "lvs_sync_daemon: unknown word '%s': expected inst, id, maxlen, port, ttl or group", w)
+			ok = false
+		}
+		if !ok {
+			return
+		}
+	}
+	g.LVSSyncDaemon = &d
 }

@@ -66,6 +66,9 @@ func TestGolden(t *testing.T) {
 			for _, d := range diags {
 				fmt.Fprintf(&b, "%s %s\n", d.Severity, d)
 			}
+			var plain Config
+			plain.setDefaults()
+			blank(reflect.ValueOf(c).Elem(), reflect.ValueOf(plain))
 			dump(&b, reflect.ValueOf(*c), 0)
 			got := strings.TrimPrefix(b.String(), "\n")
 			if *update {
@@ -78,6 +81,18 @@ func TestGolden(t *testing.T) {
 				t.Errorf("-want +got:\n%s", d)
 			}
 		})
+	}
+}
+
+// blank makes zero what has its default.
+func blank(v, def reflect.Value) {
+	for i := range v.NumField() {
+		switch f := v.Field(i); {
+		case reflect.DeepEqual(f.Interface(), def.Field(i).Interface()):
+			f.SetZero()
+		case f.Kind() == reflect.Struct:
+			blank(f, def.Field(i))
+		}
 	}
 }
 

@@ -37,6 +37,15 @@ var known = sync.OnceValue(func() (k struct {
 type keyword[T any] struct {
 	read  func(l *loader, n *parser.Node, to *T)
 	block bool // a { must follow
+
+	// delayed says that the word is read into the Config, and nothing acts on it yet: one line says so.
+	delayed bool
+}
+
+// later is k for a value that nothing acts on yet.
+func (k keyword[T]) later() keyword[T] {
+	k.delayed = true
+	return k
 }
 
 type keywords[T any] map[string]keyword[T]
@@ -58,6 +67,9 @@ func walk[T any](l *loader, nodes []*parser.Node, path string, table keywords[T]
 				l.warn(n.Pos(), "Unexpected '{' - ignoring: %s has no block", n.Key())
 			}
 			k.read(l, n, to)
+			if k.delayed {
+				l.notYet(n, path)
+			}
 		}
 	}
 }
@@ -86,11 +98,12 @@ func (l *loader) unread(n *parser.Node, path string, here func(func(string) bool
 		l.warn(n.Pos(), "Unknown keyword '%s'%s", key, h)
 		return
 	}
-	if l.noted[full] {
-		return
-	}
-	l.noted[full] = true
-	l.info(n.Pos(), "Keyword '%s' is known but not in force in this version", key)
+	l.notYet(n, path)
+}
+
+// notYet says once per path that a keyword does nothing.
+func (l *loader) notYet(n *parser.Node, path string) {
+	l.note(n.Pos(), path+"/"+n.Key(), "Keyword '%s' is known but not in force in this version", n.Key())
 }
 
 // hint names the keyword that was probably meant, or the block where this one belongs.

@@ -69,6 +69,7 @@ func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []
 		}
 		l.report(f.Pos, s, "%s", f.Text)
 	}
+	l.cfg.setDefaults()
 	walk(l, tree.Nodes, "", rootKeywords, &l.cfg)
 	l.finish()
 	sortDiagnostics(l.diags, tree.Files)

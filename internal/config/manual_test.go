@@ -4,7 +4,6 @@ package config
 
 import (
 	"maps"
-	"os"
 	"regexp"
 	"slices"
 	"strings"
@@ -14,25 +13,16 @@ import (
 // TestManual: keepalived.conf(5) has every keyword that is in force, and none
 // that is not.
 func TestManual(t *testing.T) {
-	b, err := os.ReadFile("../../man/keepalived.conf.5")
-	if err != nil {
-		t.Fatal(err)
-	}
+	manual := readFile(t, "../../man/keepalived.conf.5")
 	inForce := map[string]bool{}
-	for _, words := range []func(func(string) bool){
-		wordsOf(rootKeywords), wordsOf(globalKeywords), wordsOf(serverKeywords), wordsOf(realKeywords),
-		wordsOf(tcpKeywords), wordsOf(httpKeywords), wordsOf(sslKeywords), wordsOf(urlKeywords),
-		wordsOf(smtpKeywords), wordsOf(dnsKeywords), wordsOf(udpKeywords), wordsOf(miscKeywords),
-	} {
-		for w := range words {
-			// These blocks only say that they are not in force; host is deprecated.
-			if w != "FILE_CHECK" && w != "BFD_CHECK" && w != "host" {
-				inForce[w] = true
-			}
+	for path, yes := range readKeywords() {
+		// host is deprecated, hashed does nothing.
+		if w := path[strings.LastIndexByte(path, '/')+1:]; yes && w != "host" && w != "hashed" {
+			inForce[w] = true
 		}
 	}
 	inManual := map[string]bool{}
-	for _, m := range regexp.MustCompile(`(?:Ic|Ss) ([\w-]+(?: , [\w-]+)*)`).FindAllStringSubmatch(string(b), -1) {
+	for _, m := range regexp.MustCompile(`(?:Ic|Ss) ([\w-]+(?: , [\w-]+)*)`).FindAllStringSubmatch(manual, -1) {
 		for w := range strings.SplitSeq(m[1], " , ") {
 			inManual[w] = true
 		}

@@ -5,6 +5,7 @@ package config
 import (
 	"math"
 	"net/netip"
+	"slices"
 
 	"github.com/lvs-fnat/lvs/parser"
 )
@@ -16,6 +17,10 @@ type realDraft struct {
 	methodAt Pos
 	host     opt[string]
 	checks   []*checkDraft
+	files    []*FileCheck
+	bfds     []*BFDCheck
+
+	smtpAlert opt[bool]
 }
 
 var realKeywords keywords[realDraft]
@@ -42,8 +47,10 @@ func init() {
 		"MISC_CHECK": {block: true, read: readMiscCheck},
 		"UDP_CHECK":  {block: true, read: readUDPCheck},
 		"PING_CHECK": {block: true, read: readPingCheck},
-		"FILE_CHECK": {block: true, read: readForeignCheck},
-		"BFD_CHECK":  {block: true, read: readForeignCheck},
+		"FILE_CHECK": {block: true, read: readFileCheck},
+		"BFD_CHECK":  {block: true, read: readBFDCheck},
+		"smtp_alert": boolInto(func(r *realDraft, v bool) { r.smtpAlert.put(v) }).later(),
+		"snmp_name":  stringInto(func(r *realDraft, v string) { r.rs.SNMPName = v }).later(),
 	})
 }
 
@@ -64,9 +71,66 @@ func readSorry(l *loader, n *parser.Node, d *draft) {
 	}
 }
 
-// readForeignCheck warns per real server, not once: each line is a server that is not watched.
-func readForeignCheck(l *loader, n *parser.Node, r *realDraft) {
+var fileKeywords = keywords[FileCheck]{
+	"track_file": stringInto(func(f *FileCheck, v string) { f.TrackFile = v }),
+	"weight": {read: func(l *loader, n *parser.Node, f *FileCheck) {
+		if v, rev, ok := l.trackWeight(n, 1, math.MaxInt32); ok {
+			f.Weight, f.Reverse = v, rev
+		}
+	}},
+}
+
+var bfdKeywords = keywords[BFDCheck]{
+	"name":  stringInto(func(b *BFDCheck, v string) { b.Name = v }),
+	"alpha": boolInto(func(b *BFDCheck, v bool) { b.Alpha = v }),
+}
+
+func readFileCheck(l *loader, n *parser.Node, r *realDraft) {
+	f := &FileCheck{Pos: n.Pos(), Weight: weightUnset}
+	walk(l, n.Children, checkerPath+"FILE_CHECK", fileKeywords, f)
+	if f.TrackFile == "" {
+		l.error(n.Pos(), "FILE_CHECK has no file: add 'track_file NAME'")
+		return
+	}
+	r.files = append(r.files, f)
+	l.notWatched(n, r)
+}
+
+func readBFDCheck(l *loader, n *parser.Node, r *realDraft) {
+	b := &BFDCheck{Pos: n.Pos()}
+	walk(l, n.Children, checkerPath+"BFD_CHECK", bfdKeywords, b)
+	if b.Name == "" {
+		l.error(n.Pos(), "BFD_CHECK has no session: add 'name NAME' of a bfd_instance")
+		return
+	}
+	r.bfds = append(r.bfds, b)
+	l.notWatched(n, r)
+}
+
+// notWatched warns per real server, not once: each line is a server that is not watched.
+func (l *loader) notWatched(n *parser.Node, r *realDraft) {
 	l.warn(n.Pos(), "%s is known but not in force in this version: %s is not checked by it", n.Key(), r.rs.Addr)
+}
+
+// weightUnset stands for a weight that was not written, while one is read that may be any number.
+const weightUnset = math.MinInt
+
+// completeFiles resolves the FILE_CHECK blocks of r, whose track_file may stand behind them.
+func (l *loader) completeFiles(r *realDraft) {
+	for _, f := range r.files {
+		i := slices.IndexFunc(l.cfg.TrackFiles, func(t TrackFile) bool { return t.Name == f.TrackFile })
+		if i < 0 {
+			l.error(f.Pos, "FILE_CHECK: track_file '%s' is not defined: add 'track_file %s { file PATH }'", f.TrackFile, f.TrackFile)
+			continue
+		}
+		if f.Weight == weightUnset {
+			f.Weight, f.Reverse = l.cfg.TrackFiles[i].Weight, l.cfg.TrackFiles[i].Reverse
+		}
+		r.rs.FileChecks = append(r.rs.FileChecks, *f)
+	}
+	for _, b := range r.bfds {
+		r.rs.BFDChecks = append(r.rs.BFDChecks, *b)
+	}
 }
 
 // completeReals resolves the real servers of d; those that cannot work are left out.
@@ -83,6 +147,11 @@ func (l *loader) completeReals(d *draft) {
 		}
 		seen[key] = r.rs.Pos
 		d.vs.RealServers = append(d.vs.RealServers, r.rs)
+	}
+	if d.sorryMethod != 0 && d.sorry == nil {
+		l.warn(d.sorryMethodAt, "sorry_server_lvs_method has no effect without sorry_server")
+	} else if d.sorryMethod != 0 {
+		d.sorry.rs.Method, d.sorry.rs.Tunnel, d.sorry.methodAt = d.sorryMethod, d.sorryTunnel, d.sorryMethodAt
 	}
 	if d.sorry != nil && l.completeReal(d, d.sorry) {
 		d.vs.SorryServer = &d.sorry.rs

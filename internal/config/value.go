@@ -213,6 +213,19 @@ func stringInto[T any](set func(*T, string)) keyword[T] {
 	}}
 }
 
+// onceInto is for names that only the first line may set, as in the original.
+func onceInto[T any](of func(*T) *string) keyword[T] {
+	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
+		v, ok := l.word(n, 1, "name")
+		switch s := of(to); {
+		case ok && *s != "":
+			l.warn(n.Pos(), "%s is already set to '%s': this one is ignored", n.Key(), *s)
+		case ok:
+			*s = v
+		}
+	}}
+}
+
 // Limits of the original's decimal seconds.
 const (
 	tick           = time.Microsecond

@@ -31,6 +31,11 @@ type draft struct {
 	ext       extDraft
 	reals     []*realDraft
 	sorry     *realDraft
+	// sorryMethod is that of the sorry server alone.
+	sorryMethod   Method
+	sorryTunnel   Tunnel
+	sorryMethodAt Pos
+	smtpAlert     opt[bool]
 }
 
 // opt is a value that may not have been written.
@@ -125,7 +130,21 @@ func init() {
 		"virtualhost":          stringInto(func(d *draft, v string) { d.host = v }),
 		"sorry_server":         {read: readSorry},
 		"sorry_server_inhibit": flagInto(func(d *draft) { d.vs.SorryServerInhibit = true }),
-		"real_server":          {block: true, read: readRealServer},
+		"sorry_server_lvs_method": {read: func(l *loader, n *parser.Node, d *draft) {
+			if m, t, ok := l.method(n); ok {
+				d.sorryMethod, d.sorryTunnel, d.sorryMethodAt = m, t, n.Pos()
+			}
+		}},
+		"ha_suspend": flagInto(func(d *draft) { d.vs.HASuspend = true }).later(),
+		"smtp_alert": boolInto(func(d *draft, v bool) { d.smtpAlert.put(v) }).later(),
+		"snmp_name":  stringInto(func(d *draft, v string) { d.vs.SNMPName = v }).later(),
+		// The original reads it, too, and does nothing.
+		"hashed": {read: func(l *loader, n *parser.Node, d *draft) {
+			if d.vs.Scheduler != "sh" && d.vs.Scheduler != "mh" {
+				l.warn(n.Pos(), "hashed has no effect: remove it")
+			}
+		}},
+		"real_server": {block: true, read: readRealServer},
 		"laddr_group_name": {read: func(l *loader, n *parser.Node, d *draft) {
 			d.groupName, _ = l.word(n, 1, "name of a local_address_group")
 			d.groupAt = n.Pos()

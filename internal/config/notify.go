@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"math"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/lvs-fnat/lvs/parser"
+)
+
+// Scripts is who runs the commands of the configuration, and those of the
+// program's own start and end.
+type Scripts struct {
+	User, Group         string // script_user; "": keepalived_script if there is one, else root
+	Security            bool   // enable_script_security
+	SymlinkPaths        bool   // do not resolve links in a command's path
+	SupplementaryGroups bool
+
+	Startup, Shutdown               Script
+	StartupTimeout, ShutdownTimeout time.Duration
+}
+
+// FIFO is a named pipe that events are written to, and the program that reads it.
+type FIFO struct {
+	Path        string // "": none
+	User, Group string // owner; "": that of the scripts
+	Script      Script // gets Path as its last argument
+}
+
+// FIFOs are the pipes of all events, and of those of one child.
+type FIFOs struct {
+	All, LVS, VRRP FIFO
+	// VRRPStatesOnReload writes the states once more after a reload.
+	VRRPStatesOnReload bool
+}
+
+// Mail is where mail about events goes to.
+type Mail struct {
+	From           string // "": USER@HOST of the process
+	To             []string
+	Server         string // host name or address; "": no mail
+	Port           uint16 // 25 unless given
+	Helo           string // "": the local host's name
+	ConnectTimeout time.Duration
+	// Alert, AlertVRRP and AlertChecker are the defaults of smtp_alert; nil: not written.
+	Alert, AlertVRRP, AlertChecker *bool
+	NoFaults                       bool // none for an instance that goes to FAULT
+	NoChecker                      bool // none for a single checker, only for the real server
+}
+
+var scriptKeywords = keywords[Global]{
+	"script_user": {delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+		if user, ok := l.word(n, 1, "user"); ok {
+			g.Scripts.User, g.Scripts.Group = user, n.Arg(2)
+		}
+	}},
+	"enable_script_security":   flagInto(func(g *Global) { g.Scripts.Security = true }).later(),
+	"use_symlink_paths":        boolInto(func(g *Global, v bool) { g.Scripts.SymlinkPaths = v }).later(),
+	"set_supplementary_groups": boolInto(func(g *Global, v bool) { g.Scripts.SupplementaryGroups = v }).later(),
+	"startup_script":           scriptInto(func(g *Global) *Script { return &g.Scripts.Startup }).later(),
+	"shutdown_script":          scriptInto(func(g *Global) *Script { return &g.Scripts.Shutdown }).later(),
+	"startup_script_timeout": intInto(1, 1000, func(g *Global, v int) {
+		g.Scripts.StartupTimeout = time.Duration(v) * time.Second
+	}).later(),
+	"shutdown_script_timeout": intInto(1, 1000, func(g *Global, v int) {
+		g.Scripts.ShutdownTimeout = time.Duration(v) * time.Second
+	}).later(),
+}
+
+var fifoKeywords = keywords[Global]{
+	"notify_fifo":             fifoPath(func(f *FIFOs) *FIFO { return &f.All }),
+	"lvs_notify_fifo":         fifoPath(func(f *FIFOs) *FIFO { return &f.LVS }),
+	"vrrp_notify_fifo":        fifoPath(func(f *FIFOs) *FIFO { return &f.VRRP }),
+	"notify_fifo_script":      scriptInto(func(g *Global) *Script { return &g.FIFOs.All.Script }).later(),
+	"lvs_notify_fifo_script":  scriptInto(func(g *Global) *Script { return &g.FIFOs.LVS.Script }).later(),
+	"vrrp_notify_fifo_script": scriptInto(func(g *Global) *Script { return &g.FIFOs.VRRP.Script }).later(),
+	"fifo_write_vrrp_states_on_reload": flagInto(func(g *Global) {
+		g.FIFOs.VRRPStatesOnReload = true
+	}).later(),
+}
+
+// fifoPath reads PATH [USER [GROUP]].
+func fifoPath(of func(*FIFOs) *FIFO) keyword[Global] {
+	return keyword[Global]{delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+		path, ok := l.word(n, 1, "path")
+		if !ok {
+			return
+		}
+		f := of(&g.FIFOs)
+		if f.Path != "" {
+			l.warn(n.Pos(), "%s is already set: this one is ignored", n.Key())
+			return
+		}
+		f.Path, f.User, f.Group = path, n.Arg(2), n.Arg(3)
+	}}
+}
+
+// smtpTimeoutMax is the longest time the original's microseconds can hold.
+const smtpTimeoutMax = math.MaxUint32 / 1_000_000
+
+var mailKeywords = keywords[Global]{
+	"notification_email": {block: true, delayed: true, read: func(_ *loader, n *parser.Node, g *Global) {
+		for _, c := range n.Children {
+			for i := range c.Words {
+				g.Mail.To = append(g.Mail.To, c.Arg(i))
+			}
+		}
+	}},
+	"notification_email_from": stringInto(func(g *Global, v string) { g.Mail.From = v }).later(),
+	"smtp_server":             {delayed: true, read: readSMTPServer},
+	"smtp_helo_name":          stringInto(func(g *Global, v string) { g.Mail.Helo = v }).later(),
+	"smtp_connect_timeout": intInto(0, smtpTimeoutMax, func(g *Global, v int) {
+		g.Mail.ConnectTimeout = time.Duration(max(v, 1)) * time.Second
+	}).later(),
+	"smtp_alert":         boolInto(func(g *Global, v bool) { g.Mail.Alert = &v }).later(),
+	"smtp_alert_vrrp":    boolInto(func(g *Global, v bool) { g.Mail.AlertVRRP = &v }).later(),
+	"smtp_alert_checker": boolInto(func(g *Global, v bool) { g.Mail.AlertChecker = &v }).later(),
+	"no_email_faults":    flagInto(func(g *Global) { g.Mail.NoFaults = true }).later(),
+	"no_checker_emails":  flagInto(func(g *Global) { g.Mail.NoChecker = true }).later(),
+}
+
+// readSMTPServer takes HOST or ADDRESS, and a port, a number or smtp.
+func readSMTPServer(l *loader, n *parser.Node, g *Global) {
+	host, ok := l.word(n, 1, "host or address")
+	if !ok {
+		return
+	}
+	port := uint16(25)
+	if len(n.Words) > 2 {
+		v, err := strconv.ParseUint(n.Arg(2), 10, 16)
+		if err != nil || v == 0 {
+			l.error(n.ArgPos(2), "smtp_server: invalid port '%s': expected 1 to 65535", n.Arg(2))
+			return
+		}
+		port = uint16(v)
+	}
+	if a, err := netip.ParseAddr(host); err == nil {
+		host = a.String()
+	}
+	g.Mail.Server, g.Mail.Port = host, port
+}
+
+// alert gives smtp_alert of an object of the checkers that does not say.
+func (m *Mail) alert(def bool) bool {
+	for _, p := range []*bool{m.AlertChecker, m.Alert} {
+		if p != nil {
+			return *p
+		}
+	}
+	return def
+}

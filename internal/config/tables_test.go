@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// ours are the paths of keywords that no other program has.
+var ours = func() map[string]bool {
+	m := map[string]bool{"global_defs/lvs_max_changes": true, "global_defs/lvs_repair": true}
+	for _, w := range strings.Fields("local_address toa toa_syn toa_kind toa_kind4 toa_kind6 seq_adjust exhaust_rst mss_clamp timestamps laddr_select") {
+		m["virtual_server/"+w] = true
+	}
+	// The field writes the HTTP words into TCP_CHECK too.
+	m[checkerPath+"TCP_CHECK/nb_get_retry"] = true
+	return m
+}()
+
+// readKeywords gives the paths of all keywords that a table reads; true for
+// those that are in force.
+func readKeywords() map[string]bool {
+	m := map[string]bool{}
+	add(m, "", rootKeywords)
+	add(m, "global_defs", globalKeywords)
+	add(m, "SSL", tlsKeywords)
+	add(m, "track_file", trackFileKeywords)
+	add(m, "vrrp_track_file", trackFileKeywords)
+	add(m, "virtual_server", serverKeywords)
+	add(m, "virtual_server/real_server", realKeywords)
+	add(m, checkerPath+"TCP_CHECK", tcpKeywords)
+	add(m, checkerPath+"PING_CHECK", tcpKeywords)
+	add(m, checkerPath+"HTTP_GET", httpKeywords)
+	add(m, checkerPath+"HTTP_GET/url", urlKeywords)
+	add(m, checkerPath+"SSL_GET", sslKeywords)
+	add(m, checkerPath+"SSL_GET/url", urlKeywords)
+	add(m, checkerPath+"SMTP_CHECK", smtpKeywords)
+	add(m, checkerPath+"SMTP_CHECK/host", connectKeywords())
+	add(m, checkerPath+"DNS_CHECK", dnsKeywords)
+	add(m, checkerPath+"UDP_CHECK", udpKeywords)
+	add(m, checkerPath+"MISC_CHECK", miscKeywords)
+	add(m, checkerPath+"FILE_CHECK", fileKeywords)
+	add(m, checkerPath+"BFD_CHECK", bfdKeywords)
+	// What these blocks say is kept and not acted on.
+	for path := range m {
+		if strings.Contains(path, "/FILE_CHECK") || strings.Contains(path, "/BFD_CHECK") || strings.Contains(path, "track_file") || strings.HasPrefix(path, "SSL/") {
+			m[path] = false
+		}
+	}
+	return m
+}
+
+func add[T any](m map[string]bool, path string, table keywords[T]) {
+	for w, k := range table {
+		m[strings.TrimPrefix(path+"/"+w, "/")] = !k.delayed
+	}
+}
+
+// Every keyword that is read must stand in the list of known ones or be ours,
+// or a spelling mistake in a table would make it unreachable.
+func TestTablesAgreeWithTheList(t *testing.T) {
+	for path := range readKeywords() {
+		// The field writes nb_get_retry and nb_sock_retry into any checker.
+		if !known().paths[path] && !ours[path] && !strings.HasSuffix(path, "_retry") {
+			t.Errorf("%s is read but not in the list", path)
+		}
+	}
+	if n := len(known().paths); n < 531 {
+		t.Errorf("%d keywords known, want the 531 of the original at least", n)
+	}
+}
+
+func readFile(t *testing.T, name string) string {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

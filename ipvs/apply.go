@@ -196,7 +196,9 @@ func (op *Op) needs() uint64 {
 	switch op.Kind {
 	case SetExt:
 		return op.Ext.needs()
-	case AddLGroup, DelLGroup, AddLaddr, SetLaddr, DelLaddr, SetExtConfig:
+	case SetExtConfig:
+		return op.Config.needs()
+	case AddLGroup, DelLGroup, AddLaddr, SetLaddr, DelLaddr:
 		return uapi.ExtFeatFnat
 	}
 	return 0

@@ -42,7 +42,7 @@ func (e Ext) needs() uint64 {
 		feat uint64
 	}{
 		{e.Set&(ExtFieldLGroup|ExtFieldSelect) != 0, uapi.ExtFeatFnat},
-		{e.Set&ExtFieldInvalid != 0, uapi.ExtFeatSynproxy},
+		{e.Set&(ExtFieldInvalid|ExtFieldSP) != 0, uapi.ExtFeatSynproxy},
 		{e.Set&ExtFieldTSMode != 0, uapi.ExtFeatTsMode},
 		{e.Set&ExtFieldMSSClamp != 0, uapi.ExtFeatMss},
 		{e.Set&(ExtFieldTOAKind4|ExtFieldTOAKind6) != 0, uapi.ExtFeatToa},
@@ -60,17 +60,25 @@ func (e Ext) needs() uint64 {
 func (f ExtFlags) needs() uint64 {
 	var need uint64
 	for flag, feat := range map[ExtFlags]uint64{
-		ExtFNAT | ExtSeq | ExtExhaustRST: uapi.ExtFeatFnat,
-		ExtTOA | ExtTOASyn:               uapi.ExtFeatToa,
-		ExtSynproxy | ExtSPDefer:         uapi.ExtFeatSynproxy,
-		ExtRSTOnExpire:                   uapi.ExtFeatExpireRst,
-		ExtFast:                          uapi.ExtFeatFast,
+		ExtFNAT | ExtSeq | ExtExhaustRST:     uapi.ExtFeatFnat,
+		ExtTOA | ExtTOASyn:                   uapi.ExtFeatToa,
+		ExtSynproxy | ExtSPDefer | ExtSPAuto: uapi.ExtFeatSynproxy,
+		ExtRSTOnExpire:                       uapi.ExtFeatExpireRst,
+		ExtFast:                              uapi.ExtFeatFast,
 	} {
 		if f&flag != 0 {
 			need |= feat
 		}
 	}
 	return need
+}
+
+// needs returns the features that the settings in Set rest on.
+func (c ExtConfig) needs() uint64 {
+	if c.Set&(ExtConfigSPQMem|ExtConfigCookieKey|ExtConfigCookieKeyPrev) != 0 {
+		return uapi.ExtFeatFnat | uapi.ExtFeatSynproxy
+	}
+	return uapi.ExtFeatFnat
 }
 
 // check refuses what the module said it does not have.
@@ -113,7 +121,7 @@ func (e Ext) encode(ae *encoder) error {
 	if e.Set&ExtFieldMSSClamp != 0 {
 		ae.Uint16(uapi.ExtSvcMssClamp, e.MSSClamp)
 	}
-	return nil
+	return e.SP.encode(e.Set, ae)
 }
 
 func (e *Ext) decode(ad *netlink.AttributeDecoder) error {
@@ -146,6 +154,8 @@ func (e *Ext) decode(ad *netlink.AttributeDecoder) error {
 			e.Set |= ExtFieldTOAKind6
 		case uapi.ExtSvcNconn:
 			e.NConn = ad.Uint32()
+		default:
+			e.Set |= e.SP.decode(ad)
 		}
 	}
 	return nil
@@ -162,6 +172,15 @@ func (c ExtConfig) encode(ae *encoder) error {
 		}
 		ae.Uint8(uapi.ExtConfigReclaim, on)
 	}
+	if c.Set&ExtConfigSPQMem != 0 {
+		ae.Uint64(uapi.ExtConfigSpQmem, c.SPQMem)
+	}
+	if c.Set&ExtConfigCookieKey != 0 {
+		ae.Bytes(uapi.ExtConfigCookieKey, c.CookieKey[:])
+	}
+	if c.Set&ExtConfigCookieKeyPrev != 0 {
+		ae.Bytes(uapi.ExtConfigCookieKeyPrev, c.CookieKeyPrev[:])
+	}
 	return nil
 }
 
@@ -175,6 +194,9 @@ func decodeExtConfig(ad *netlink.AttributeDecoder) (ExtConfig, error) {
 		case uapi.ExtConfigReclaim:
 			c.Reclaim = ad.Uint8() != 0
 			c.Set |= ExtConfigReclaim
+		case uapi.ExtConfigSpQmem:
+			c.SPQMem = counter(ad)
+			c.Set |= ExtConfigSPQMem
 		}
 	}
 	return c, ad.Err()

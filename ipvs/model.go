@@ -172,6 +172,7 @@ const (
 	ExtExhaustRST  ExtFlags = 1 << 6
 	ExtSPDefer     ExtFlags = 1 << 7
 	ExtFast        ExtFlags = 1 << 8
+	ExtSPAuto      ExtFlags = 1 << 9 // with ExtSynproxy: SynproxyAuto
 )
 
 // LaddrSelect says how a connection gets its local address.
@@ -207,8 +208,8 @@ const (
 // Ext is what IPVS_EXT knows of one service. Only those fields are sent
 // whose bit is in Set; the kernel fills all it knows and so sets their bits.
 //
-// A service that nobody has set anything of has no flag and group, [TSKeep] and
-// the TOA kinds 254. When FNAT is switched on in a TCP service, the kernel also
+// A service that nobody has set anything of has no flag and group, [TSKeep],
+// the TOA kinds 254 and the Synproxy defaults of docs/synproxy.md. When FNAT is switched on in a TCP service, the kernel also
 // sets [ExtSeq] and [TSStrip], each unless it was ever named in a request.
 type Ext struct {
 	Set       ExtField
@@ -221,6 +222,7 @@ type Ext struct {
 	MSSClamp  uint16 // 0 = off, else 88..65495
 	TOAKind4  uint8  // 9..254
 	TOAKind6  uint8
+	SP        Synproxy
 
 	NConn uint32 // read only: connections the extension forwards
 	Stats ExtStats
@@ -239,7 +241,20 @@ const (
 	ExtFieldMSSClamp
 	ExtFieldTOAKind4
 	ExtFieldTOAKind6
+	ExtFieldSPMSS
+	ExtFieldSPWScale
+	ExtFieldSPOpts
+	ExtFieldSPWindow
+	ExtFieldSPTTL
+	ExtFieldSPRetries
+	ExtFieldSPQueue
+	ExtFieldSPAutoOn
+	ExtFieldSPAutoOff
 )
+
+// ExtFieldSP are the fields of [Synproxy].
+const ExtFieldSP = ExtFieldSPMSS | ExtFieldSPWScale | ExtFieldSPOpts | ExtFieldSPWindow | ExtFieldSPTTL |
+	ExtFieldSPRetries | ExtFieldSPQueue | ExtFieldSPAutoOn | ExtFieldSPAutoOff
 
 // ExtService is a service as the extension lists it.
 type ExtService struct {
@@ -253,6 +268,15 @@ type ExtConfig struct {
 	Set     ExtConfigField
 	Probes  uint8 // ports tried for a connection before it is refused, 1..255
 	Reclaim bool  // take ports of closing connections when none is free
+	// SPQMem bounds the bytes held for clients, of all services together,
+	// until real servers answer.
+	SPQMem uint64
+	// CookieKey is written only. The key that was there becomes the previous
+	// one unless CookieKeyPrev is set with it. Without any the kernel has one
+	// that nobody knows.
+	CookieKey CookieKey
+	// CookieKeyPrev is written only: its cookies are taken, not handed out.
+	CookieKeyPrev CookieKey
 }
 
 // ExtConfigField is a set of fields of [ExtConfig].
@@ -262,6 +286,9 @@ type ExtConfigField uint8
 const (
 	ExtConfigProbes ExtConfigField = 1 << iota
 	ExtConfigReclaim
+	ExtConfigSPQMem
+	ExtConfigCookieKey
+	ExtConfigCookieKeyPrev
 )
 
 // LaddrFlags are the flags of a local address (IPVS_EXT_LADDR_F_*).

@@ -262,6 +262,7 @@ func (e Ext) options() string {
 	}
 	word(ExtFieldTOAKind4, "toa-kind4", e.TOAKind4)
 	word(ExtFieldTOAKind6, "toa-kind6", e.TOAKind6)
+	b.WriteString(e.SP.options(e.Set))
 	return b.String()
 }
 
@@ -273,6 +274,15 @@ func (c ExtConfig) options() string {
 	if c.Set&ExtConfigReclaim != 0 {
 		fmt.Fprintf(&b, " reclaim %t", c.Reclaim)
 	}
+	if c.Set&ExtConfigSPQMem != 0 {
+		fmt.Fprintf(&b, " synproxy-memory %d", c.SPQMem)
+	}
+	if c.Set&ExtConfigCookieKey != 0 {
+		fmt.Fprintf(&b, " cookie-key %v", c.CookieKey)
+	}
+	if c.Set&ExtConfigCookieKeyPrev != 0 {
+		fmt.Fprintf(&b, " previous-cookie-key %v", c.CookieKeyPrev)
+	}
 	return b.String()
 }
 
@@ -282,7 +292,7 @@ var extWords = []struct {
 	word string
 }{
 	{ExtFNAT, "fullnat"}, {ExtTOA, "toa"}, {ExtTOASyn, "toa-syn"}, {ExtSeq, "seq-adjust"},
-	{ExtExhaustRST, "exhaust-rst"}, {ExtSynproxy, "synproxy"}, {ExtSPDefer, "synproxy-defer"},
+	{ExtExhaustRST, "exhaust-rst"}, {ExtSynproxy, "synproxy"}, {ExtSPDefer, "synproxy-defer"}, {ExtSPAuto, "synproxy-auto"},
 	{ExtRSTOnExpire, "rst-on-expire"}, {ExtFast, "fast"},
 }
 

@@ -81,7 +81,7 @@ func drawDaemon(t *rapid.T) Daemon {
 }
 
 func drawExt(t *rapid.T) Ext {
-	e := Ext{Set: ExtField(rapid.Uint32Max(1<<8-1).Draw(t, "set"))}
+	e := Ext{Set: ExtField(rapid.Uint32Max(uint32(ExtFieldSPAutoOff)<<1-1).Draw(t, "set"))}
 	draw := func(field ExtField, f func()) {
 		if e.Set&field != 0 {
 			f()
@@ -98,6 +98,18 @@ func drawExt(t *rapid.T) Ext {
 	draw(ExtFieldMSSClamp, func() { e.MSSClamp = rapid.Uint16().Draw(t, "mss") })
 	draw(ExtFieldTOAKind4, func() { e.TOAKind4 = rapid.Uint8().Draw(t, "kind4") })
 	draw(ExtFieldTOAKind6, func() { e.TOAKind6 = rapid.Uint8().Draw(t, "kind6") })
+	draw(ExtFieldSPMSS, func() { e.SP.MSS = rapid.Uint16().Draw(t, "sp mss") })
+	draw(ExtFieldSPWScale, func() { e.SP.WScale = rapid.Uint8().Draw(t, "sp wscale") })
+	draw(ExtFieldSPOpts, func() {
+		e.SP.OptsMask = SPOpts(rapid.Uint32Max(uapi.ExtSpOptAll).Draw(t, "sp opts mask"))
+		e.SP.Opts = SPOpts(rapid.Uint32Max(uapi.ExtSpOptAll).Draw(t, "sp opts")) & e.SP.OptsMask
+	})
+	draw(ExtFieldSPWindow, func() { e.SP.Window = rapid.Uint16().Draw(t, "sp window") })
+	draw(ExtFieldSPTTL, func() { e.SP.TTL = rapid.Uint8().Draw(t, "sp ttl") })
+	draw(ExtFieldSPRetries, func() { e.SP.SYNRetries = rapid.Uint8().Draw(t, "sp retries") })
+	draw(ExtFieldSPQueue, func() { e.SP.Queue = rapid.Uint8().Draw(t, "sp queue") })
+	draw(ExtFieldSPAutoOn, func() { e.SP.AutoOn = rapid.Uint32().Draw(t, "sp auto on") })
+	draw(ExtFieldSPAutoOff, func() { e.SP.AutoOff = rapid.Uint32().Draw(t, "sp auto off") })
 	return e
 }
 
@@ -151,11 +163,14 @@ func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 		return Timeouts{TCP: seconds(rapid.Uint32().Draw(t, "tcp")), TCPFin: seconds(rapid.Uint32().Draw(t, "fin")), UDP: seconds(rapid.Uint32().Draw(t, "udp"))}
 	}, func(v Timeouts) func(*encoder) error { return v.encode }, decodeTimeouts))
 	t.Run("config", returns(func(t *rapid.T) ExtConfig {
-		c := ExtConfig{Set: ExtConfigField(rapid.Uint8Max(3).Draw(t, "set"))}
+		c := ExtConfig{Set: ExtConfigField(rapid.Uint8Max(7).Draw(t, "set"))}
 		if c.Set&ExtConfigProbes != 0 {
 			c.Probes = rapid.Uint8().Draw(t, "probes")
 		}
 		c.Reclaim = c.Set&ExtConfigReclaim != 0 && rapid.Bool().Draw(t, "reclaim")
+		if c.Set&ExtConfigSPQMem != 0 {
+			c.SPQMem = rapid.Uint64().Draw(t, "memory")
+		}
 		return c
 	}, func(c ExtConfig) func(*encoder) error { return c.encode }, decodeExtConfig))
 	t.Run("conn", returns(drawConn, packConn, decodeConn))

@@ -14,6 +14,7 @@ import (
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
 )
 
 // world is a director with its kernel, and the states of its checks by name of
@@ -403,6 +404,10 @@ func TestUnsupported(t *testing.T) {
 		t.Errorf("plain NAT on stock: %s", d)
 	}
 	syn := strings.Replace(fnat, "protocol TCP\n", "protocol TCP\nsyn_proxy\n", 1)
+	if d, missing := Unsupported(parse(t, syn), ours); missing {
+		t.Errorf("syn_proxy on our module: %s", d)
+	}
+	ours.Extended.Features &^= uapi.ExtFeatSynproxy
 	if d, missing := Unsupported(parse(t, syn), ours); !missing || !strings.Contains(d.Text, "needs syn_proxy, which the running ip_vs (ipvstest) does not have") {
 		t.Errorf("syn_proxy: %s", d)
 	}

@@ -165,6 +165,9 @@ func (s *service) stepDest(op ipvs.Op) error {
 	d := op.Dest
 	d.DestKey = destKey(d.DestKey)
 	at := s.find(d.DestKey)
+	if op.Kind != ipvs.DelDest && s.ext.Flags&ipvs.ExtSynproxy != 0 && d.Forward != ipvs.Masq && d.Forward <= ipvs.Bypass {
+		return eopnot
+	}
 	if op.Kind != ipvs.DelDest && (d.Forward > ipvs.Bypass || d.LowerThreshold > d.UpperThreshold) {
 		if d.Forward > ipvs.Bypass {
 			return einval
@@ -245,6 +248,9 @@ func (t *Table) setConfig(op ipvs.Op) error {
 	}
 	if op.Config.Set&ipvs.ExtConfigReclaim != 0 {
 		t.config.Reclaim = op.Config.Reclaim
+	}
+	if op.Config.Set&ipvs.ExtConfigSPQMem != 0 {
+		t.config.SPQMem = op.Config.SPQMem
 	}
 	return nil
 }
@@ -348,6 +354,7 @@ func (t *Table) setExt(op ipvs.Op, s *service) error {
 			f.do()
 		}
 	}
+	setSynproxy(&e.SP, in.SP, in.Set)
 	chosen := s.chosen
 	chosen.Set |= in.Set
 	if in.Set&ipvs.ExtFieldFlags != 0 {
@@ -361,12 +368,10 @@ func (t *Table) setExt(op ipvs.Op, s *service) error {
 			e.TSMode = ipvs.TSStrip
 		}
 	}
-	if in.Set&ipvs.ExtFieldFlags != 0 && in.FlagsMask&(ipvs.ExtSynproxy|ipvs.ExtSPDefer) != 0 || in.Set&ipvs.ExtFieldInvalid != 0 {
-		return op.Fail(eopnot, "the running ip_vs has no SYNPROXY")
-	}
 	if err := t.allowed(op, s, e); err != nil {
 		return err
 	}
+	e.SP.Active = e.Flags.Synproxy() == ipvs.SynproxyOn
 	s.ext, s.chosen = e, chosen
 	return nil
 }
@@ -386,6 +391,11 @@ func (t *Table) allowed(op ipvs.Op, s *service, e ipvs.Ext) error {
 		return op.Fail(eproto, "TOA is TCP only")
 	case toaSyn && !toa:
 		return op.Fail(einval, "TOA_SYN needs TOA")
+	}
+	if err := s.allowedSynproxy(op, e); err != nil {
+		return err
+	}
+	switch {
 	case e.Flags&ipvs.ExtFNAT != 0:
 		return t.allowedFNAT(op, s, e)
 	case toa:

@@ -72,11 +72,12 @@ var (
 	_ ipvs.Reader  = (*Table)(nil)
 )
 
-// New returns the empty tables of our module, with every feature of FNAT.
+// New returns the empty tables of our module, with every feature of FNAT and SYNPROXY.
 func New() *Table {
 	t := NewStock()
 	t.ext = &ipvs.ExtInfo{ABI: uapi.ExtAbi, Build: "ipvstest", TabBits: 12, ConnSize: 384,
-		Features: uapi.ExtFeatFnat | uapi.ExtFeatToa | uapi.ExtFeatTsMode | uapi.ExtFeatMss | uapi.ExtFeatGetConn}
+		Features: uapi.ExtFeatFnat | uapi.ExtFeatToa | uapi.ExtFeatTsMode | uapi.ExtFeatMss | uapi.ExtFeatGetConn |
+			uapi.ExtFeatSynproxy}
 	return t
 }
 
@@ -88,9 +89,10 @@ func NewStock() *Table {
 		groups:   map[string]*group{},
 		daemons:  map[ipvs.SyncState]ipvs.Daemon{},
 		timeouts: ipvs.Timeouts{TCP: 900 * time.Second, TCPFin: 120 * time.Second, UDP: 300 * time.Second},
-		config:   ipvs.ExtConfig{Set: ipvs.ExtConfigProbes | ipvs.ExtConfigReclaim, Probes: 64, Reclaim: true},
-		failAt:   -1,
-		failOn:   map[ipvs.OpKind]error{},
+		config: ipvs.ExtConfig{Set: ipvs.ExtConfigProbes | ipvs.ExtConfigReclaim | ipvs.ExtConfigSPQMem,
+			Probes: 64, Reclaim: true, SPQMem: 16 << 20},
+		failAt: -1,
+		failOn: map[ipvs.OpKind]error{},
 	}
 }
 
@@ -240,21 +242,25 @@ func (s *service) changed() ipvs.Ext {
 		ipvs.ExtFieldSelect: e.Select != d.Select,
 		ipvs.ExtFieldTSMode: e.TSMode != d.TSMode, ipvs.ExtFieldMSSClamp: e.MSSClamp != d.MSSClamp,
 		ipvs.ExtFieldTOAKind4: e.TOAKind4 != d.TOAKind4, ipvs.ExtFieldTOAKind6: e.TOAKind6 != d.TOAKind6,
+		ipvs.ExtFieldInvalid: e.Invalid != d.Invalid,
 	} {
 		if differs {
 			e.Set |= field
 		}
 	}
+	e.Set |= changedSynproxy(&e.SP, d.SP)
 	e.FlagsMask = e.Flags ^ d.Flags
 	return e
 }
 
 // knownFlags are those that the module with New's features tells it knows.
-const knownFlags = ipvs.ExtFNAT | ipvs.ExtTOA | ipvs.ExtTOASyn | ipvs.ExtSeq | ipvs.ExtExhaustRST
+const knownFlags = ipvs.ExtFNAT | ipvs.ExtTOA | ipvs.ExtTOASyn | ipvs.ExtSeq | ipvs.ExtExhaustRST |
+	ipvs.ExtSynproxy | ipvs.ExtSPDefer | ipvs.ExtSPAuto
 
 // newExt are the settings of a service that nobody has changed.
 func newExt() ipvs.Ext {
-	return ipvs.Ext{Set: (1<<8 - 1) &^ ipvs.ExtFieldInvalid, FlagsMask: knownFlags, TOAKind4: 254, TOAKind6: 254}
+	return ipvs.Ext{Set: (1<<8 - 1) | ipvs.ExtFieldSP, FlagsMask: knownFlags, TOAKind4: 254, TOAKind6: 254,
+		SP: newSynproxy()}
 }
 
 // Conns streams what SetConns gave, as far as the filter lets it.

@@ -94,7 +94,11 @@ const (
 	ExtSvcAclSet6      = 0x18  // IPVS_EXT_SVC_ACL_SET6
 	ExtSvcNconn        = 0x19  // IPVS_EXT_SVC_NCONN
 	ExtSvcPad          = 0x1a  // IPVS_EXT_SVC_PAD
-	ExtSvcMax          = 0x1a  // IPVS_EXT_SVC_MAX
+	ExtSvcSpAutoOn     = 0x1b  // IPVS_EXT_SVC_SP_AUTO_ON
+	ExtSvcSpAutoOff    = 0x1c  // IPVS_EXT_SVC_SP_AUTO_OFF
+	ExtSvcSpActive     = 0x1d  // IPVS_EXT_SVC_SP_ACTIVE
+	ExtSvcSpHalfOpen   = 0x1e  // IPVS_EXT_SVC_SP_HALF_OPEN
+	ExtSvcMax          = 0x1e  // IPVS_EXT_SVC_MAX
 	ExtSvcFFnat        = 0x1   // IPVS_EXT_SVC_F_FNAT
 	ExtSvcFSynproxy    = 0x2   // IPVS_EXT_SVC_F_SYNPROXY
 	ExtSvcFToa         = 0x4   // IPVS_EXT_SVC_F_TOA
@@ -104,7 +108,14 @@ const (
 	ExtSvcFExhaustRst  = 0x40  // IPVS_EXT_SVC_F_EXHAUST_RST
 	ExtSvcFSpDefer     = 0x80  // IPVS_EXT_SVC_F_SP_DEFER
 	ExtSvcFFast        = 0x100 // IPVS_EXT_SVC_F_FAST
-	ExtSvcFAll         = 0x1ff // IPVS_EXT_SVC_F_ALL
+	ExtSvcFSpAuto      = 0x200 // IPVS_EXT_SVC_F_SP_AUTO
+	ExtSvcFAll         = 0x3ff // IPVS_EXT_SVC_F_ALL
+	ExtSpOptSack       = 0x1   // IPVS_EXT_SP_OPT_SACK
+	ExtSpOptTs         = 0x2   // IPVS_EXT_SP_OPT_TS
+	ExtSpOptEcn        = 0x4   // IPVS_EXT_SP_OPT_ECN
+	ExtSpOptAll        = 0x7   // IPVS_EXT_SP_OPT_ALL
+	ExtSpWscaleOff     = 0xff  // IPVS_EXT_SP_WSCALE_OFF
+	ExtCookieKeyLen    = 0x10  // IPVS_EXT_COOKIE_KEY_LEN
 
 	ExtSelRr  = 0x0 // IPVS_EXT_SEL_RR
 	ExtSelSrc = 0x1 // IPVS_EXT_SEL_SRC
@@ -117,6 +128,10 @@ const (
 	ExtTsKeep   = 0x0 // IPVS_EXT_TS_KEEP
 	ExtTsStrip  = 0x1 // IPVS_EXT_TS_STRIP
 	ExtTsRebase = 0x2 // IPVS_EXT_TS_REBASE
+
+	ExtEventUnspec = 0x0 // IPVS_EXT_EVENT_UNSPEC
+	ExtEventSpOn   = 0x1 // IPVS_EXT_EVENT_SP_ON
+	ExtEventSpOff  = 0x2 // IPVS_EXT_EVENT_SP_OFF
 
 	ExtLgroupUnspec = 0x0 // IPVS_EXT_LGROUP_UNSPEC
 	ExtLgroupName   = 0x1 // IPVS_EXT_LGROUP_NAME
@@ -142,15 +157,16 @@ const (
 	ExtLaddrFForce   = 0x4 // IPVS_EXT_LADDR_F_FORCE
 	ExtLaddrFAll     = 0x7 // IPVS_EXT_LADDR_F_ALL
 
-	ExtConfigUnspec    = 0x0 // IPVS_EXT_CONFIG_UNSPEC
-	ExtConfigCookieKey = 0x1 // IPVS_EXT_CONFIG_COOKIE_KEY
-	ExtConfigSpQmem    = 0x2 // IPVS_EXT_CONFIG_SP_QMEM
-	ExtConfigFast      = 0x3 // IPVS_EXT_CONFIG_FAST
-	ExtConfigProbes    = 0x4 // IPVS_EXT_CONFIG_PROBES
-	ExtConfigReclaim   = 0x5 // IPVS_EXT_CONFIG_RECLAIM
-	ExtConfigSyncOpt   = 0x6 // IPVS_EXT_CONFIG_SYNC_OPT
-	ExtConfigPad       = 0x7 // IPVS_EXT_CONFIG_PAD
-	ExtConfigMax       = 0x7 // IPVS_EXT_CONFIG_MAX
+	ExtConfigUnspec        = 0x0 // IPVS_EXT_CONFIG_UNSPEC
+	ExtConfigCookieKey     = 0x1 // IPVS_EXT_CONFIG_COOKIE_KEY
+	ExtConfigSpQmem        = 0x2 // IPVS_EXT_CONFIG_SP_QMEM
+	ExtConfigFast          = 0x3 // IPVS_EXT_CONFIG_FAST
+	ExtConfigProbes        = 0x4 // IPVS_EXT_CONFIG_PROBES
+	ExtConfigReclaim       = 0x5 // IPVS_EXT_CONFIG_RECLAIM
+	ExtConfigSyncOpt       = 0x6 // IPVS_EXT_CONFIG_SYNC_OPT
+	ExtConfigPad           = 0x7 // IPVS_EXT_CONFIG_PAD
+	ExtConfigCookieKeyPrev = 0x8 // IPVS_EXT_CONFIG_COOKIE_KEY_PREV
+	ExtConfigMax           = 0x8 // IPVS_EXT_CONFIG_MAX
 
 	ExtConnUnspec   = 0x0  // IPVS_EXT_CONN_UNSPEC
 	ExtConnAf       = 0x1  // IPVS_EXT_CONN_AF

@@ -52,7 +52,7 @@ static const struct nla_policy x_ext_policy[IPVS_EXT_SVC_MAX + 1] = {
 	[IPVS_EXT_SVC_TOA_KIND6]	= NLA_POLICY_RANGE(NLA_U8, 9, 254),
 	[IPVS_EXT_SVC_SP_MSS]		= { .type = NLA_U16 },
 	[IPVS_EXT_SVC_SP_WSCALE]	= { .type = NLA_U8 },
-	[IPVS_EXT_SVC_SP_OPTS]		= NLA_POLICY_BITFIELD32(7),
+	[IPVS_EXT_SVC_SP_OPTS]		= NLA_POLICY_BITFIELD32(IPVS_EXT_SP_OPT_ALL),
 	[IPVS_EXT_SVC_SP_WINDOW]	= { .type = NLA_U16 },
 	[IPVS_EXT_SVC_SP_TTL]		= NLA_POLICY_MIN(NLA_U8, 1),
 	[IPVS_EXT_SVC_SP_SYN_RETRIES]	= NLA_POLICY_MAX(NLA_U8, 8),
@@ -67,6 +67,10 @@ static const struct nla_policy x_ext_policy[IPVS_EXT_SVC_MAX + 1] = {
 	[IPVS_EXT_SVC_ACL_SET4]		= { .type = NLA_NUL_STRING, .len = IPVS_EXT_SET_MAX },
 	[IPVS_EXT_SVC_ACL_SET6]		= { .type = NLA_NUL_STRING, .len = IPVS_EXT_SET_MAX },
 	[IPVS_EXT_SVC_NCONN]		= { .type = NLA_REJECT },
+	[IPVS_EXT_SVC_SP_AUTO_ON]	= NLA_POLICY_MIN(NLA_U32, 1),
+	[IPVS_EXT_SVC_SP_AUTO_OFF]	= { .type = NLA_U32 },
+	[IPVS_EXT_SVC_SP_ACTIVE]	= { .type = NLA_REJECT },
+	[IPVS_EXT_SVC_SP_HALF_OPEN]	= { .type = NLA_REJECT },
 };
 
 static const struct nla_policy x_lgroup_policy[IPVS_EXT_LGROUP_MAX + 1] = {
@@ -89,12 +93,13 @@ static const struct nla_policy x_laddr_policy[IPVS_EXT_LADDR_MAX + 1] = {
 };
 
 static const struct nla_policy x_config_policy[IPVS_EXT_CONFIG_MAX + 1] = {
-	[IPVS_EXT_CONFIG_COOKIE_KEY]	= NLA_POLICY_EXACT_LEN(16),
+	[IPVS_EXT_CONFIG_COOKIE_KEY]	= NLA_POLICY_EXACT_LEN(IPVS_EXT_COOKIE_KEY_LEN),
 	[IPVS_EXT_CONFIG_SP_QMEM]	= { .type = NLA_U64 },
 	[IPVS_EXT_CONFIG_FAST]		= NLA_POLICY_MAX(NLA_U8, 1),
 	[IPVS_EXT_CONFIG_PROBES]	= NLA_POLICY_MIN(NLA_U8, 1),
 	[IPVS_EXT_CONFIG_RECLAIM]	= NLA_POLICY_MAX(NLA_U8, 1),
 	[IPVS_EXT_CONFIG_SYNC_OPT]	= NLA_POLICY_MAX(NLA_U8, 1),
+	[IPVS_EXT_CONFIG_COOKIE_KEY_PREV] = NLA_POLICY_EXACT_LEN(IPVS_EXT_COOKIE_KEY_LEN),
 };
 
 static const struct nla_policy x_filter_policy[IPVS_EXT_FILTER_MAX + 1] = {
@@ -286,6 +291,8 @@ static const char * const x_ext_unsupported[IPVS_EXT_SVC_MAX + 1] = {
 	[IPVS_EXT_SVC_SP_TTL]		= X_SYNPROXY,
 	[IPVS_EXT_SVC_SP_SYN_RETRIES]	= X_SYNPROXY,
 	[IPVS_EXT_SVC_SP_QUEUE]		= X_SYNPROXY,
+	[IPVS_EXT_SVC_SP_AUTO_ON]	= X_SYNPROXY,
+	[IPVS_EXT_SVC_SP_AUTO_OFF]	= X_SYNPROXY,
 	[IPVS_EXT_SVC_TIMEOUT_EST]	= X_LIMITS,
 	[IPVS_EXT_SVC_CPS]		= X_LIMITS,
 	[IPVS_EXT_SVC_CPS_BURST]	= X_LIMITS,
@@ -300,6 +307,7 @@ static const char * const x_ext_unsupported[IPVS_EXT_SVC_MAX + 1] = {
 static const char * const x_config_unsupported[IPVS_EXT_CONFIG_MAX + 1] = {
 	[IPVS_EXT_CONFIG_COOKIE_KEY]	= X_SYNPROXY,
 	[IPVS_EXT_CONFIG_SP_QMEM]	= X_SYNPROXY,
+	[IPVS_EXT_CONFIG_COOKIE_KEY_PREV] = X_SYNPROXY,
 	[IPVS_EXT_CONFIG_FAST]		= X_FAST,
 	[IPVS_EXT_CONFIG_SYNC_OPT]	= X_SYNC,
 };
@@ -328,7 +336,7 @@ static int x_check_flags(u32 on, struct netlink_ext_ack *extack)
 	on &= ~IP_VS_X_SVC_FLAGS;
 	if (!on)
 		return 0;
-	if (on & (IPVS_EXT_SVC_F_SYNPROXY | IPVS_EXT_SVC_F_SP_DEFER))
+	if (on & (IPVS_EXT_SVC_F_SYNPROXY | IPVS_EXT_SVC_F_SP_DEFER | IPVS_EXT_SVC_F_SP_AUTO))
 		text = X_SYNPROXY;
 	else if (on & IPVS_EXT_SVC_F_RST_ON_EXPIRE)
 		text = X_EXPIRE_RST;

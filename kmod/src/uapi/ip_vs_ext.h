@@ -77,7 +77,7 @@ enum {
 #define IPVS_EXT_FEAT_TS_MODE	0x0004ULL	/* EXT TS_MODE */
 #define IPVS_EXT_FEAT_MSS	0x0008ULL	/* EXT MSS_CLAMP */
 #define IPVS_EXT_FEAT_GET_CONN	0x0010ULL	/* GET_CONN with FILTER */
-#define IPVS_EXT_FEAT_SYNPROXY	0x0020ULL	/* EXT FLAGS SYNPROXY/SP_DEFER, SP_*, INVALID */
+#define IPVS_EXT_FEAT_SYNPROXY	0x0020ULL	/* EXT FLAGS SYNPROXY/SP_*, SP_*, INVALID; CONFIG COOKIE_KEY*, SP_QMEM */
 #define IPVS_EXT_FEAT_LIMITS	0x0040ULL	/* EXT CPS, BPS_*, CONN_LIMIT, TIMEOUT_EST */
 #define IPVS_EXT_FEAT_ACL	0x0080ULL	/* EXT ACL_* */
 #define IPVS_EXT_FEAT_EVENTS	0x0100ULL	/* EVENT multicast */
@@ -96,9 +96,9 @@ enum {
 	IPVS_EXT_SVC_MSS_CLAMP,		/* 6, u16, 0 = off, else 88..65495 */
 	IPVS_EXT_SVC_TOA_KIND4,		/* 7, u8, 9..254 */
 	IPVS_EXT_SVC_TOA_KIND6,		/* 8, u8, 9..254 */
-	IPVS_EXT_SVC_SP_MSS,		/* 9, u16 */
+	IPVS_EXT_SVC_SP_MSS,		/* 9, u16, 0 = what the link takes, else 88..65495 */
 	IPVS_EXT_SVC_SP_WSCALE,		/* 10, u8, 0..14, 255 = off */
-	IPVS_EXT_SVC_SP_OPTS,		/* 11, bitfield32 */
+	IPVS_EXT_SVC_SP_OPTS,		/* 11, bitfield32, IPVS_EXT_SP_OPT_* */
 	IPVS_EXT_SVC_SP_WINDOW,		/* 12, u16, 0 = zero window */
 	IPVS_EXT_SVC_SP_TTL,		/* 13, u8, 1..255 */
 	IPVS_EXT_SVC_SP_SYN_RETRIES,	/* 14, u8, 0..8 */
@@ -114,6 +114,10 @@ enum {
 	IPVS_EXT_SVC_ACL_SET6,		/* 24, string */
 	IPVS_EXT_SVC_NCONN,		/* 25, u32, get only */
 	IPVS_EXT_SVC_PAD,		/* 26 */
+	IPVS_EXT_SVC_SP_AUTO_ON,	/* 27, u32: half-open connections that switch it on */
+	IPVS_EXT_SVC_SP_AUTO_OFF,	/* 28, u32: that switch it off again, less than AUTO_ON */
+	IPVS_EXT_SVC_SP_ACTIVE,		/* 29, u8, get only: SYNs are answered with cookies now */
+	IPVS_EXT_SVC_SP_HALF_OPEN,	/* 30, u32, get only: as last counted */
 
 	__IPVS_EXT_SVC_MAX
 };
@@ -129,7 +133,17 @@ enum {
 #define IPVS_EXT_SVC_F_EXHAUST_RST	0x0040
 #define IPVS_EXT_SVC_F_SP_DEFER		0x0080
 #define IPVS_EXT_SVC_F_FAST		0x0100
-#define IPVS_EXT_SVC_F_ALL		0x01ff
+#define IPVS_EXT_SVC_F_SP_AUTO		0x0200	/* with SYNPROXY: only above SP_AUTO_ON */
+#define IPVS_EXT_SVC_F_ALL		0x03ff
+
+/* IPVS_EXT_SVC_SP_OPTS: what a cookie may offer */
+#define IPVS_EXT_SP_OPT_SACK		0x0001
+#define IPVS_EXT_SP_OPT_TS		0x0002
+#define IPVS_EXT_SP_OPT_ECN		0x0004	/* no cookie has room for it: refused */
+#define IPVS_EXT_SP_OPT_ALL		0x0007
+
+#define IPVS_EXT_SP_WSCALE_OFF		255
+#define IPVS_EXT_COOKIE_KEY_LEN		16
 
 enum {				/* IPVS_EXT_SVC_LADDR_SEL */
 	IPVS_EXT_SEL_RR,	/* 0: each CPU takes the next one */
@@ -150,6 +164,13 @@ enum {				/* IPVS_EXT_SVC_TS_MODE */
 	IPVS_EXT_TS_STRIP,
 	IPVS_EXT_TS_REBASE,
 	__IPVS_EXT_TS_MAX
+};
+
+enum {				/* IPVS_EXT_A_EVENT, of the multicast group "events" */
+	IPVS_EXT_EVENT_UNSPEC,
+	IPVS_EXT_EVENT_SP_ON,	/* 1: SVC answers with cookies; EXT has SP_HALF_OPEN */
+	IPVS_EXT_EVENT_SP_OFF,	/* 2: SVC does so no longer; EXT has SP_HALF_OPEN */
+	__IPVS_EXT_EVENT_MAX
 };
 
 /* IPVS_EXT_A_LGROUP: a named group of local addresses of one family */
@@ -192,13 +213,14 @@ enum {
 /* IPVS_EXT_A_CONFIG: settings of the network namespace */
 enum {
 	IPVS_EXT_CONFIG_UNSPEC,
-	IPVS_EXT_CONFIG_COOKIE_KEY,	/* 1, binary 16, write only */
-	IPVS_EXT_CONFIG_SP_QMEM,	/* 2, u64 */
+	IPVS_EXT_CONFIG_COOKIE_KEY,	/* 1, binary 16, write only; the old one becomes the previous */
+	IPVS_EXT_CONFIG_SP_QMEM,	/* 2, u64, bytes held for clients until servers answer */
 	IPVS_EXT_CONFIG_FAST,		/* 3, u8 */
 	IPVS_EXT_CONFIG_PROBES,		/* 4, u8, 1..255: ports tried per connection */
 	IPVS_EXT_CONFIG_RECLAIM,	/* 5, u8, 0/1: take ports of closing connections */
 	IPVS_EXT_CONFIG_SYNC_OPT,	/* 6, u8 */
 	IPVS_EXT_CONFIG_PAD,		/* 7 */
+	IPVS_EXT_CONFIG_COOKIE_KEY_PREV, /* 8, binary 16, write only: accepted, not handed out */
 
 	__IPVS_EXT_CONFIG_MAX
 };
@@ -270,22 +292,22 @@ enum {
 	IPVS_EXT_STAT_TOA_OK,		/* 9: options inserted */
 	IPVS_EXT_STAT_TOA_CARRIER,	/* 10: bare ACKs sent to carry the option */
 	IPVS_EXT_STAT_TOA_FAIL,		/* 11: options not sent, no memory */
-	IPVS_EXT_STAT_SP_SYN,
-	IPVS_EXT_STAT_SP_SYNACK,
-	IPVS_EXT_STAT_SP_ACK_OK,
-	IPVS_EXT_STAT_SP_ACK_BAD,
-	IPVS_EXT_STAT_SP_RS_SYN,
-	IPVS_EXT_STAT_SP_RS_RETRANS,
-	IPVS_EXT_STAT_SP_RS_TIMEOUT,
-	IPVS_EXT_STAT_SP_RS_RST,
-	IPVS_EXT_STAT_SP_DONE,		/* 20 */
-	IPVS_EXT_STAT_SP_QUEUED,
-	IPVS_EXT_STAT_SP_QDROP,
-	IPVS_EXT_STAT_SP_REUSE,
-	IPVS_EXT_STAT_SP_NODEST,
-	IPVS_EXT_STAT_ACK_STORM,
-	IPVS_EXT_STAT_INVALID_DROP,
-	IPVS_EXT_STAT_INVALID_RST,
+	IPVS_EXT_STAT_SP_SYN,		/* 12: SYNs to a service that answers with cookies */
+	IPVS_EXT_STAT_SP_SYNACK,	/* 13: cookies sent */
+	IPVS_EXT_STAT_SP_ACK_OK,	/* 14: cookies that came back */
+	IPVS_EXT_STAT_SP_ACK_BAD,	/* 15: ACKs without connection that held no cookie */
+	IPVS_EXT_STAT_SP_RS_SYN,	/* 16: handshakes with real servers begun */
+	IPVS_EXT_STAT_SP_RS_RETRANS,	/* 17: SYNs sent to them again */
+	IPVS_EXT_STAT_SP_RS_TIMEOUT,	/* 18: handshakes they never answered */
+	IPVS_EXT_STAT_SP_RS_RST,	/* 19: handshakes they refused */
+	IPVS_EXT_STAT_SP_DONE,		/* 20: handshakes that ended well */
+	IPVS_EXT_STAT_SP_QUEUED,	/* 21: packets held until the server answered */
+	IPVS_EXT_STAT_SP_QDROP,	/* 22: packets not held, queue or memory full */
+	IPVS_EXT_STAT_SP_REUSE,	/* 23: handshakes begun on a connection that was there */
+	IPVS_EXT_STAT_SP_NODEST,	/* 24: SYNs dropped, no server to hand them to */
+	IPVS_EXT_STAT_ACK_STORM,	/* 25: repeated bare ACKs of a server, dropped */
+	IPVS_EXT_STAT_INVALID_DROP,	/* 26: packets without connection dropped by policy */
+	IPVS_EXT_STAT_INVALID_RST,	/* 27: and those answered with RST */
 	IPVS_EXT_STAT_ACL_DROP,
 	IPVS_EXT_STAT_CPS_DROP,
 	IPVS_EXT_STAT_BPS_DROP,		/* 30 */

@@ -3,28 +3,32 @@
 
 _ipvsadm() {
 	local commands options
-	commands="--add-service --edit-service --delete-service --clear --list --add-server --delete-server
-		--edit-server --set --start-daemon --stop-daemon --restore --save --zero --add-laddr --del-laddr
-		--get-laddr --help --version"
-	options="--tcp-service --udp-service --sctp-service --fwmark-service --ipv6 --scheduler --pe --persistent
-		--netmask --real-server --gatewaying --ipip --masquerading --fullnat --tun-type --tun-port
-		--tun-nocsum --tun-csum --tun-remcsum --weight --u-threshold --l-threshold --mcast-interface
-		--mcast-group --mcast-port --mcast-ttl --sync-maxlen --syncid --connection --timeout --daemon
-		--stats --rate --exact --thresholds --persistent-conn --tun-info --sort --nosort --numeric --ops
-		--sched-flags --local-address --lgroup --laddr-flags --laddr-cpus --no-fullnat --toa --no-toa
-		--toa-syn --no-toa-syn --toa-kind4 --toa-kind6 --seq-adjust --no-seq-adjust --timestamps --mss
+	commands="--add-service --edit-service --delete-service --clear --list --add-server
+		--delete-server --edit-server --set --start-daemon --stop-daemon --restore --save
+		--zero --add-laddr --del-laddr --get-laddr --help --version"
+	options="--tcp-service --udp-service --sctp-service --fwmark-service --ipv6
+		--scheduler --pe --persistent --netmask --real-server --gatewaying --ipip
+		--masquerading --fullnat --tun-type --tun-port --tun-nocsum --tun-csum --tun-remcsum
+		--weight --u-threshold --l-threshold --mcast-interface --mcast-group --mcast-port
+		--mcast-ttl --sync-maxlen --syncid --connection --timeout --daemon --stats --rate
+		--exact --thresholds --persistent-conn --tun-info --sort --nosort --numeric --ops
+		--sched-flags --json --client --vip --lip --rip --state --protocol --local-address
+		--lgroup --laddr-flags --laddr-cpus --no-fullnat --toa --no-toa --toa-syn
+		--no-toa-syn --toa-kind4 --toa-kind6 --seq-adjust --no-seq-adjust --timestamps --mss
 		--laddr-select --exhaust-rst --no-exhaust-rst"
 	COMPREPLY=()
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	--start-daemon) COMPREPLY=($(compgen -W "master backup" -- "$2")); return ;;
 	--stop-daemon) COMPREPLY=($(compgen -W "master backup" -- "$2")); return ;;
-	--tun-type) COMPREPLY=($(compgen -W "ipip gue gre" -- "$2")); return ;;
-	--timestamps) COMPREPLY=($(compgen -W "keep strip rebase" -- "$2")); return ;;
-	--laddr-select) COMPREPLY=($(compgen -W "rr source cpu" -- "$2")); return ;;
-	--laddr-flags) COMPREPLY=($(compgen -W "no-new foreign force none" -- "$2")); return ;;
 	--scheduler|-s) COMPREPLY=($(compgen -W "rr wrr lc wlc lblc lblcr dh sh mh sed nq fo ovf twos" -- "$2")); return ;;
 	--pe) COMPREPLY=($(compgen -W "sip" -- "$2")); return ;;
+	--tun-type) COMPREPLY=($(compgen -W "ipip gue gre" -- "$2")); return ;;
 	--mcast-interface) COMPREPLY=($(compgen -W "$(ls /sys/class/net)" -- "$2")); return ;;
+	--state) COMPREPLY=($(compgen -W "NONE ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN SYNACK UDP" -- "$2")); return ;;
+	--protocol) COMPREPLY=($(compgen -W "tcp udp sctp" -- "$2")); return ;;
+	--laddr-flags) COMPREPLY=($(compgen -W "no-new foreign force none" -- "$2")); return ;;
+	--timestamps) COMPREPLY=($(compgen -W "keep strip rebase" -- "$2")); return ;;
+	--laddr-select) COMPREPLY=($(compgen -W "rr source cpu" -- "$2")); return ;;
 	esac
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W "$commands" -- "$2"))

@@ -38,6 +38,8 @@ type call struct {
 	laddr    ipvs.Laddr
 	setFlags bool // --laddr-flags was given
 	setCPUs  bool
+
+	filter connFilter
 }
 
 const (
@@ -163,6 +165,9 @@ func (c *call) agree() error {
 			return err
 		}
 	}
+	if err := c.agreeFilter(); err != nil {
+		return err
+	}
 	for _, col := range []column{colConnection, colTimeout, colDaemon} {
 		if !c.set.has(col) {
 			continue
@@ -234,7 +239,7 @@ func (c *call) agreeLaddr() error {
 // onlyExt says that an -E names settings of ours and none of stock's, which
 // then stay as they are.
 func (c *call) onlyExt() bool {
-	return c.cmd == cmdEdit && c.ext.Set != 0 && c.set&stockSettings == 0
+	return c.cmd == cmdEdit && c.ext.Set != 0 && !c.set.any(stockSettings)
 }
 
 // tunnelRules holds the rules of the tunnel options for each type, in the

@@ -72,16 +72,18 @@ type connKey struct {
 }
 
 // locals maps connections that the extension forwards to their local address.
-func (a *app) locals(ctx context.Context) (map[connKey]netip.AddrPort, error) {
+func (a *app) locals(ctx context.Context, filter connFilter) (map[connKey]netip.AddrPort, error) {
 	if a.info.Extended == nil {
 		return nil, nil
 	}
 	locals := map[connKey]netip.AddrPort{}
-	for c, err := range a.kernel.Conns(ctx, ipvs.ConnFilter{}) {
+	for c, err := range a.kernel.Conns(ctx, filter.ConnFilter) {
 		if err != nil {
 			return nil, listFailed(err)
 		}
-		locals[connKey{c.Protocol, c.Client, c.Virtual, c.Dest}] = c.Local
+		if filter.inState(c.State) {
+			locals[connKey{c.Protocol, c.Client, c.Virtual, c.Dest}] = c.Local
+		}
 	}
 	return locals, nil
 }
@@ -99,7 +101,7 @@ func connProtocol(word string) ipvs.Protocol {
 // listConns is -L -c. The column of local addresses comes last and only if
 // there is something in it: without FNAT the listing is stock's to the byte.
 func (a *app) listConns(ctx context.Context, c *call) error {
-	locals, err := a.locals(ctx)
+	locals, err := a.locals(ctx, c.filter)
 	if err != nil {
 		return err
 	}
@@ -113,13 +115,27 @@ func (a *app) listConns(ctx context.Context, c *call) error {
 		return &failure{code: 1, text: fmt.Sprintf(msgConnInput, a.connFile), ends: true, err: err}
 	}
 	t := connTable{app: a, numeric: c.set.has(colNumeric), pe: c.set.has(colPersistentConn), locals: locals}
-	t.head()
+	put, end := func(e *connLine, _ netip.AddrPort) error { t.print(ctx, e); return nil }, func() {}
+	if c.set.has(colJSON) {
+		doc, err := newJSONDoc(a.stdout, "connections")
+		if err != nil {
+			return err
+		}
+		put, end = func(e *connLine, local netip.AddrPort) error { return doc.add(connOf(e, local)) }, doc.end
+	} else {
+		t.head()
+	}
 	for {
 		line, err := in.ReadString('\n')
 		if entry, ok := parseConn(line); ok {
-			t.print(ctx, &entry)
+			if local := t.local(&entry); c.filter.match(&entry, local) {
+				if err := put(&entry, local); err != nil {
+					return err
+				}
+			}
 		}
 		if errors.Is(err, io.EOF) {
+			end()
 			return nil
 		}
 		if err != nil {
@@ -165,13 +181,19 @@ func (t *connTable) row(protocol, expire, state string, columns []string, destin
 	io.WriteString(t.stdout, "\n")
 }
 
+// local is the local address of a connection; that of most has none.
+func (t *connTable) local(c *connLine) netip.AddrPort {
+	return t.locals[connKey{connProtocol(c.protocol), c.client, c.virtual, c.server}]
+}
+
 func (t *connTable) print(ctx context.Context, c *connLine) {
 	proto := connProtocol(c.protocol)
 	text := func(ap netip.AddrPort) string {
 		return t.endpointText(ctx, ap.Addr(), ap.Port(), proto, t.numeric)
 	}
 	columns := []string{text(c.client), text(c.virtual), text(c.server)}
-	local, ok := t.locals[connKey{proto, c.client, c.virtual, c.server}]
+	local := t.local(c)
+	ok := local.IsValid()
 	if t.pe && (c.pe != "" || ok) {
 		columns = append(columns, c.pe, c.peData)
 	}

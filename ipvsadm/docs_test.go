@@ -154,10 +154,10 @@ func TestLinksNoServers(t *testing.T) {
 	}
 }
 
-func TestEveryColumnHasARuleForEveryCommand(t *testing.T) {
+func TestNoColumnHasARuleTooMany(t *testing.T) {
 	for _, row := range columnRows {
-		if len(row.rules) != int(cmdGetLaddr)+1 {
-			t.Errorf("%s: %d rules, want %d", row.name, len(row.rules), cmdGetLaddr+1)
+		if len(row.rules) > int(cmdHelp) || row.name == "" {
+			t.Errorf("%q: %d rules, want at most %d", row.name, len(row.rules), cmdHelp)
 		}
 	}
 }

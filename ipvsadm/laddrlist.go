@@ -50,9 +50,9 @@ func (a *app) listLaddrs(ctx context.Context, c *call) error {
 		if err != nil {
 			return destsFailed(err)
 		}
-		services, groups = []ipvs.Service{s}, nil
+		services, groups = []ipvs.Service{s}, namedGroups(groups, l.fnat[s.ServiceKey].LGroup)
 	case c.set.has(colLGroup):
-		groups = slices.DeleteFunc(groups, func(g ipvs.LGroup) bool { return g.Name != c.group })
+		groups = namedGroups(groups, c.group)
 		if len(groups) == 0 {
 			return &failure{code: 1, text: kernelTexts[cmdGetLaddr][syscall.ENOENT], ends: true}
 		}
@@ -61,6 +61,9 @@ func (a *app) listLaddrs(ctx context.Context, c *call) error {
 			return listFailed(err)
 		}
 		sortServices(services)
+	}
+	if c.set.has(colJSON) {
+		return l.groupsJSON(ctx, groups)
 	}
 	fmt.Fprintf(l.w, laddrHead, "VIP:VPORT", "TOTAL", "SNAT_IP", "CONFLICTS", "CONNS", "FULL", "RECLAIM", "PORTS", "FLAGS")
 	used := map[string]bool{}

@@ -281,13 +281,16 @@ func (a *app) list(ctx context.Context, c *call) error {
 	case c.set.has(colConnection):
 		return a.listConns(ctx, c)
 	case c.set.has(colTimeout):
-		return a.listTimeouts(ctx)
+		return a.listTimeouts(ctx, c)
 	case c.set.has(colDaemon):
-		return a.listDaemons(ctx)
+		return a.listDaemons(ctx, c)
 	}
 	l, err := a.lister(ctx, c)
 	if err != nil {
 		return err
+	}
+	if c.set.has(colJSON) {
+		return l.listJSON(ctx, c)
 	}
 	if c.set.has(colService) {
 		return l.one(ctx, c.service.ServiceKey)
@@ -382,19 +385,25 @@ func (l *lister) print(ctx context.Context, s *ipvs.Service) error {
 }
 
 // listTimeouts is silent about errors, as the contract has it.
-func (a *app) listTimeouts(ctx context.Context) error {
+func (a *app) listTimeouts(ctx context.Context, c *call) error {
 	t, err := a.kernel.Timeouts(ctx)
 	if err != nil {
 		return &failure{code: 1, ends: true, err: err}
+	}
+	if c.set.has(colJSON) {
+		return timeoutsJSON(a.stdout, t)
 	}
 	fmt.Fprintf(a.stdout, "Timeout (tcp tcpfin udp): %d %d %d\n", t.TCP/time.Second, t.TCPFin/time.Second, t.UDP/time.Second)
 	return nil
 }
 
-func (a *app) listDaemons(ctx context.Context) error {
+func (a *app) listDaemons(ctx context.Context, c *call) error {
 	daemons, err := a.kernel.Daemons(ctx)
 	if err != nil {
 		return &failure{code: 1, ends: true, err: err}
+	}
+	if c.set.has(colJSON) {
+		return daemonsJSON(a.stdout, daemons)
 	}
 	for _, state := range []ipvs.SyncState{ipvs.SyncMaster, ipvs.SyncBackup} {
 		for _, d := range daemons {

@@ -68,6 +68,10 @@ const (
 	msgTimestamps  = "illegal timestamps mode `%s': use keep, strip or rebase"
 	msgMSS         = "illegal mss specified: `%s' (88 to 65495, or 0 for none)"
 	msgLaddrSelect = "illegal laddr-select `%s': use rr, source or cpu"
+	msgNet         = "illegal %s specified: `%s' (as 10.0.0.1, 10.0.0.0/8:80, 2001:db8::/32, [2001:db8::1]:80 or :80)"
+	msgNetFamily   = "%s `%s' is of another address family than the options before it"
+	msgState       = "illegal state `%s': names as -L -c lists them, with commas"
+	msgProtocol    = "illegal protocol `%s': use tcp, udp or sctp"
 	msgOldKernel   = "Warning: the kernel's IP Virtual Server has version %s;\n" +
 		"this ipvsadm needs 1.1.4 or newer.\n" +
 		"Commands may fail or do something else than they say;\n" +

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/lvs-fnat/lvs/internal/popt"
@@ -120,6 +121,13 @@ const (
 	colMSS
 	colLaddrSelect
 	colExhaustRST
+	colJSON
+	colClient
+	colVIP
+	colLIP
+	colRIP
+	colState
+	colProtocol
 	numColumns
 	colSort = -1 // --sort and -6 may stand anywhere, any number of times
 )
@@ -132,8 +140,16 @@ const (
 	atMost1  = '1'
 )
 
-// columnRow holds one rule per command, cmdAdd to cmdGetLaddr.
+// columnRow holds one rule per command in their order; commands behind the
+// end of rules refuse the option.
 type columnRow struct{ name, rules string }
+
+func (r columnRow) rule(cmd command) byte {
+	if int(cmd) < len(r.rules) {
+		return r.rules[cmd]
+	}
+	return refused
+}
 
 // The first 34 rows and 14 letters are the contract of ipvsadm 1.31.
 var columnRows = [numColumns]columnRow{
@@ -187,6 +203,14 @@ var columnRows = [numColumns]columnRow{
 	colMSS:          {"mss", "  xxxxxxxxxxxxxxx"},
 	colLaddrSelect:  {"laddr-select", "  xxxxxxxxxxxxxxx"},
 	colExhaustRST:   {"exhaust-rst", "  xxxxxxxxxxxxxxx"},
+	//                                        AEDCLade=+-RSZPQG
+	colJSON:     {"json", "xxxx xxxxxxxxxxx "},
+	colClient:   {"client", "xxxx "},
+	colVIP:      {"vip", "xxxx "},
+	colLIP:      {"lip", "xxxx "},
+	colRIP:      {"rip", "xxxx "},
+	colState:    {"state", "xxxx "},
+	colProtocol: {"protocol", "xxxx "},
 }
 
 // optionRow describes one option that is no command.
@@ -198,7 +222,8 @@ type optionRow struct {
 	value string // what help calls the value
 	help  string
 	set   func(*call, string, bool) error // judges and keeps the value
-	own   bool                            // not in stock ipvsadm
+	own   bool                            // of FNAT: needs our module
+	extra bool                            // not in stock ipvsadm, but works on its module
 	dest  bool                            // only with -a and -e, where -b is FNAT
 }
 
@@ -247,6 +272,14 @@ var optionRows = []optionRow{
 	{long: "numeric", short: "n", col: colNumeric, help: "addresses and ports as numbers", set: (*call).setNothing},
 	{long: "ops", short: "o", col: colOps, help: "schedule each packet for itself (UDP)", set: (*call).setOps},
 	{long: "sched-flags", short: "b", arg: popt.Required, col: colSchedFlags, value: "FLAGS", help: "flags of the scheduler, with commas (with -A and -E)", set: (*call).setSchedFlags},
+
+	{long: "json", col: colJSON, help: "list as JSON (docs/json.md)", set: (*call).setNothing, extra: true},
+	{long: "client", arg: popt.Required, col: colClient, value: "NET[:PORT]", help: "only connections of these clients", set: (*call).setClient, extra: true},
+	{long: "vip", arg: popt.Required, col: colVIP, value: "NET[:PORT]", help: "only connections to these virtual addresses", set: (*call).setVIP, extra: true},
+	{long: "lip", arg: popt.Required, col: colLIP, value: "NET[:PORT]", help: "only connections through these local addresses", set: (*call).setLIP, extra: true},
+	{long: "rip", arg: popt.Required, col: colRIP, value: "NET[:PORT]", help: "only connections to these real servers", set: (*call).setRIP, extra: true},
+	{long: "state", arg: popt.Required, col: colState, value: "NAMES", help: "only connections in these states, with commas", set: (*call).setState, extra: true},
+	{long: "protocol", arg: popt.Required, col: colProtocol, value: "NAME", help: "only connections of tcp, udp or sctp", set: (*call).setProtocol, extra: true},
 
 	{long: "local-address", short: "z", arg: popt.Required, col: colLocalAddress, value: "ADDRESS[:MIN-MAX]", help: "local address and its ports", set: (*call).setLocalAddress, own: true},
 	{long: "lgroup", arg: popt.Required, col: colLGroup, value: "NAME", help: "group of local addresses; '' with -E detaches", set: (*call).setLGroup, own: true},
@@ -305,26 +338,29 @@ func scanTable(dest bool) []popt.Option {
 }
 
 // columnSet is a set of columns.
-type columnSet uint64
+type columnSet [2]uint64
 
-func (s columnSet) has(c column) bool { return c >= 0 && s&(1<<uint(c)) != 0 }
+func (s columnSet) has(c column) bool { return c >= 0 && s[c/64]&(1<<uint(c%64)) != 0 }
 
 func (s *columnSet) add(c column) {
 	if c >= 0 {
-		*s |= 1 << uint(c)
+		s[c/64] |= 1 << uint(c%64)
 	}
 }
 
+// any tells whether the set has one of columns.
+func (s columnSet) any(columns []column) bool { return slices.ContainsFunc(columns, s.has) }
+
 // stockSettings are the columns that make -E replace the stock settings even
 // when options of our own stand beside them.
-const stockSettings columnSet = 1<<colScheduler | 1<<colPersistent | 1<<colNetmask | 1<<colOps | 1<<colPE | 1<<colSchedFlags
+var stockSettings = []column{colScheduler, colPersistent, colNetmask, colOps, colPE, colSchedFlags}
 
 // check applies the table of allowed options; the first offending row speaks.
 func check(cmd command, set columnSet) error {
 	last := column(-1)
 	for col, row := range columnRows {
 		col := column(col)
-		switch row.rules[cmd] {
+		switch row.rule(cmd) {
 		case required:
 			if !set.has(col) {
 				return usagef(msgNeedOption, row.name, cmd)
@@ -370,7 +406,13 @@ func usage(argv0 string) string {
 	}
 	b.WriteString("\nOptions:\n")
 	for _, row := range optionRows {
-		if !row.own {
+		if !row.own && !row.extra {
+			helpLine(&b, row.short, row.long, row.value, row.help)
+		}
+	}
+	b.WriteString("\nOptions that stock ipvsadm does not have:\n")
+	for _, row := range optionRows {
+		if row.extra {
 			helpLine(&b, row.short, row.long, row.value, row.help)
 		}
 	}

@@ -104,7 +104,7 @@ func TestScripts(t *testing.T) {
 			"conn": func(ts *testscript.TestScript, _ bool, args []string) {
 				ap := func(i int) netip.AddrPort { return netip.MustParseAddrPort(args[i]) }
 				s := of(ts)
-				s.conns = append(s.conns, ipvs.Conn{Protocol: ipvs.TCP, Client: ap(0), Virtual: ap(1), Local: ap(2), Dest: ap(3)})
+				s.conns = append(s.conns, ipvs.Conn{Protocol: ipvs.TCP, Client: ap(0), Virtual: ap(1), Local: ap(2), Dest: ap(3), State: "ESTABLISHED"})
 				s.k.SetConns(s.conns...)
 			},
 			"fail": func(ts *testscript.TestScript, _ bool, args []string) {

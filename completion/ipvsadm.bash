@@ -5,7 +5,7 @@ _ipvsadm() {
 	local commands options
 	commands="--add-service --edit-service --delete-service --clear --list --add-server
 		--delete-server --edit-server --set --start-daemon --stop-daemon --restore --save
-		--zero --add-laddr --del-laddr --get-laddr --help --version"
+		--zero --add-laddr --del-laddr --get-laddr --set-ext --help --version"
 	options="--tcp-service --udp-service --sctp-service --fwmark-service --ipv6
 		--scheduler --pe --persistent --netmask --real-server --gatewaying --ipip
 		--masquerading --fullnat --tun-type --tun-port --tun-nocsum --tun-csum --tun-remcsum
@@ -15,7 +15,11 @@ _ipvsadm() {
 		--sched-flags --json --client --vip --lip --rip --state --protocol --local-address
 		--lgroup --laddr-flags --laddr-cpus --no-fullnat --toa --no-toa --toa-syn
 		--no-toa-syn --toa-kind4 --toa-kind6 --seq-adjust --no-seq-adjust --timestamps --mss
-		--laddr-select --exhaust-rst --no-exhaust-rst"
+		--laddr-select --exhaust-rst --no-exhaust-rst --synproxy --synproxy-defer
+		--no-synproxy-defer --synproxy-mss --synproxy-wscale --synproxy-opts
+		--synproxy-window --synproxy-ttl --synproxy-retries --synproxy-queue
+		--synproxy-auto-on --synproxy-auto-off --invalid --synproxy-memory --cookie-key
+		--previous-cookie-key --laddr-probes --laddr-reclaim --no-laddr-reclaim --ext"
 	COMPREPLY=()
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	--start-daemon) COMPREPLY=($(compgen -W "master backup" -- "$2")); return ;;
@@ -29,6 +33,8 @@ _ipvsadm() {
 	--laddr-flags) COMPREPLY=($(compgen -W "no-new foreign force none" -- "$2")); return ;;
 	--timestamps) COMPREPLY=($(compgen -W "keep strip rebase" -- "$2")); return ;;
 	--laddr-select) COMPREPLY=($(compgen -W "rr source cpu" -- "$2")); return ;;
+	--synproxy|-j) COMPREPLY=($(compgen -W "enable disable auto" -- "$2")); return ;;
+	--invalid) COMPREPLY=($(compgen -W "accept drop rst" -- "$2")); return ;;
 	esac
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W "$commands" -- "$2"))

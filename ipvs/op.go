@@ -236,6 +236,8 @@ func (e Ext) options() string {
 	if e.Set&ExtFieldFlags != 0 {
 		for _, f := range extWords {
 			switch {
+			case f.flag == ExtSynproxy && e.FlagsMask&(ExtSynproxy|ExtSPAuto) != 0:
+				b.WriteString(" --" + f.word + " " + e.Flags.Synproxy().String())
 			case e.FlagsMask&f.flag == 0:
 			case e.Flags&f.flag != 0:
 				b.WriteString(" --" + f.word)
@@ -292,7 +294,7 @@ var extWords = []struct {
 	word string
 }{
 	{ExtFNAT, "fullnat"}, {ExtTOA, "toa"}, {ExtTOASyn, "toa-syn"}, {ExtSeq, "seq-adjust"},
-	{ExtExhaustRST, "exhaust-rst"}, {ExtSynproxy, "synproxy"}, {ExtSPDefer, "synproxy-defer"}, {ExtSPAuto, "synproxy-auto"},
+	{ExtExhaustRST, "exhaust-rst"}, {ExtSynproxy, "synproxy"}, {ExtSPDefer, "synproxy-defer"},
 	{ExtRSTOnExpire, "rst-on-expire"}, {ExtFast, "fast"},
 }
 

@@ -153,6 +153,8 @@ func (a *app) change(ctx context.Context, c *call) error {
 		return a.addLaddr(ctx, c)
 	case cmdDelLaddr:
 		return a.delLaddr(ctx, c)
+	case cmdSetExt:
+		return a.setExtConfig(ctx, c)
 	}
 	if err := a.kernel.Apply(ctx, op); err != nil || op.Kind != ipvs.Zero || a.info.Extended == nil {
 		return err

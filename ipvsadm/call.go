@@ -40,6 +40,7 @@ type call struct {
 	setCPUs  bool
 
 	filter connFilter
+	config ipvs.ExtConfig
 }
 
 const (
@@ -159,6 +160,12 @@ func (c *call) agree() error {
 		if err := c.agreeDest(); err != nil {
 			return err
 		}
+	}
+	if err := c.agreeSynproxy(); err != nil {
+		return err
+	}
+	if c.cmd == cmdSetExt && c.config.Set == 0 {
+		return usagef(msgNothingSet, c.cmd)
 	}
 	if c.cmd == cmdAddLaddr || c.cmd == cmdDelLaddr {
 		if err := c.agreeLaddr(); err != nil {

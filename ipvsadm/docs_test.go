@@ -123,16 +123,17 @@ func TestFNATWords(t *testing.T) {
 		}
 		return text
 	}
-	guide, ours, stock := read("../docs/ipvsadm-fnat.md"), read("testdata/ours/*"), read("testdata/stock/*")
+	guide, stock := read("../docs/ipvsadm-fnat.md"), read("testdata/stock/*")
+	ours := read("testdata/ours/*") + read("testdata/script/*")
 	for _, row := range optionRows {
 		if !row.own {
 			continue
 		}
 		word := regexp.MustCompile(`(?m)^run .* --` + row.long + `( |$)`)
 		for name, has := range map[string]bool{
-			"docs/ipvsadm-fnat.md": strings.Contains(guide, "`--"+row.long+"`"),
-			"testdata/ours":        word.MatchString(ours),
-			"testdata/stock":       word.MatchString(stock) || row.long == "local-address",
+			"docs/ipvsadm-fnat.md":  strings.Contains(guide, "`--"+row.long+"`"),
+			"testdata/ours, script": word.MatchString(ours),
+			"testdata/stock":        word.MatchString(stock) || row.long == "local-address",
 		} {
 			if !has {
 				t.Errorf("%s does not have --%s", name, row.long)

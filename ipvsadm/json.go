@@ -332,18 +332,27 @@ func connOf(c *connLine, local netip.AddrPort) jsonConn {
 	return j
 }
 
-// timeoutsJSON is -L --timeout --json; the list is there for the form's sake.
-func timeoutsJSON(w io.Writer, t ipvs.Timeouts) error {
-	text, err := json.Marshal(map[string]any{
-		"format": jsonFormat,
-		"timeouts": map[string]int64{
-			"tcp": int64(t.TCP / time.Second), "tcp_fin": int64(t.TCPFin / time.Second), "udp": int64(t.UDP / time.Second),
-		},
-	})
-	if err == nil {
-		fmt.Fprintf(w, "%s\n", text)
+// putJSON writes a document without a list.
+func putJSON(w io.Writer, members ...jsonMember) error {
+	fmt.Fprintf(w, `{"format":%d`, jsonFormat)
+	for _, m := range members {
+		text, err := json.Marshal(m.value)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(w, ",\n%q:%s", m.name, text)
 	}
-	return err
+	io.WriteString(w, "}\n")
+	return nil
+}
+
+// timeoutsJSON is -L --timeout --json.
+func timeoutsJSON(w io.Writer, t ipvs.Timeouts) error {
+	return putJSON(w, jsonMember{"timeouts", struct {
+		TCP    int64 `json:"tcp"`
+		TCPFin int64 `json:"tcp_fin"`
+		UDP    int64 `json:"udp"`
+	}{int64(t.TCP / time.Second), int64(t.TCPFin / time.Second), int64(t.UDP / time.Second)}})
 }
 
 // daemonsJSON is -L --daemon --json.
@@ -410,6 +419,9 @@ type jsonExt struct {
 	Timestamps  string  `json:"timestamps"`
 	MSS         uint16  `json:"mss"`
 	Conns       uint32  `json:"conns"`
+
+	Synproxy *jsonSynproxy `json:"synproxy"`
+	Invalid  string        `json:"invalid"`
 }
 
 func extOf(e ipvs.Ext) *jsonExt {
@@ -418,6 +430,7 @@ func extOf(e ipvs.Ext) *jsonExt {
 		ExhaustRST: e.Flags&exhaustRST != 0, TOA: e.Flags&toa != 0, TOASyn: e.Flags&toaSyn != 0,
 		TOAKind4: e.TOAKind4, TOAKind6: e.TOAKind6, SeqAdjust: e.Flags&seqAdjust != 0,
 		Timestamps: wordOf(tsModes, e.TSMode), MSS: e.MSSClamp, Conns: e.NConn,
+		Synproxy: synproxyOf(e), Invalid: wordOf(invalidWords, e.Invalid),
 	}
 }
 

@@ -67,6 +67,7 @@ const everythingLines = `
 -a -t 192.0.2.2:80 -r 10.1.0.1:8080 -b -w 5 -x 100 -y 50
 -a -t 192.0.2.2:80 -r 10.1.0.2:80 -i --tun-type gue --tun-port 6080 --tun-remcsum
 -A -u 192.0.2.2:53 -o -b flag-3
+-A -t 192.0.2.3:80 -j auto --synproxy-wscale off --invalid rst
 -A --sctp-service 192.0.2.2:99 -s mh -b mh-port
 -A -t [2001:db8::1]:80 -p 300 -M 64
 -a -t [2001:db8::1]:80 -r [2001:db8::2]:80 -g -w 0
@@ -95,9 +96,9 @@ func TestJSONHasTheFormOfItsDocument(t *testing.T) {
 		conns string
 		wants int // elements of the list
 	}{
-		{full, "-L --json", "", 6},
-		{full, "-L --json --stats --exact", "", 6},
-		{full, "-L --json --nosort", "", 6},
+		{full, "-L --json", "", 7},
+		{full, "-L --json --stats --exact", "", 7},
+		{full, "-L --json --nosort", "", 7},
 		{full, "-L -t 192.0.2.2:80 --json", "", 1},
 		{full, "-G --json", "", 2},
 		{full, "-G -t 192.0.2.2:80 --json", "", 1},
@@ -107,6 +108,7 @@ func TestJSONHasTheFormOfItsDocument(t *testing.T) {
 		{full, "-L -c --json --lip 10.0.0.0/8", someConns, 1},
 		{full, "-L --daemon --json", "", 2},
 		{full, "-L --timeout --json", "", 0},
+		{full, "-L --ext --json", "", 0},
 		{empty, "-L --json", "", 0},
 		{empty, "-G --json", "", 0},
 		{empty, "-L --daemon --json", "", 0},

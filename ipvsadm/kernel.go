@@ -18,6 +18,7 @@ import (
 type kernel interface {
 	ipvs.Applier
 	ipvs.Reader
+	ExtConfig(context.Context) (ipvs.ExtConfig, error)
 	Close() error
 }
 

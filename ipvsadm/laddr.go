@@ -150,7 +150,7 @@ func (a *app) putDest(ctx context.Context, c *call) error {
 		op.Kind = ipvs.SetDest
 	}
 	if !c.fullNAT {
-		return a.kernel.Apply(ctx, op)
+		return a.serverRefused(ctx, c, a.kernel.Apply(ctx, op))
 	}
 	if err := a.needExt(); err != nil {
 		return err
@@ -173,6 +173,20 @@ func (a *app) putDest(ctx context.Context, c *call) error {
 		return a.takeBack(ctx, refusedBy(c.cmd, err), setExt(key, flag))
 	}
 	return err
+}
+
+// serverRefused says why a SYNPROXY service takes no such server, which the
+// mainline family cannot.
+func (a *app) serverRefused(ctx context.Context, c *call, err error) error {
+	if !isErrno(err, syscall.EOPNOTSUPP) || c.dest.Forward == ipvs.Masq || a.info.Extended == nil {
+		return err
+	}
+	key := c.service.ServiceKey
+	s, findErr := a.kernel.ExtService(ctx, key)
+	if findErr != nil || s.Flags&ipvs.ExtSynproxy == 0 {
+		return err
+	}
+	return &failure{code: 255, text: fmt.Sprintf(msgSPServer, serviceWords(key)), err: err}
 }
 
 // addLaddr is -P.

@@ -282,6 +282,8 @@ func (a *app) list(ctx context.Context, c *call) error {
 		return a.listConns(ctx, c)
 	case c.set.has(colTimeout):
 		return a.listTimeouts(ctx, c)
+	case c.set.has(colExt):
+		return a.listExt(ctx, c)
 	case c.set.has(colDaemon):
 		return a.listDaemons(ctx, c)
 	}

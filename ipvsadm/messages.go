@@ -68,6 +68,16 @@ const (
 	msgTimestamps  = "illegal timestamps mode `%s': use keep, strip or rebase"
 	msgMSS         = "illegal mss specified: `%s' (88 to 65495, or 0 for none)"
 	msgLaddrSelect = "illegal laddr-select `%s': use rr, source or cpu"
+	msgSynproxy    = "illegal synproxy mode `%s': use enable, disable or auto"
+	msgSPNumber    = "illegal %s specified: `%s' (%d to %d)"
+	msgSPMSS       = "illegal synproxy-mss specified: `%s' (88 to 65495, or 0 for none)"
+	msgSPWScale    = "illegal synproxy-wscale specified: `%s' (0 to 14, or off)"
+	msgSPOpts      = "invalid option of cookies `%s': use sack, no-sack, ts or no-ts"
+	msgInvalid     = "illegal policy `%s': use accept, drop or rst"
+	msgSPAuto      = "synproxy-auto-off must be less than synproxy-auto-on"
+	msgSPServer    = "SYNPROXY needs NAT or FNAT real servers; use -m or -b, or switch it off: -E %s --synproxy disable"
+	msgCookieKey   = "%s: %v"
+	msgNothingSet  = "The '%s' command needs an option that says what to set"
 	msgNet         = "illegal %s specified: `%s' (as 10.0.0.1, 10.0.0.0/8:80, 2001:db8::/32, [2001:db8::1]:80 or :80)"
 	msgNetFamily   = "%s `%s' is of another address family than the options before it"
 	msgState       = "illegal state `%s': names as -L -c lists them, with commas"
@@ -92,6 +102,7 @@ const synopsis = `Usage:
   $0 -G [VIRTUAL-SERVICE|--lgroup NAME] [-n]
   $0 -L|l [VIRTUAL-SERVICE] [-n] [-X] [--stats|--rate|--thresholds|--persistent-conn|--tun-info|-c|--timeout|--daemon]
   $0 -Z [VIRTUAL-SERVICE]
+  $0 --set-ext [options of the module]
   $0 -C | -R | -S [-n]
   $0 --set tcp tcpfin udp
   $0 --start-daemon|--stop-daemon master|backup [daemon options]
@@ -190,9 +201,13 @@ var remedies = []struct{ begins, says string }{
 	{"CPUS names no CPU", "laddr-cpus `$cpus' names no CPU of this machine; 'lscpu -e' lists them"},
 	{"FNAT supports TCP and UDP", "$kernel; use -t, -u or -f for the service"},
 	{"one-packet scheduling has no reply path", "$kernel; switch it off first: -E $service without -o"},
-	{"not with application helpers", "$kernel: FNAT goes with neither port 21 nor --pe"},
+	{"not with application helpers", "$kernel: FNAT and SYNPROXY go with neither port 21 nor --pe"},
 	{"TOA is TCP only", "$kernel; use it with -t or -f"},
 	{"TOA_SYN needs TOA", "$kernel; give --toa too, or --no-toa-syn"},
+	{"SYNPROXY is TCP only", "$kernel; use it with -t or -f"},
+	{"SYNPROXY needs NAT or FNAT", "$kernel; make it -m or delete it first"},
+	{"SP_DEFER and SP_AUTO need SYNPROXY", "$kernel; give --synproxy enable or auto too, or --no-synproxy-defer"},
+	{"SP_AUTO_OFF must be less", "$kernel; give both: --synproxy-auto-on N --synproxy-auto-off M"},
 	{"TOA needs FNAT", "$kernel; give --fullnat too, or --no-toa"},
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/lvs-fnat/lvs/internal/popt"
+	"github.com/lvs-fnat/lvs/ipvs"
 )
 
 // command is what a call does: a column of the table of allowed options.
@@ -31,6 +32,7 @@ const (
 	cmdAddLaddr
 	cmdDelLaddr
 	cmdGetLaddr
+	cmdSetExt
 	cmdHelp
 	cmdVersion
 )
@@ -63,6 +65,7 @@ var commandRows = []commandRow{
 	{cmdAddLaddr, "add-laddr", "add-laddr", "P", popt.None, "add a local address to a service or group"},
 	{cmdDelLaddr, "del-laddr", "del-laddr", "Q", popt.None, "delete a local address, or a group"},
 	{cmdGetLaddr, "get-laddr", "get-laddr", "G", popt.None, "list local addresses"},
+	{cmdSetExt, "set-ext", "set-ext", "", popt.None, "change settings of the module for all services"},
 	{cmdHelp, "help", "help", "h", popt.None, "print this text"},
 	{cmdVersion, "version", "version", "v", popt.None, "print the version"},
 }
@@ -121,6 +124,24 @@ const (
 	colMSS
 	colLaddrSelect
 	colExhaustRST
+	colInvalid
+	colSynproxy
+	colSPDefer
+	colSPMSS
+	colSPWScale
+	colSPOpts
+	colSPWindow
+	colSPTTL
+	colSPRetries
+	colSPQueue
+	colSPAutoOn
+	colSPAutoOff
+	colSPMemory
+	colCookieKey
+	colPrevCookieKey
+	colLaddrProbes
+	colLaddrReclaim
+	colExt
 	colJSON
 	colClient
 	colVIP
@@ -203,6 +224,25 @@ var columnRows = [numColumns]columnRow{
 	colMSS:          {"mss", "  xxxxxxxxxxxxxxx"},
 	colLaddrSelect:  {"laddr-select", "  xxxxxxxxxxxxxxx"},
 	colExhaustRST:   {"exhaust-rst", "  xxxxxxxxxxxxxxx"},
+	colInvalid:      {"invalid", "  "},
+	colSynproxy:     {"synproxy", "  "},
+	colSPDefer:      {"synproxy-defer", "  "},
+	colSPMSS:        {"synproxy-mss", "  "},
+	colSPWScale:     {"synproxy-wscale", "  "},
+	colSPOpts:       {"synproxy-opts", "  "},
+	colSPWindow:     {"synproxy-window", "  "},
+	colSPTTL:        {"synproxy-ttl", "  "},
+	colSPRetries:    {"synproxy-retries", "  "},
+	colSPQueue:      {"synproxy-queue", "  "},
+	colSPAutoOn:     {"synproxy-auto-on", "  "},
+	colSPAutoOff:    {"synproxy-auto-off", "  "},
+	//                                        AEDCLade=+-RSZPQG=
+	colSPMemory:      {"synproxy-memory", "xxxxxxxxxxxxxxxxx "},
+	colCookieKey:     {"cookie-key", "xxxxxxxxxxxxxxxxx "},
+	colPrevCookieKey: {"previous-cookie-key", "xxxxxxxxxxxxxxxxx "},
+	colLaddrProbes:   {"laddr-probes", "xxxxxxxxxxxxxxxxx "},
+	colLaddrReclaim:  {"laddr-reclaim", "xxxxxxxxxxxxxxxxx "},
+	colExt:           {"ext", "xxxx1"},
 	//                                        AEDCLade=+-RSZPQG
 	colJSON:     {"json", "xxxx xxxxxxxxxxx "},
 	colClient:   {"client", "xxxx "},
@@ -300,6 +340,26 @@ var optionRows = []optionRow{
 	{long: "laddr-select", arg: popt.Required, col: colLaddrSelect, value: "WAY", help: "local address by rr, source or cpu", set: (*call).setLaddrSelect, own: true},
 	{long: "exhaust-rst", col: colExhaustRST, help: "answer RST when no port is free", set: extFlag(flagOn, exhaustRST), own: true},
 	{long: "no-exhaust-rst", col: colExhaustRST, help: "answer nothing", set: extFlag(flagOff, exhaustRST), own: true},
+	{long: "synproxy", short: "j", arg: popt.Required, col: colSynproxy, value: "MODE", help: "answer SYNs with cookies: enable, disable or auto", set: (*call).setSynproxy, own: true},
+	{long: "synproxy-defer", col: colSPDefer, help: "wait for data, not only an ACK", set: extFlag(flagOn, ipvs.ExtSPDefer), own: true},
+	{long: "no-synproxy-defer", col: colSPDefer, help: "do not", set: extFlag(flagOff, ipvs.ExtSPDefer), own: true},
+	{long: "synproxy-mss", arg: popt.Required, col: colSPMSS, value: "BYTES", help: "cap of the MSS that a cookie offers; 0 = none", set: (*call).setSPMSS, own: true},
+	{long: "synproxy-wscale", arg: popt.Required, col: colSPWScale, value: "N", help: "window scale that it offers, 0..14 or off (7)", set: (*call).setSPWScale, own: true},
+	{long: "synproxy-opts", arg: popt.Required, col: colSPOpts, value: "LIST", help: "sack, no-sack, ts, no-ts, with commas", set: (*call).setSPOpts, own: true},
+	{long: "synproxy-window", arg: popt.Required, col: colSPWindow, value: "BYTES", help: "what a client may send ahead, 0..65535 (14600)", set: (*call).setSPWindow, own: true},
+	{long: "synproxy-ttl", arg: popt.Required, col: colSPTTL, value: "N", help: "TTL of cookies, 1..255 (64)", set: (*call).setSPTTL, own: true},
+	{long: "synproxy-retries", arg: popt.Required, col: colSPRetries, value: "N", help: "SYNs sent again to a server, 0..8 (3)", set: (*call).setSPRetries, own: true},
+	{long: "synproxy-queue", arg: popt.Required, col: colSPQueue, value: "N", help: "packets held until it answers, 0..64 (16)", set: (*call).setSPQueue, own: true},
+	{long: "synproxy-auto-on", arg: popt.Required, col: colSPAutoOn, value: "N", help: "half-open connections that start auto (1024)", set: (*call).setSPAutoOn, own: true},
+	{long: "synproxy-auto-off", arg: popt.Required, col: colSPAutoOff, value: "N", help: "and that stop it, fewer (512)", set: (*call).setSPAutoOff, own: true},
+	{long: "invalid", arg: popt.Required, col: colInvalid, value: "POLICY", help: "TCP without connection: accept, drop or rst", set: (*call).setInvalid, own: true},
+	{long: "synproxy-memory", arg: popt.Required, col: colSPMemory, value: "BYTES", help: "most that all services hold for clients", set: (*call).setSPMemory, own: true},
+	{long: "cookie-key", arg: popt.Required, col: colCookieKey, value: "FILE", help: "secret of cookies, 32 hexadecimal digits", set: (*call).setCookieKey, own: true},
+	{long: "previous-cookie-key", arg: popt.Required, col: colPrevCookieKey, value: "FILE", help: "that of cookies which are still taken", set: (*call).setPrevCookieKey, own: true},
+	{long: "laddr-probes", arg: popt.Required, col: colLaddrProbes, value: "N", help: "ports tried for a connection, 1..255 (64)", set: (*call).setLaddrProbes, own: true},
+	{long: "laddr-reclaim", col: colLaddrReclaim, help: "take ports of closing connections when none is free", set: setReclaim(true), own: true},
+	{long: "no-laddr-reclaim", col: colLaddrReclaim, help: "do not", set: setReclaim(false), own: true},
+	{long: "ext", col: colExt, help: "list what the module is and its settings", set: (*call).setNothing, own: true},
 }
 
 // optionBase is the scanner's number of optionRows[0]; commands are below.

@@ -26,6 +26,9 @@ func (a *app) save(ctx context.Context, c *call) error {
 	}
 	sortServices(services)
 	if a.info.Extended != nil {
+		if err := l.saveConfig(ctx); err != nil {
+			return err
+		}
 		if err := l.saveGroups(ctx); err != nil {
 			return err
 		}
@@ -182,7 +185,7 @@ func extWords(key ipvs.ServiceKey, e ipvs.Ext) string {
 	if e.Select != ipvs.SelectRR && int(e.Select) < len(laddrWays) {
 		b.WriteString(" --laddr-select " + laddrWays[e.Select])
 	}
-	return b.String()
+	return b.String() + synproxyWords(e)
 }
 
 // usualExt is what need not be said of e. FNAT, when it is switched on, brings

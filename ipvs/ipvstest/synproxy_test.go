@@ -31,8 +31,8 @@ func TestSynproxyModes(t *testing.T) {
 		mode  ipvs.SynproxyMode
 		words string
 	}{
-		{ipvs.SynproxyOn, " --synproxy"},
-		{ipvs.SynproxyAuto, " --synproxy --synproxy-auto"},
+		{ipvs.SynproxyOn, " --synproxy on"},
+		{ipvs.SynproxyAuto, " --synproxy auto"},
 		{ipvs.SynproxyOff, ""},
 	} {
 		table := New()

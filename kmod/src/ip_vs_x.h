@@ -255,6 +255,23 @@ static inline void ip_vs_x_conn_free(struct kmem_cache *cachep, struct ip_vs_con
 		kmem_cache_free(cachep, cp);
 }
 
+/*
+ * tcp_conn_schedule(): TCP that belongs to no conn, whatever its flags. th may
+ * be a copy. True: the rest of ip_vs decides. False: *verdict is the answer,
+ * and skb is gone if that is NF_STOLEN.
+ */
+bool __ip_vs_x_tcp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+			 struct ip_vs_proto_data *pd, int *verdict, struct ip_vs_conn **cpp,
+			 struct ip_vs_iphdr *iph, const struct tcphdr *th);
+static inline bool ip_vs_x_tcp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+				     struct ip_vs_proto_data *pd, int *verdict,
+				     struct ip_vs_conn **cpp, struct ip_vs_iphdr *iph,
+				     const struct tcphdr *th)
+{
+	return !static_branch_unlikely(&ip_vs_x_key) ||
+	       __ip_vs_x_tcp_sched(ipvs, af, skb, pd, verdict, cpp, iph, th);
+}
+
 /* ip_vs_schedule(): false drops the packet that would make a conn */
 bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb,
 		     struct ip_vs_iphdr *iph);
@@ -356,7 +373,19 @@ static inline unsigned int ip_vs_x_lips_bit(const union nf_inet_addr *addr)
 	return (h * 0x9e3779b1U) >> 26;
 }
 
-/* ip_vs_x_genl.c */
+/*
+ * ip_vs_x_genl.c. An event goes to whoever listens in net; any context, never
+ * sleeps. begin is false when nobody listens or there is no memory; then there
+ * is nothing to end. end sends it, or with err drops it.
+ */
+struct ip_vs_x_event {
+	struct net	*net;
+	struct sk_buff	*skb;	/* where begin's caller puts what it is about */
+	void		*hdr;
+};
+
+bool ip_vs_x_event_begin(struct ip_vs_x_event *e, struct net *net, u32 code);
+void ip_vs_x_event_end(struct ip_vs_x_event *e, int err);
 int ip_vs_x_genl_init(void);
 void ip_vs_x_genl_cleanup(void);
 

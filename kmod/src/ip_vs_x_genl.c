@@ -25,6 +25,10 @@ MODULE_ALIAS_GENL_FAMILY(IPVS_EXT_GENL_NAME);
 
 static struct genl_family x_family;
 
+static const struct genl_multicast_group x_mcgrps[] = {
+	{ .name = IPVS_EXT_MCGRP_EVENTS, },
+};
+
 /* A flag or attribute of a feature that this module does not have yet */
 #define X_SYNPROXY	"SYNPROXY is not supported by this module"
 #define X_LIMITS	"limits and timeouts of a service are not supported by this module"
@@ -1185,7 +1189,34 @@ static struct genl_family x_family __ro_after_init = {
 	.module		= THIS_MODULE,
 	.small_ops	= x_ops,
 	.n_small_ops	= ARRAY_SIZE(x_ops),
+	.mcgrps		= x_mcgrps,
+	.n_mcgrps	= ARRAY_SIZE(x_mcgrps),
 };
+
+bool ip_vs_x_event_begin(struct ip_vs_x_event *e, struct net *net, u32 code)
+{
+	if (!genl_has_listeners(&x_family, net, 0))
+		return false;
+	e->net = net;
+	e->skb = genlmsg_new(NLMSG_GOODSIZE, GFP_ATOMIC);
+	if (!e->skb)
+		return false;
+	e->hdr = genlmsg_put(e->skb, 0, 0, &x_family, 0, IPVS_EXT_CMD_EVENT);
+	if (e->hdr && !nla_put_u32(e->skb, IPVS_EXT_A_EVENT, code))
+		return true;
+	nlmsg_free(e->skb);
+	return false;
+}
+
+void ip_vs_x_event_end(struct ip_vs_x_event *e, int err)
+{
+	if (err) {
+		nlmsg_free(e->skb);
+		return;
+	}
+	genlmsg_end(e->skb, e->hdr);
+	genlmsg_multicast_netns(&x_family, e->net, e->skb, 0, 0, GFP_ATOMIC);
+}
 
 int __init ip_vs_x_genl_init(void)
 {

@@ -81,6 +81,17 @@ bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb, struct ip_v
 	return false;
 }
 
+/*
+ * Where policies for TCP without a conn meet, in the order of the answer: the
+ * flood policy of the service, then its SYN proxy. No setting asks for one yet.
+ */
+bool __ip_vs_x_tcp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+			 struct ip_vs_proto_data *pd, int *verdict, struct ip_vs_conn **cpp,
+			 struct ip_vs_iphdr *iph, const struct tcphdr *th)
+{
+	return true;
+}
+
 static int __net_init x_net_init(struct net *net)
 {
 	struct ip_vs_x_net *xnet = net_generic(net, ip_vs_x_net_id);

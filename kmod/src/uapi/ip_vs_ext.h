@@ -77,7 +77,7 @@ enum {
 #define IPVS_EXT_FEAT_TS_MODE	0x0004ULL	/* EXT TS_MODE */
 #define IPVS_EXT_FEAT_MSS	0x0008ULL	/* EXT MSS_CLAMP */
 #define IPVS_EXT_FEAT_GET_CONN	0x0010ULL	/* GET_CONN with FILTER */
-#define IPVS_EXT_FEAT_SYNPROXY	0x0020ULL	/* EXT FLAGS SYNPROXY/SP_*, SP_*, INVALID; CONFIG COOKIE_KEY*, SP_QMEM */
+#define IPVS_EXT_FEAT_SYNPROXY	0x0020ULL	/* EXT SP_*, FLAGS too; CONFIG COOKIE_KEY*, SP_QMEM */
 #define IPVS_EXT_FEAT_LIMITS	0x0040ULL	/* EXT CPS, BPS_*, CONN_LIMIT, TIMEOUT_EST */
 #define IPVS_EXT_FEAT_ACL	0x0080ULL	/* EXT ACL_* */
 #define IPVS_EXT_FEAT_EVENTS	0x0100ULL	/* EVENT multicast */
@@ -213,7 +213,7 @@ enum {
 /* IPVS_EXT_A_CONFIG: settings of the network namespace */
 enum {
 	IPVS_EXT_CONFIG_UNSPEC,
-	IPVS_EXT_CONFIG_COOKIE_KEY,	/* 1, binary 16, write only; the old one becomes the previous */
+	IPVS_EXT_CONFIG_COOKIE_KEY,	/* 1, binary 16, write only; the old one becomes _PREV */
 	IPVS_EXT_CONFIG_SP_QMEM,	/* 2, u64, bytes held for clients until servers answer */
 	IPVS_EXT_CONFIG_FAST,		/* 3, u8 */
 	IPVS_EXT_CONFIG_PROBES,		/* 4, u8, 1..255: ports tried per connection */

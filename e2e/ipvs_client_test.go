@@ -752,7 +752,9 @@ func fnat(s ipvs.Service, flags ipvs.ExtFlags) ipvs.Op {
 // the same afterwards. Every test that trusts the fake trusts this one.
 func TestExtClientTwin(t *testing.T) {
 	_, c := extDirector(t)
-	twin := ipvstest.New()
+	info, err := c.Info(t.Context())
+	testnet.Must(t, err)
+	twin := ipvstest.NewWith(info.Extended.Features)
 	tcp, tcp6 := service(ipvs.TCP, "192.0.2.1:80"), service(ipvs.TCP, "[2001:db8::1]:80")
 	udp, sctp, ftp := service(ipvs.UDP, "192.0.2.1:80"), service(ipvs.SCTP, "192.0.2.1:80"), service(ipvs.TCP, "192.0.2.1:21")
 	second, ops := service(ipvs.TCP, "192.0.2.1:81"), service(ipvs.UDP, "192.0.2.1:53")

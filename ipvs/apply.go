@@ -184,22 +184,22 @@ func (c *Client) encodeOp(e *encoder, op *Op) (netlink.Message, error) {
 	version := uint8(uapi.GenlVersion)
 	if op.Kind.Ext() {
 		version = uapi.ExtGenlVersion
-		if err := c.info.check(op.needs()); err != nil {
+		if err := c.info.check(op.Needs()); err != nil {
 			return netlink.Message{}, err
 		}
 	}
 	return e.message(family, 0, cmd, version, op.encode)
 }
 
-// needs returns the features of the extension that op rests on.
-func (op *Op) needs() uint64 {
+// Needs returns the features of the extension, IPVS_EXT_FEAT_*, that op rests on.
+func (op *Op) Needs() uint64 {
 	switch op.Kind {
 	case SetExt:
 		return op.Ext.needs()
-	case SetExtConfig:
-		return op.Config.needs()
 	case AddLGroup, DelLGroup, AddLaddr, SetLaddr, DelLaddr:
 		return uapi.ExtFeatFnat
+	case SetExtConfig:
+		return op.Config.needs()
 	}
 	return 0
 }

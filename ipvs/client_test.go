@@ -35,6 +35,8 @@ type wire struct {
 	sends  [][]netlink.Message
 	main   uint16 // 0 = absent
 	ext    uint16
+	// features of ext; 0 is FNAT and TOA
+	features uint64
 }
 
 // second is a further socket of the same kernel.
@@ -109,7 +111,11 @@ func (w *wire) reply(m netlink.Message) []netlink.Message {
 	case id == w.ext && m.Data[0] == uapi.ExtCmdGetInfo:
 		return append([]netlink.Message{genl(id, 1, func(ae *encoder) {
 			ae.Uint32(uapi.ExtAAbi, 1)
-			ae.Uint64(uapi.ExtAFeatures, uapi.ExtFeatFnat|uapi.ExtFeatToa)
+			features := w.features
+			if features == 0 {
+				features = uapi.ExtFeatFnat | uapi.ExtFeatToa
+			}
+			ae.Uint64(uapi.ExtAFeatures, features)
 		})}, ack(m)...)
 	}
 	return w.answer(m)

@@ -23,6 +23,11 @@ type Applier interface {
 	Apply(ctx context.Context, ops ...Op) error
 }
 
+// ConnDeleter ends connections; a [Client] and ipvstest.Table do.
+type ConnDeleter interface {
+	DeleteConns(ctx context.Context, filter ConnFilter) (uint64, error)
+}
+
 // Reader is the read side of a [Client]; ipvstest.Table is another.
 type Reader interface {
 	Info(ctx context.Context) (Info, error)
@@ -36,6 +41,7 @@ type Reader interface {
 	LGroups(ctx context.Context) ([]LGroup, error)
 	Laddrs(ctx context.Context, group string) ([]Laddr, error)
 	Conns(ctx context.Context, filter ConnFilter) iter.Seq2[Conn, error]
+	Events(ctx context.Context, ready func()) iter.Seq2[Event, error]
 	ExtStats(ctx context.Context) (ExtStats, error)
 }
 
@@ -74,6 +80,8 @@ type Client struct {
 var (
 	_ Applier = (*Client)(nil)
 	_ Reader  = (*Client)(nil)
+
+	_ ConnDeleter = (*Client)(nil)
 )
 
 // Config tells how to dial. The zero value is good.

@@ -22,6 +22,8 @@ var (
 	ErrNoExt = errors.New("the running ip_vs has no FNAT; install the package lvs-dkms and load its ip_vs module")
 	// ErrInterrupted means that a table changed again and again while it was read.
 	ErrInterrupted = errors.New("the table changed while it was read; try again")
+	// ErrEventsLost means that events came faster than they were read.
+	ErrEventsLost = errors.New("events were lost: they came faster than they were read")
 )
 
 // errInvalid marks what is refused before anything is sent; as the kernel's

@@ -16,7 +16,7 @@ import (
 
 // featureNames are the words of the IPVS_EXT_FEAT_* bits, by bit.
 var featureNames = []string{"FNAT", "TOA", "TS_MODE", "MSS", "GET_CONN", "SYNPROXY",
-	"LIMITS", "ACL", "EVENTS", "FAST", "EXPIRE_RST", "DEL_CONN"}
+	"LIMITS", "ACL", "EVENTS", "FAST", "EXPIRE_RST", "DEL_CONN", "FLOOD", "FORECAST"}
 
 // FeatureNames returns the words of the IPVS_EXT_FEAT_* bits in features,
 // lowest bit first; a bit this program does not know is written as its number.
@@ -42,10 +42,13 @@ func (e Ext) needs() uint64 {
 		feat uint64
 	}{
 		{e.Set&(ExtFieldLGroup|ExtFieldSelect) != 0, uapi.ExtFeatFnat},
-		{e.Set&(ExtFieldInvalid|ExtFieldSP) != 0, uapi.ExtFeatSynproxy},
+		{e.Set&ExtFieldInvalid != 0, uapi.ExtFeatFlood},
+		{e.Set&ExtFieldSP != 0, uapi.ExtFeatSynproxy},
 		{e.Set&ExtFieldTSMode != 0, uapi.ExtFeatTsMode},
 		{e.Set&ExtFieldMSSClamp != 0, uapi.ExtFeatMss},
 		{e.Set&(ExtFieldTOAKind4|ExtFieldTOAKind6) != 0, uapi.ExtFeatToa},
+		{e.Set&limitFields != 0, uapi.ExtFeatLimits},
+		{e.Set&aclFields != 0, uapi.ExtFeatAcl},
 	} {
 		if f.set {
 			need |= f.feat
@@ -75,10 +78,14 @@ func (f ExtFlags) needs() uint64 {
 
 // needs returns the features that the settings in Set rest on.
 func (c ExtConfig) needs() uint64 {
+	need := uint64(uapi.ExtFeatFnat)
 	if c.Set&(ExtConfigSPQMem|ExtConfigCookieKey|ExtConfigCookieKeyPrev) != 0 {
-		return uapi.ExtFeatFnat | uapi.ExtFeatSynproxy
+		need |= uapi.ExtFeatSynproxy
 	}
-	return uapi.ExtFeatFnat
+	if c.Set&ExtConfigDropVIP != 0 {
+		need |= uapi.ExtFeatFlood
+	}
+	return need
 }
 
 // check refuses what the module said it does not have.
@@ -121,7 +128,10 @@ func (e Ext) encode(ae *encoder) error {
 	if e.Set&ExtFieldMSSClamp != 0 {
 		ae.Uint16(uapi.ExtSvcMssClamp, e.MSSClamp)
 	}
-	return e.SP.encode(e.Set, ae)
+	if err := e.SP.encode(e.Set, ae); err != nil {
+		return err
+	}
+	return e.Limits.encode(ae, e.Set)
 }
 
 func (e *Ext) decode(ad *netlink.AttributeDecoder) error {
@@ -155,7 +165,7 @@ func (e *Ext) decode(ad *netlink.AttributeDecoder) error {
 		case uapi.ExtSvcNconn:
 			e.NConn = ad.Uint32()
 		default:
-			e.Set |= e.SP.decode(ad)
+			e.Set |= e.SP.decode(ad) | e.Limits.decode(ad)
 		}
 	}
 	return nil
@@ -166,11 +176,10 @@ func (c ExtConfig) encode(ae *encoder) error {
 		ae.Uint8(uapi.ExtConfigProbes, c.Probes)
 	}
 	if c.Set&ExtConfigReclaim != 0 {
-		var on uint8
-		if c.Reclaim {
-			on = 1
-		}
-		ae.Uint8(uapi.ExtConfigReclaim, on)
+		ae.Uint8(uapi.ExtConfigReclaim, flag(c.Reclaim))
+	}
+	if c.Set&ExtConfigDropVIP != 0 {
+		ae.Uint8(uapi.ExtConfigDropVip, flag(c.DropVIP))
 	}
 	if c.Set&ExtConfigSPQMem != 0 {
 		ae.Uint64(uapi.ExtConfigSpQmem, c.SPQMem)
@@ -182,6 +191,13 @@ func (c ExtConfig) encode(ae *encoder) error {
 		ae.Bytes(uapi.ExtConfigCookieKeyPrev, c.CookieKeyPrev[:])
 	}
 	return nil
+}
+
+func flag(on bool) uint8 {
+	if on {
+		return 1
+	}
+	return 0
 }
 
 func decodeExtConfig(ad *netlink.AttributeDecoder) (ExtConfig, error) {
@@ -197,6 +213,9 @@ func decodeExtConfig(ad *netlink.AttributeDecoder) (ExtConfig, error) {
 		case uapi.ExtConfigSpQmem:
 			c.SPQMem = counter(ad)
 			c.Set |= ExtConfigSPQMem
+		case uapi.ExtConfigDropVip:
+			c.DropVIP = ad.Uint8() != 0
+			c.Set |= ExtConfigDropVIP
 		}
 	}
 	return c, ad.Err()
@@ -238,6 +257,8 @@ func (g LGroup) encode(ae *encoder) error {
 
 func decodeLGroup(ad *netlink.AttributeDecoder) (LGroup, error) {
 	var g LGroup
+	var addr []byte
+	var port uint16
 	for ad.Next() {
 		switch ad.Type() {
 		case uapi.ExtLgroupName:
@@ -246,9 +267,27 @@ func decodeLGroup(ad *netlink.AttributeDecoder) (LGroup, error) {
 			g.Family = Family(ad.Uint16())
 		case uapi.ExtLgroupRefs:
 			g.Refs = ad.Uint32()
+		case uapi.ExtLgroupPorts:
+			g.Ports = ad.Uint32()
+		case uapi.ExtLgroupPortsUsed:
+			g.PortsUsed = ad.Uint32()
+		case uapi.ExtLgroupRsAddr:
+			addr = ad.Bytes()
+		case uapi.ExtLgroupRsPort:
+			ad.Do(portTo(&port))
+		case uapi.ExtLgroupRsProto:
+			g.RSProtocol = Protocol(ad.Uint16())
 		}
 	}
-	return g, ad.Err()
+	if err := ad.Err(); err != nil || addr == nil {
+		return g, err
+	}
+	rs, err := getAddr(g.Family, addr)
+	if err != nil {
+		return LGroup{}, err
+	}
+	g.RS = netip.AddrPortFrom(rs, port)
+	return g, nil
 }
 
 func (l Laddr) encodeKey(ae *encoder) error {
@@ -466,12 +505,12 @@ var extStatNames = strings.Fields(`- lport_ok lport_conflict lport_full lport_re
 	fast_in fast_out toa_ok toa_carrier toa_fail sp_syn sp_synack sp_ack_ok sp_ack_bad sp_rs_syn
 	sp_rs_retrans sp_rs_timeout sp_rs_rst sp_done sp_queued sp_qdrop sp_reuse sp_nodest ack_storm
 	invalid_drop invalid_rst acl_drop cps_drop bps_drop limit_drop lro_drop mtu_icmp ttl_icmp
-	route_fail csum_bad sync_rx sync_clash expire_rst mem exhaust_rst bad_pkt ops_drop`)
+	route_fail csum_bad sync_rx sync_clash expire_rst mem exhaust_rst bad_pkt ops_drop - vip_drop`)
 
 // ExtStatName returns the word of a counter of [ExtStats]: the header's name
 // in lower case, or "stat" and the number if this program does not know it.
 func ExtStatName(n uint16) string {
-	if n == 0 || int(n) >= len(extStatNames) {
+	if int(n) >= len(extStatNames) || extStatNames[n] == "-" {
 		return fmt.Sprintf("stat%d", n)
 	}
 	return extStatNames[n]

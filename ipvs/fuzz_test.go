@@ -34,6 +34,7 @@ func FuzzDecode(f *testing.F) {
 			func(ad *netlink.AttributeDecoder) error { _, err := decodeLaddr(ad); return err },
 			func(ad *netlink.AttributeDecoder) error { _, err := decodeConn(ad); return err },
 			func(ad *netlink.AttributeDecoder) error { _, err := decodeExtStats(ad); return err },
+			func(ad *netlink.AttributeDecoder) error { _, err := decodeEvent(ad); return err },
 		} {
 			_ = decodeMessage(netlink.Message{Data: data}, decode)
 		}

@@ -223,8 +223,9 @@ type Ext struct {
 	TOAKind4  uint8  // 9..254
 	TOAKind6  uint8
 	SP        Synproxy
+	Limits
 
-	NConn uint32 // read only: connections the extension forwards
+	NConn uint32 // read only: connections of all dests
 	Stats ExtStats
 }
 
@@ -250,6 +251,15 @@ const (
 	ExtFieldSPQueue
 	ExtFieldSPAutoOn
 	ExtFieldSPAutoOff
+	ExtFieldTimeoutEst
+	ExtFieldCPS
+	ExtFieldCPSBurst
+	ExtFieldBPSIn
+	ExtFieldBPSOut
+	ExtFieldConnLimit
+	ExtFieldACLMode
+	ExtFieldACLSet4
+	ExtFieldACLSet6
 )
 
 // ExtFieldSP are the fields of [Synproxy].
@@ -277,6 +287,7 @@ type ExtConfig struct {
 	CookieKey CookieKey
 	// CookieKeyPrev is written only: its cookies are taken, not handed out.
 	CookieKeyPrev CookieKey
+	DropVIP       bool // drop TCP and UDP that comes to a vip and to none of its services
 }
 
 // ExtConfigField is a set of fields of [ExtConfig].
@@ -289,6 +300,7 @@ const (
 	ExtConfigSPQMem
 	ExtConfigCookieKey
 	ExtConfigCookieKeyPrev
+	ExtConfigDropVIP
 )
 
 // LaddrFlags are the flags of a local address (IPVS_EXT_LADDR_F_*).
@@ -305,7 +317,25 @@ const (
 type LGroup struct {
 	Name   string // 1..15 bytes
 	Family Family
-	Refs   uint32 // read only: services that use it
+	Refs   uint32 // read only, as are those below: services that use it
+
+	// The forecast: how full the group is towards the real server that most of
+	// its ports are in use towards. A port serves every real server, so this is
+	// the share that runs out first. PortsUsed may exceed Ports while an address
+	// that is draining or was deleted still has connections.
+	Ports      uint32 // that new connections may get, of all addresses together
+	PortsUsed  uint32
+	RS         netip.AddrPort // zero: no connection
+	RSProtocol Protocol
+}
+
+// Used is the share of the group's ports in use towards its fullest real
+// server, 0 to 1.
+func (g LGroup) Used() float64 {
+	if g.Ports == 0 {
+		return 0
+	}
+	return min(1, float64(g.PortsUsed)/float64(g.Ports))
 }
 
 // Laddr is one local address (lip) of a group.

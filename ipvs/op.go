@@ -265,6 +265,7 @@ func (e Ext) options() string {
 	word(ExtFieldTOAKind4, "toa-kind4", e.TOAKind4)
 	word(ExtFieldTOAKind6, "toa-kind6", e.TOAKind6)
 	b.WriteString(e.SP.options(e.Set))
+	b.WriteString(e.Limits.options(e.Set))
 	return b.String()
 }
 
@@ -284,6 +285,9 @@ func (c ExtConfig) options() string {
 	}
 	if c.Set&ExtConfigCookieKeyPrev != 0 {
 		fmt.Fprintf(&b, " previous-cookie-key %v", c.CookieKeyPrev)
+	}
+	if c.Set&ExtConfigDropVIP != 0 {
+		fmt.Fprintf(&b, " drop-vip %t", c.DropVIP)
 	}
 	return b.String()
 }

@@ -81,7 +81,7 @@ func drawDaemon(t *rapid.T) Daemon {
 }
 
 func drawExt(t *rapid.T) Ext {
-	e := Ext{Set: ExtField(rapid.Uint32Max(uint32(ExtFieldSPAutoOff)<<1-1).Draw(t, "set"))}
+	e := Ext{Set: ExtField(rapid.Uint32Max(uint32(ExtFieldACLSet6<<1-1)).Draw(t, "set"))}
 	draw := func(field ExtField, f func()) {
 		if e.Set&field != 0 {
 			f()
@@ -110,6 +110,15 @@ func drawExt(t *rapid.T) Ext {
 	draw(ExtFieldSPQueue, func() { e.SP.Queue = rapid.Uint8().Draw(t, "sp queue") })
 	draw(ExtFieldSPAutoOn, func() { e.SP.AutoOn = rapid.Uint32().Draw(t, "sp auto on") })
 	draw(ExtFieldSPAutoOff, func() { e.SP.AutoOff = rapid.Uint32().Draw(t, "sp auto off") })
+	draw(ExtFieldTimeoutEst, func() { e.TimeoutEst = seconds(rapid.Uint32().Draw(t, "timeout")) })
+	draw(ExtFieldCPS, func() { e.CPS = rapid.Uint32().Draw(t, "cps") })
+	draw(ExtFieldCPSBurst, func() { e.CPSBurst = rapid.Uint32().Draw(t, "burst") })
+	draw(ExtFieldBPSIn, func() { e.BPSIn = rapid.Uint64().Draw(t, "bps in") })
+	draw(ExtFieldBPSOut, func() { e.BPSOut = rapid.Uint64().Draw(t, "bps out") })
+	draw(ExtFieldConnLimit, func() { e.ConnLimit = rapid.Uint32().Draw(t, "limit") })
+	draw(ExtFieldACLMode, func() { e.ACL = ACLMode(rapid.Uint8().Draw(t, "acl")) })
+	draw(ExtFieldACLSet4, func() { e.ACLSet4 = drawText(t, "set4", 0, 31) })
+	draw(ExtFieldACLSet6, func() { e.ACLSet6 = drawText(t, "set6", 0, 31) })
 	return e
 }
 
@@ -159,6 +168,17 @@ func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 	t.Run("lgroup", returns(func(t *rapid.T) LGroup {
 		return LGroup{Name: drawText(t, "name", 1, 15), Family: drawFamily(t)}
 	}, func(g LGroup) func(*encoder) error { return g.encode }, decodeLGroup))
+	t.Run("forecast", returns(drawForecast, packForecast, decodeLGroup))
+	t.Run("event", returns(func(t *rapid.T) Event {
+		return Event{Kind: EventKind(rapid.Uint32Min(1).Draw(t, "kind")), Service: drawKey(t), LGroup: drawForecast(t)}
+	}, func(e Event) func(*encoder) error {
+		return func(ae *encoder) error {
+			ae.Uint32(15, uint32(e.Kind))
+			ae.Nested(1, e.Service.encode)
+			ae.Nested(3, packForecast(e.LGroup))
+			return nil
+		}
+	}, decodeEvent))
 	t.Run("timeouts", returns(func(t *rapid.T) Timeouts {
 		return Timeouts{TCP: seconds(rapid.Uint32().Draw(t, "tcp")), TCPFin: seconds(rapid.Uint32().Draw(t, "fin")), UDP: seconds(rapid.Uint32().Draw(t, "udp"))}
 	}, func(v Timeouts) func(*encoder) error { return v.encode }, decodeTimeouts))
@@ -171,6 +191,7 @@ func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 		if c.Set&ExtConfigSPQMem != 0 {
 			c.SPQMem = rapid.Uint64().Draw(t, "memory")
 		}
+		c.DropVIP = c.Set&ExtConfigDropVIP != 0 && rapid.Bool().Draw(t, "drop vip")
 		return c
 	}, func(c ExtConfig) func(*encoder) error { return c.encode }, decodeExtConfig))
 	t.Run("conn", returns(drawConn, packConn, decodeConn))
@@ -178,6 +199,33 @@ func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 		n := func(l string) uint64 { return rapid.Uint64().Draw(t, l) }
 		return Stats{n("a"), n("b"), n("c"), n("d"), n("e"), n("f"), n("g"), n("h"), n("i"), n("j")}
 	}, packStats, func(ad *netlink.AttributeDecoder) (s Stats, err error) { return s, s.decode(ad) }))
+}
+
+func drawForecast(t *rapid.T) LGroup {
+	g := LGroup{Name: drawText(t, "name", 1, 15), Family: drawFamily(t), Refs: rapid.Uint32().Draw(t, "refs"),
+		Ports: rapid.Uint32().Draw(t, "ports"), PortsUsed: rapid.Uint32().Draw(t, "used")}
+	if g.PortsUsed != 0 {
+		g.RS = netip.AddrPortFrom(drawAddr(t, g.Family), rapid.Uint16().Draw(t, "port"))
+		g.RSProtocol = Protocol(rapid.Uint16().Draw(t, "protocol"))
+	}
+	return g
+}
+
+// packForecast writes a group as the kernel does.
+func packForecast(g LGroup) func(*encoder) error {
+	return func(e *encoder) error {
+		e.String(1, g.Name)
+		e.Uint16(2, uint16(g.Family))
+		e.Uint32(3, g.Refs)
+		e.Uint32(4, g.Ports)
+		e.Uint32(5, g.PortsUsed)
+		if g.RS.IsValid() {
+			e.Bytes(6, g.RS.Addr().AsSlice())
+			e.Port(7, g.RS.Port())
+			e.Uint16(8, uint16(g.RSProtocol))
+		}
+		return nil
+	}
 }
 
 func drawConn(t *rapid.T) Conn {

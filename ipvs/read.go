@@ -371,6 +371,39 @@ func (c *Client) Conns(ctx context.Context, filter ConnFilter) iter.Seq2[Conn, e
 	return stream(c, ctx, OpError{Op: "list connections"}, q, uapi.ExtAConn, decodeConn)
 }
 
+// DeleteConns ends the connections that the extension forwards and the filter
+// selects, all of them with the zero filter, and returns how many. They are gone
+// a moment later; those of services with [ExtRSTOnExpire] end with an RST to both
+// sides. What a persistence template has decided stays.
+func (c *Client) DeleteConns(ctx context.Context, filter ConnFilter) (uint64, error) {
+	op := OpError{Op: "delete connections"}
+	err := c.exclusive(ctx, func() error {
+		if _, err := c.need(true); err != nil {
+			return err
+		}
+		return c.info.check(uapi.ExtFeatDelConn)
+	})
+	if err != nil {
+		return 0, op.fill(err)
+	}
+	var n uint64
+	seen := false
+	err = c.one(ctx, op, query{ext: true, cmd: uapi.ExtCmdDelConn,
+		attrs: nested(uapi.ExtAFilter, filter.complete().encode),
+		each: func(ad *netlink.AttributeDecoder) error {
+			for ad.Next() {
+				if ad.Type() == uapi.ExtACount {
+					n, seen = ad.Uint64(), true
+				}
+			}
+			if err := ad.Err(); err != nil || seen {
+				return err
+			}
+			return errMissing
+		}})
+	return n, err
+}
+
 // StreamServices is [Client.Services] for tables too big to hold: none is kept.
 // The client may be used inside the loop; leaving the loop ends the dump.
 func (c *Client) StreamServices(ctx context.Context) iter.Seq2[Service, error] {

@@ -238,6 +238,10 @@ func TestOpString(t *testing.T) {
 		{Op{Kind: StopDaemon, Daemon: Daemon{State: SyncBackup}}, "--stop-daemon backup"},
 		{Op{Kind: Zero}, "-Z"}, {Op{Kind: ZeroExt, Service: s}, "-Z -t 10.0.0.1:80"}, {Op{Kind: Flush}, "-C"},
 		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigProbes | ExtConfigReclaim, Probes: 9}}, "set extended configuration probes 9 reclaim false"},
+		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigDropVIP, DropVIP: true}}, "set extended configuration drop-vip true"},
+		{Op{Kind: SetExt, Service: svc("10.0.0.1", 80), Ext: Ext{Set: limitFields | aclFields | ExtFieldInvalid, Invalid: InvalidRST, Limits: Limits{
+			TimeoutEst: 90 * time.Second, CPS: 100, CPSBurst: 5, BPSIn: 1 << 40, BPSOut: 7, ConnLimit: 9, ACL: ACLWhite, ACLSet4: "office"}}},
+			"-E -t 10.0.0.1:80 --invalid rst --est-timeout 90 --cps 100 --cps-burst 5 --bps-in 1099511627776 --bps-out 7 --conn-limit 9 --acl white --acl-set4 office --acl-set6 ''"},
 		{Op{Kind: 99}, "operation 99"},
 	} {
 		if got := tc.op.String(); got != tc.want {
@@ -264,8 +268,10 @@ func TestNamesAreTheHeaders(t *testing.T) {
 		}
 	}
 	var words []string
-	for n := range uint16(uapi.ExtStatPad - 1) {
-		words = append(words, ExtStatName(n+1))
+	for n := uint16(1); n <= uapi.ExtStatMax; n++ {
+		if n != uapi.ExtStatPad {
+			words = append(words, ExtStatName(n))
+		}
 	}
 	if diff := cmp.Diff(stats, words); diff != "" || len(stats) < 40 {
 		t.Errorf("counters -header +words:\n%s", diff)

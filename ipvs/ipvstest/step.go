@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/lvs-fnat/lvs/ipvs"
@@ -94,7 +95,7 @@ func (t *Table) addService(k ipvs.ServiceKey, old *service, op ipvs.Op) error {
 	if !modules(op.Service) {
 		return enoent
 	}
-	s := &service{Service: op.Service, ext: newExt()}
+	s := &service{Service: op.Service, ext: t.newExt()}
 	s.complete(k, ipvs.Stats{})
 	t.services[k] = s
 	return nil
@@ -199,6 +200,9 @@ func (t *Table) stepExt(op ipvs.Op) error {
 	if t.ext == nil {
 		return ipvs.ErrNoExt
 	}
+	if lacks := op.Needs() &^ t.ext.Features; lacks != 0 {
+		return op.Fail(eopnot, "the running ip_vs has no "+strings.Join(ipvs.FeatureNames(lacks), ", "))
+	}
 	s := t.services[key(op.Service.ServiceKey)]
 	g := t.groups[op.LGroup.Name]
 	switch op.Kind {
@@ -252,7 +256,20 @@ func (t *Table) setConfig(op ipvs.Op) error {
 	if op.Config.Set&ipvs.ExtConfigSPQMem != 0 {
 		t.config.SPQMem = op.Config.SPQMem
 	}
+	if op.Config.Set&ipvs.ExtConfigDropVIP != 0 {
+		t.config.DropVIP = op.Config.DropVIP
+	}
 	return nil
+}
+
+// ports are those that new connections may get.
+func (g *group) ports() (n uint32) {
+	for _, l := range g.laddrs {
+		if l.Flags&(ipvs.LaddrNoNew|ipvs.LaddrForeign) == 0 {
+			n += uint32(l.PortMax-l.PortMin) + 1
+		}
+	}
+	return n
 }
 
 func (t *Table) refs(name string) (n uint32) {
@@ -349,6 +366,15 @@ func (t *Table) setExt(op ipvs.Op, s *service) error {
 		{ipvs.ExtFieldMSSClamp, func() { e.MSSClamp = in.MSSClamp }},
 		{ipvs.ExtFieldTOAKind4, func() { e.TOAKind4 = in.TOAKind4 }},
 		{ipvs.ExtFieldTOAKind6, func() { e.TOAKind6 = in.TOAKind6 }},
+		{ipvs.ExtFieldTimeoutEst, func() { e.TimeoutEst = in.TimeoutEst }},
+		{ipvs.ExtFieldCPS, func() { e.CPS = in.CPS }},
+		{ipvs.ExtFieldCPSBurst, func() { e.CPSBurst = in.CPSBurst }},
+		{ipvs.ExtFieldBPSIn, func() { e.BPSIn = in.BPSIn }},
+		{ipvs.ExtFieldBPSOut, func() { e.BPSOut = in.BPSOut }},
+		{ipvs.ExtFieldConnLimit, func() { e.ConnLimit = in.ConnLimit }},
+		{ipvs.ExtFieldACLMode, func() { e.ACL = in.ACL }},
+		{ipvs.ExtFieldACLSet4, func() { e.ACLSet4 = in.ACLSet4 }},
+		{ipvs.ExtFieldACLSet6, func() { e.ACLSet6 = in.ACLSet6 }},
 	} {
 		if in.Set&f.field != 0 {
 			f.do()
@@ -385,6 +411,10 @@ func (t *Table) allowed(op ipvs.Op, s *service, e ipvs.Ext) error {
 		return op.Fail(enoent, noGroup)
 	case g != nil && g.Family != s.Family:
 		return op.Fail(eaf, fmt.Sprintf("local address group is %s, service is %s", word(g.Family), word(s.Family)))
+	case limits(op, s, e) != nil:
+		return limits(op, s, e)
+	case t.allowedACL(op, s, e) != nil:
+		return t.allowedACL(op, s, e)
 	case e.MSSClamp != 0 && (e.MSSClamp < 88 || e.MSSClamp > 65495):
 		return op.Fail(erange, "MSS_CLAMP is 0 or 88 to 65495")
 	case (toa || toaSyn) && !s.tcp():
@@ -400,6 +430,54 @@ func (t *Table) allowed(op ipvs.Op, s *service, e ipvs.Ext) error {
 		return t.allowedFNAT(op, s, e)
 	case toa:
 		return op.Fail(einval, "TOA needs FNAT")
+	}
+	return nil
+}
+
+// limits checks what concerns package ipvs's Limits.
+func limits(op ipvs.Op, s *service, e ipvs.Ext) error {
+	forwarded := e.Flags&(ipvs.ExtFNAT|ipvs.ExtSynproxy) != 0
+	switch {
+	case e.Invalid > ipvs.InvalidRST || e.ACL > ipvs.ACLBlack:
+		return op.Fail(erange, "integer out of range")
+	case e.TimeoutEst > ipvs.MaxTimeoutEst:
+		return op.Fail(erange, "TIMEOUT_EST is at most 1048576 seconds")
+	case e.BPSIn > ipvs.MaxBPS || e.BPSOut > ipvs.MaxBPS:
+		return op.Fail(erange, "BPS_IN and BPS_OUT are at most 10^12 bytes per second")
+	case (e.BPSIn != 0 || e.BPSOut != 0) && !forwarded:
+		return op.Fail(einval, "BPS_IN and BPS_OUT need FNAT or SYNPROXY")
+	case e.TimeoutEst != 0 && !forwarded:
+		return op.Fail(einval, "TIMEOUT_EST needs FNAT or SYNPROXY")
+	case e.Flags&ipvs.ExtRSTOnExpire != 0 && !forwarded:
+		return op.Fail(einval, "RST_ON_EXPIRE needs FNAT or SYNPROXY")
+	case e.Flags&ipvs.ExtRSTOnExpire != 0 && !s.tcp():
+		return op.Fail(eproto, "RST_ON_EXPIRE is TCP only")
+	case e.Invalid != ipvs.InvalidAccept && !s.tcp():
+		return op.Fail(eproto, "INVALID is TCP only")
+	}
+	return nil
+}
+
+func (t *Table) allowedACL(op ipvs.Op, s *service, e ipvs.Ext) error {
+	for _, set := range []struct {
+		name   string
+		family ipvs.Family
+	}{{e.ACLSet4, ipvs.IPv4}, {e.ACLSet6, ipvs.IPv6}} {
+		family, known := t.sets[set.name]
+		switch {
+		case set.name == "":
+		case !known:
+			return op.Fail(enoent, fmt.Sprintf("ipset '%s' not found", set.name))
+		case family != set.family:
+			return op.Fail(eaf, fmt.Sprintf("ipset '%s' is not %s", set.name, word(set.family)))
+		}
+	}
+	name, option := e.ACLSet4, "ACL_SET4"
+	if s.Family == ipvs.IPv6 {
+		name, option = e.ACLSet6, "ACL_SET6"
+	}
+	if e.ACL != ipvs.ACLOff && name == "" {
+		return op.Fail(einval, "ACL_MODE needs "+option)
 	}
 	return nil
 }
@@ -537,6 +615,9 @@ func (t *Table) LGroups(ctx context.Context) ([]ipvs.LGroup, error) {
 		for _, g := range t.groups {
 			lg := g.LGroup
 			lg.Refs = t.refs(g.Name)
+			if t.has(uapi.ExtFeatForecast) {
+				lg.Ports = g.ports()
+			}
 			list = append(list, lg)
 		}
 		return sorted(list, func(g ipvs.LGroup) string { return g.Name }), nil
@@ -562,8 +643,10 @@ func (t *Table) Laddrs(ctx context.Context, name string) ([]ipvs.Laddr, error) {
 func (t *Table) ExtStats(ctx context.Context) (ipvs.ExtStats, error) {
 	return read(ctx, t, ipvs.OpError{Op: "read extended counters"}, true, func() (ipvs.ExtStats, error) {
 		stats := ipvs.ExtStats{}
-		for n := uint16(1); n < uapi.ExtStatPad; n++ {
-			stats[n] = 0
+		for n := uint16(1); n <= uapi.ExtStatMax; n++ {
+			if n != uapi.ExtStatPad {
+				stats[n] = 0
+			}
 		}
 		return stats, nil
 	})

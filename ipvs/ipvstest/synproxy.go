@@ -66,11 +66,13 @@ func changedSynproxy(s *ipvs.Synproxy, d ipvs.Synproxy) (set ipvs.ExtField) {
 func (s *service) allowedSynproxy(op ipvs.Op, e ipvs.Ext) error {
 	sp := e.SP
 	switch {
+	case e.Set&ipvs.ExtFieldSP == 0: // a module without SYNPROXY
+		return nil
 	case sp.MSS != 0 && (sp.MSS < 88 || sp.MSS > 65495):
 		return op.Fail(erange, "SP_MSS is 0 or 88 to 65495")
 	case sp.WScale > 14 && sp.WScale != ipvs.SPWScaleOff:
 		return op.Fail(erange, "SP_WSCALE is 0 to 14, or 255 for none")
-	case sp.TTL == 0 || sp.SYNRetries > 8 || sp.Queue > 64 || e.Invalid > ipvs.InvalidRST:
+	case sp.TTL == 0 || sp.SYNRetries > 8 || sp.Queue > 64:
 		return op.Fail(erange, "integer out of range")
 	case sp.Opts&ipvs.SPOptECN != 0:
 		return op.Fail(eopnot, "a cookie has no room for ECN")

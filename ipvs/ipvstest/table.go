@@ -36,6 +36,9 @@ type Table struct {
 	failErr  error
 	failOn   map[ipvs.OpKind]error
 	gone     bool
+	// events has the channel of each Events stream; sets the ipsets by name.
+	events map[chan ipvs.Event]bool
+	sets   map[string]ipvs.Family
 }
 
 type service struct {
@@ -70,16 +73,36 @@ func (l laddr) asked() ipvs.Laddr {
 var (
 	_ ipvs.Applier = (*Table)(nil)
 	_ ipvs.Reader  = (*Table)(nil)
+
+	_ ipvs.ConnDeleter = (*Table)(nil)
 )
 
-// New returns the empty tables of our module, with every feature of FNAT and SYNPROXY.
-func New() *Table {
+// Features are those of the tables that [New] makes.
+const Features = uapi.ExtFeatFnat | uapi.ExtFeatToa | uapi.ExtFeatTsMode | uapi.ExtFeatMss | uapi.ExtFeatGetConn |
+	uapi.ExtFeatSynproxy | uapi.ExtFeatLimits | uapi.ExtFeatAcl | uapi.ExtFeatEvents | uapi.ExtFeatExpireRst |
+	uapi.ExtFeatDelConn | uapi.ExtFeatFlood | uapi.ExtFeatForecast
+
+// New returns the empty tables of our module.
+func New() *Table { return NewWith(Features) }
+
+// NewWith returns the empty tables of a module that has just these features
+// (IPVS_EXT_FEAT_*), as an older one would; what it has not it refuses as the
+// client does.
+func NewWith(features uint64) *Table {
 	t := NewStock()
-	t.ext = &ipvs.ExtInfo{ABI: uapi.ExtAbi, Build: "ipvstest", TabBits: 12, ConnSize: 384,
-		Features: uapi.ExtFeatFnat | uapi.ExtFeatToa | uapi.ExtFeatTsMode | uapi.ExtFeatMss | uapi.ExtFeatGetConn |
-			uapi.ExtFeatSynproxy}
+	t.ext = &ipvs.ExtInfo{ABI: uapi.ExtAbi, Build: "ipvstest", TabBits: 12, ConnSize: 384, Features: features}
+	if t.has(uapi.ExtFeatSynproxy) {
+		t.config.Set |= ipvs.ExtConfigSPQMem
+		t.config.SPQMem = 16 << 20
+	}
+	if t.has(uapi.ExtFeatFlood) {
+		t.config.Set |= ipvs.ExtConfigDropVIP
+	}
 	return t
 }
+
+// has tells whether the module has all these features.
+func (t *Table) has(features uint64) bool { return features&^t.ext.Features == 0 }
 
 // NewStock returns the empty tables of a distribution's module: whatever
 // concerns the extension fails with [ipvs.ErrNoExt].
@@ -89,10 +112,11 @@ func NewStock() *Table {
 		groups:   map[string]*group{},
 		daemons:  map[ipvs.SyncState]ipvs.Daemon{},
 		timeouts: ipvs.Timeouts{TCP: 900 * time.Second, TCPFin: 120 * time.Second, UDP: 300 * time.Second},
-		config: ipvs.ExtConfig{Set: ipvs.ExtConfigProbes | ipvs.ExtConfigReclaim | ipvs.ExtConfigSPQMem,
-			Probes: 64, Reclaim: true, SPQMem: 16 << 20},
-		failAt: -1,
-		failOn: map[ipvs.OpKind]error{},
+		config:   ipvs.ExtConfig{Set: ipvs.ExtConfigProbes | ipvs.ExtConfigReclaim, Probes: 64, Reclaim: true},
+		failAt:   -1,
+		failOn:   map[ipvs.OpKind]error{},
+		events:   map[chan ipvs.Event]bool{},
+		sets:     map[string]ipvs.Family{},
 	}
 }
 
@@ -146,6 +170,13 @@ func (t *Table) SetConns(conns ...ipvs.Conn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.conns = slices.Clone(conns)
+}
+
+// AddSet makes an ipset of client addresses known, as "ipset create" does.
+func (t *Table) AddSet(name string, family ipvs.Family) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.sets[name] = family
 }
 
 // Close does nothing.
@@ -232,17 +263,22 @@ func (t *Table) sorted() []*service {
 // changed keeps of the settings what differs from those that a service gets
 // when nothing or just FNAT is asked for.
 func (s *service) changed() ipvs.Ext {
-	e, d := s.ext, newExt()
+	e, d := s.ext, ipvs.Ext{TOAKind4: 254, TOAKind6: 254}
+	if e.Set&ipvs.ExtFieldSP != 0 {
+		d.SP = newSynproxy()
+	}
 	if e.Flags&ipvs.ExtFNAT != 0 && s.tcp() {
 		d.Flags, d.TSMode = ipvs.ExtSeq, ipvs.TSStrip
 	}
 	e.Set = 0
 	for field, differs := range map[ipvs.ExtField]bool{
 		ipvs.ExtFieldFlags: e.Flags != d.Flags, ipvs.ExtFieldLGroup: e.LGroup != d.LGroup,
-		ipvs.ExtFieldSelect: e.Select != d.Select,
+		ipvs.ExtFieldSelect: e.Select != d.Select, ipvs.ExtFieldInvalid: e.Invalid != d.Invalid,
 		ipvs.ExtFieldTSMode: e.TSMode != d.TSMode, ipvs.ExtFieldMSSClamp: e.MSSClamp != d.MSSClamp,
 		ipvs.ExtFieldTOAKind4: e.TOAKind4 != d.TOAKind4, ipvs.ExtFieldTOAKind6: e.TOAKind6 != d.TOAKind6,
-		ipvs.ExtFieldInvalid: e.Invalid != d.Invalid,
+		ipvs.ExtFieldTimeoutEst: e.TimeoutEst != 0, ipvs.ExtFieldCPS: e.CPS != 0, ipvs.ExtFieldCPSBurst: e.CPSBurst != 0,
+		ipvs.ExtFieldBPSIn: e.BPSIn != 0, ipvs.ExtFieldBPSOut: e.BPSOut != 0, ipvs.ExtFieldConnLimit: e.ConnLimit != 0,
+		ipvs.ExtFieldACLMode: e.ACL != ipvs.ACLOff, ipvs.ExtFieldACLSet4: e.ACLSet4 != "", ipvs.ExtFieldACLSet6: e.ACLSet6 != "",
 	} {
 		if differs {
 			e.Set |= field
@@ -253,14 +289,27 @@ func (s *service) changed() ipvs.Ext {
 	return e
 }
 
-// knownFlags are those that the module with New's features tells it knows.
-const knownFlags = ipvs.ExtFNAT | ipvs.ExtTOA | ipvs.ExtTOASyn | ipvs.ExtSeq | ipvs.ExtExhaustRST |
-	ipvs.ExtSynproxy | ipvs.ExtSPDefer | ipvs.ExtSPAuto
-
-// newExt are the settings of a service that nobody has changed.
-func newExt() ipvs.Ext {
-	return ipvs.Ext{Set: (1<<8 - 1) | ipvs.ExtFieldSP, FlagsMask: knownFlags, TOAKind4: 254, TOAKind6: 254,
-		SP: newSynproxy()}
+// newExt are the settings of a service that nobody has changed: the fields and
+// flags that the module has.
+func (t *Table) newExt() ipvs.Ext {
+	e := ipvs.Ext{TOAKind4: 254, TOAKind6: 254}
+	if t.ext == nil {
+		return e
+	}
+	if t.has(uapi.ExtFeatSynproxy) {
+		e.SP = newSynproxy()
+	}
+	for field := ipvs.ExtFieldFlags; field <= ipvs.ExtFieldACLSet6; field <<= 1 {
+		if op := (ipvs.Op{Kind: ipvs.SetExt, Ext: ipvs.Ext{Set: field}}); t.has(op.Needs()) {
+			e.Set |= field
+		}
+	}
+	for flag := ipvs.ExtFNAT; flag <= uapi.ExtSvcFAll; flag <<= 1 {
+		if op := (ipvs.Op{Kind: ipvs.SetExt, Ext: ipvs.Ext{Set: ipvs.ExtFieldFlags, FlagsMask: flag}}); t.has(op.Needs()) {
+			e.FlagsMask |= flag
+		}
+	}
+	return e
 }
 
 // Conns streams what SetConns gave, as far as the filter lets it.
@@ -275,6 +324,73 @@ func (t *Table) Conns(ctx context.Context, filter ipvs.ConnFilter) iter.Seq2[ipv
 		}
 		for _, c := range conns {
 			if filter.Match(c) && !yield(c, nil) {
+				return
+			}
+		}
+	}
+}
+
+// DeleteConns takes out of what SetConns gave what the filter selects.
+func (t *Table) DeleteConns(ctx context.Context, filter ipvs.ConnFilter) (uint64, error) {
+	return read(ctx, t, ipvs.OpError{Op: "delete connections"}, true, func() (uint64, error) {
+		if !t.has(uapi.ExtFeatDelConn) {
+			return 0, missing(eopnot, "the running ip_vs has no DEL_CONN")
+		}
+		before := len(t.conns)
+		t.conns = slices.DeleteFunc(t.conns, filter.Match)
+		return uint64(before - len(t.conns)), nil
+	})
+}
+
+// Emit gives an event to all who listen; it waits for none who is slow.
+func (t *Table) Emit(e ipvs.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for c := range t.events {
+		select {
+		case c <- e:
+		default:
+		}
+	}
+}
+
+// eventQueue is how many events wait for a listener before some are lost.
+const eventQueue = 64
+
+// Events streams what Emit gives, until the context ends.
+func (t *Table) Events(ctx context.Context, ready func()) iter.Seq2[ipvs.Event, error] {
+	return func(yield func(ipvs.Event, error) bool) {
+		fail := func(err error) { yield(ipvs.Event{}, &ipvs.OpError{Op: "listen to events", Err: err}) }
+		c := make(chan ipvs.Event, eventQueue)
+		t.mu.Lock()
+		err := t.readable(ctx, true)
+		if err == nil && !t.has(uapi.ExtFeatEvents) {
+			err = eopnot
+		}
+		if err == nil {
+			t.events[c] = true
+		}
+		t.mu.Unlock()
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			delete(t.events, c)
+		}()
+		if ready != nil {
+			ready()
+		}
+		for {
+			select {
+			case e := <-c:
+				if !yield(e, nil) {
+					return
+				}
+			case <-ctx.Done():
+				fail(ctx.Err())
 				return
 			}
 		}

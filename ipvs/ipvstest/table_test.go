@@ -3,15 +3,18 @@
 package ipvstest
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"net/netip"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/lvs-fnat/lvs/ipvs"
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
 )
 
 var (
@@ -30,6 +33,10 @@ func build() []ipvs.Op {
 		{Kind: ipvs.SetExt, Service: vip, Ext: fnat},
 		{Kind: ipvs.AddDest, Service: vip, Dest: dest},
 	}
+}
+
+func limit(set ipvs.ExtField, l ipvs.Limits) ipvs.Op {
+	return ipvs.Op{Kind: ipvs.SetExt, Service: vip, Ext: ipvs.Ext{Set: set, Limits: l}}
 }
 
 func TestTablePrintsWhatBuildsIt(t *testing.T) {
@@ -69,11 +76,17 @@ func TestTableRefusesAsTheKernel(t *testing.T) {
 		{ipvs.Op{Kind: ipvs.SetExt, Service: vip, Ext: ipvs.Ext{Set: ipvs.ExtFieldFlags, Flags: ipvs.ExtTOASyn, FlagsMask: ipvs.ExtTOASyn}}, syscall.EINVAL, "TOA_SYN needs TOA"},
 		{ipvs.Op{Kind: ipvs.SetExt, Service: vip, Ext: ipvs.Ext{Set: ipvs.ExtFieldMSSClamp, MSSClamp: 87}}, syscall.ERANGE, "MSS_CLAMP is 0 or 88 to 65495"},
 		{ipvs.Op{Kind: ipvs.SetExt, Service: vip, Ext: ipvs.Ext{Set: ipvs.ExtFieldLGroup}}, syscall.EINVAL, "FNAT needs a local address group"},
+		{limit(ipvs.ExtFieldBPSIn, ipvs.Limits{BPSIn: ipvs.MaxBPS + 1}), syscall.ERANGE, "BPS_IN and BPS_OUT are at most 10^12 bytes per second"},
+		{limit(ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: ipvs.MaxTimeoutEst + time.Second}), syscall.ERANGE, "TIMEOUT_EST is at most 1048576 seconds"},
+		{limit(ipvs.ExtFieldACLMode, ipvs.Limits{ACL: ipvs.ACLBlack}), syscall.EINVAL, "ACL_MODE needs ACL_SET4"},
+		{limit(ipvs.ExtFieldACLMode|ipvs.ExtFieldACLSet4, ipvs.Limits{ACL: ipvs.ACLBlack, ACLSet4: "nobody"}), syscall.ENOENT, "ipset 'nobody' not found"},
+		{limit(ipvs.ExtFieldACLSet4, ipvs.Limits{ACLSet4: "six"}), syscall.EAFNOSUPPORT, "ipset 'six' is not IPv4"},
 	} {
 		table := New()
 		if err := table.Apply(t.Context(), build()...); err != nil {
 			t.Fatal(err)
 		}
+		table.AddSet("six", ipvs.IPv6)
 		before := table.String()
 		err := table.Apply(t.Context(), tc.op)
 		var op *ipvs.OpError
@@ -134,5 +147,75 @@ func TestTableDefaults(t *testing.T) {
 	got, err := table.Laddrs(t.Context(), "g")
 	if err != nil || len(got) != 2 || got[0].PortMin != 5000 || got[0].PortMax != 6000 || got[1].PortMin != 1024 || got[1].PortMax != 32767 {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+// TestTableLimits: limits are kept, listed and printed; a module without them
+// refuses them and lists none.
+func TestTableLimits(t *testing.T) {
+	op := limit(ipvs.ExtFieldCPS|ipvs.ExtFieldACLMode|ipvs.ExtFieldACLSet4, ipvs.Limits{CPS: 100, ACL: ipvs.ACLWhite, ACLSet4: "office"})
+	table := New()
+	table.AddSet("office", ipvs.IPv4)
+	if err := table.Apply(t.Context(), append(build(), op)...); err != nil {
+		t.Fatal(err)
+	}
+	s, err := table.ExtService(t.Context(), vip.ServiceKey)
+	if err != nil || s.Limits != op.Ext.Limits || s.Set&ipvs.ExtFieldConnLimit == 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if want := "-E -t 192.0.2.1:80 --lgroup g --fullnat --cps 100 --acl white --acl-set4 office\n"; !strings.Contains(table.String(), want) {
+		t.Errorf("no %q in\n%s", want, table)
+	}
+	old := NewWith(Features &^ (uapi.ExtFeatLimits | uapi.ExtFeatAcl))
+	if err := old.Apply(t.Context(), build()...); err != nil {
+		t.Fatal(err)
+	}
+	var said *ipvs.OpError
+	if err := old.Apply(t.Context(), op); !errors.Is(err, syscall.EOPNOTSUPP) || !errors.As(err, &said) || said.Message != "the running ip_vs has no LIMITS, ACL" {
+		t.Errorf("got %v", err)
+	}
+	if s, err = old.ExtService(t.Context(), vip.ServiceKey); err != nil || s.Set&ipvs.ExtFieldCPS != 0 {
+		t.Errorf("%+v, %v", s, err)
+	}
+}
+
+// TestTableDeletesConns: those that the filter selects, and their number.
+func TestTableDeletesConns(t *testing.T) {
+	table := New()
+	conn := func(client string) ipvs.Conn {
+		return ipvs.Conn{Protocol: ipvs.TCP, Client: netip.MustParseAddrPort(client)}
+	}
+	table.SetConns(conn("192.0.2.9:1"), conn("192.0.2.9:2"), conn("192.0.2.10:1"))
+	n, err := table.DeleteConns(t.Context(), ipvs.ConnFilter{Client: netip.MustParsePrefix("192.0.2.9/32")})
+	if err != nil || n != 2 {
+		t.Errorf("%d deleted, %v", n, err)
+	}
+	for c := range table.Conns(t.Context(), ipvs.ConnFilter{}) {
+		if c != conn("192.0.2.10:1") {
+			t.Errorf("%v is left", c)
+		}
+	}
+}
+
+// TestTableEvents: who listens gets what is emitted from then on.
+func TestTableEvents(t *testing.T) {
+	table := New()
+	want := ipvs.Event{Kind: ipvs.EventPorts80, LGroup: ipvs.LGroup{Name: "g"}}
+	table.Emit(ipvs.Event{Kind: ipvs.EventPorts95})
+	for got, err := range table.Events(t.Context(), func() { table.Emit(want) }) {
+		if err != nil || got != want {
+			t.Errorf("%+v, %v", got, err)
+		}
+		break
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	n := 0
+	for _, err := range table.Events(ctx, cancel) {
+		if n++; !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+	}
+	if n != 1 {
+		t.Errorf("%d rounds after the context ended", n)
 	}
 }

@@ -35,37 +35,39 @@ const (
 	ExtCmdEvent      = 0x13 // IPVS_EXT_CMD_EVENT
 	ExtCmdMax        = 0x13 // IPVS_EXT_CMD_MAX
 
-	ExtAUnspec       = 0x0   // IPVS_EXT_A_UNSPEC
-	ExtASvc          = 0x1   // IPVS_EXT_A_SVC
-	ExtAExt          = 0x2   // IPVS_EXT_A_EXT
-	ExtALgroup       = 0x3   // IPVS_EXT_A_LGROUP
-	ExtALaddr        = 0x4   // IPVS_EXT_A_LADDR
-	ExtAConn         = 0x5   // IPVS_EXT_A_CONN
-	ExtADest         = 0x6   // IPVS_EXT_A_DEST
-	ExtAConfig       = 0x7   // IPVS_EXT_A_CONFIG
-	ExtAStats        = 0x8   // IPVS_EXT_A_STATS
-	ExtAFilter       = 0x9   // IPVS_EXT_A_FILTER
-	ExtAAbi          = 0xa   // IPVS_EXT_A_ABI
-	ExtAFeatures     = 0xb   // IPVS_EXT_A_FEATURES
-	ExtABuild        = 0xc   // IPVS_EXT_A_BUILD
-	ExtATabBits      = 0xd   // IPVS_EXT_A_TAB_BITS
-	ExtAConnSize     = 0xe   // IPVS_EXT_A_CONN_SIZE
-	ExtAEvent        = 0xf   // IPVS_EXT_A_EVENT
-	ExtACount        = 0x10  // IPVS_EXT_A_COUNT
-	ExtAPad          = 0x11  // IPVS_EXT_A_PAD
-	ExtAMax          = 0x11  // IPVS_EXT_A_MAX
-	ExtFeatFnat      = 0x1   // IPVS_EXT_FEAT_FNAT
-	ExtFeatToa       = 0x2   // IPVS_EXT_FEAT_TOA
-	ExtFeatTsMode    = 0x4   // IPVS_EXT_FEAT_TS_MODE
-	ExtFeatMss       = 0x8   // IPVS_EXT_FEAT_MSS
-	ExtFeatGetConn   = 0x10  // IPVS_EXT_FEAT_GET_CONN
-	ExtFeatSynproxy  = 0x20  // IPVS_EXT_FEAT_SYNPROXY
-	ExtFeatLimits    = 0x40  // IPVS_EXT_FEAT_LIMITS
-	ExtFeatAcl       = 0x80  // IPVS_EXT_FEAT_ACL
-	ExtFeatEvents    = 0x100 // IPVS_EXT_FEAT_EVENTS
-	ExtFeatFast      = 0x200 // IPVS_EXT_FEAT_FAST
-	ExtFeatExpireRst = 0x400 // IPVS_EXT_FEAT_EXPIRE_RST
-	ExtFeatDelConn   = 0x800 // IPVS_EXT_FEAT_DEL_CONN
+	ExtAUnspec       = 0x0    // IPVS_EXT_A_UNSPEC
+	ExtASvc          = 0x1    // IPVS_EXT_A_SVC
+	ExtAExt          = 0x2    // IPVS_EXT_A_EXT
+	ExtALgroup       = 0x3    // IPVS_EXT_A_LGROUP
+	ExtALaddr        = 0x4    // IPVS_EXT_A_LADDR
+	ExtAConn         = 0x5    // IPVS_EXT_A_CONN
+	ExtADest         = 0x6    // IPVS_EXT_A_DEST
+	ExtAConfig       = 0x7    // IPVS_EXT_A_CONFIG
+	ExtAStats        = 0x8    // IPVS_EXT_A_STATS
+	ExtAFilter       = 0x9    // IPVS_EXT_A_FILTER
+	ExtAAbi          = 0xa    // IPVS_EXT_A_ABI
+	ExtAFeatures     = 0xb    // IPVS_EXT_A_FEATURES
+	ExtABuild        = 0xc    // IPVS_EXT_A_BUILD
+	ExtATabBits      = 0xd    // IPVS_EXT_A_TAB_BITS
+	ExtAConnSize     = 0xe    // IPVS_EXT_A_CONN_SIZE
+	ExtAEvent        = 0xf    // IPVS_EXT_A_EVENT
+	ExtACount        = 0x10   // IPVS_EXT_A_COUNT
+	ExtAPad          = 0x11   // IPVS_EXT_A_PAD
+	ExtAMax          = 0x11   // IPVS_EXT_A_MAX
+	ExtFeatFnat      = 0x1    // IPVS_EXT_FEAT_FNAT
+	ExtFeatToa       = 0x2    // IPVS_EXT_FEAT_TOA
+	ExtFeatTsMode    = 0x4    // IPVS_EXT_FEAT_TS_MODE
+	ExtFeatMss       = 0x8    // IPVS_EXT_FEAT_MSS
+	ExtFeatGetConn   = 0x10   // IPVS_EXT_FEAT_GET_CONN
+	ExtFeatSynproxy  = 0x20   // IPVS_EXT_FEAT_SYNPROXY
+	ExtFeatLimits    = 0x40   // IPVS_EXT_FEAT_LIMITS
+	ExtFeatAcl       = 0x80   // IPVS_EXT_FEAT_ACL
+	ExtFeatEvents    = 0x100  // IPVS_EXT_FEAT_EVENTS
+	ExtFeatFast      = 0x200  // IPVS_EXT_FEAT_FAST
+	ExtFeatExpireRst = 0x400  // IPVS_EXT_FEAT_EXPIRE_RST
+	ExtFeatDelConn   = 0x800  // IPVS_EXT_FEAT_DEL_CONN
+	ExtFeatFlood     = 0x1000 // IPVS_EXT_FEAT_FLOOD
+	ExtFeatForecast  = 0x2000 // IPVS_EXT_FEAT_FORECAST
 
 	ExtSvcUnspec       = 0x0   // IPVS_EXT_SVC_UNSPEC
 	ExtSvcFlags        = 0x1   // IPVS_EXT_SVC_FLAGS
@@ -129,15 +131,20 @@ const (
 	ExtTsStrip  = 0x1 // IPVS_EXT_TS_STRIP
 	ExtTsRebase = 0x2 // IPVS_EXT_TS_REBASE
 
-	ExtEventUnspec = 0x0 // IPVS_EXT_EVENT_UNSPEC
-	ExtEventSpOn   = 0x1 // IPVS_EXT_EVENT_SP_ON
-	ExtEventSpOff  = 0x2 // IPVS_EXT_EVENT_SP_OFF
+	ExtAclOff   = 0x0 // IPVS_EXT_ACL_OFF
+	ExtAclWhite = 0x1 // IPVS_EXT_ACL_WHITE
+	ExtAclBlack = 0x2 // IPVS_EXT_ACL_BLACK
 
-	ExtLgroupUnspec = 0x0 // IPVS_EXT_LGROUP_UNSPEC
-	ExtLgroupName   = 0x1 // IPVS_EXT_LGROUP_NAME
-	ExtLgroupAf     = 0x2 // IPVS_EXT_LGROUP_AF
-	ExtLgroupRefs   = 0x3 // IPVS_EXT_LGROUP_REFS
-	ExtLgroupMax    = 0x3 // IPVS_EXT_LGROUP_MAX
+	ExtLgroupUnspec    = 0x0 // IPVS_EXT_LGROUP_UNSPEC
+	ExtLgroupName      = 0x1 // IPVS_EXT_LGROUP_NAME
+	ExtLgroupAf        = 0x2 // IPVS_EXT_LGROUP_AF
+	ExtLgroupRefs      = 0x3 // IPVS_EXT_LGROUP_REFS
+	ExtLgroupPorts     = 0x4 // IPVS_EXT_LGROUP_PORTS
+	ExtLgroupPortsUsed = 0x5 // IPVS_EXT_LGROUP_PORTS_USED
+	ExtLgroupRsAddr    = 0x6 // IPVS_EXT_LGROUP_RS_ADDR
+	ExtLgroupRsPort    = 0x7 // IPVS_EXT_LGROUP_RS_PORT
+	ExtLgroupRsProto   = 0x8 // IPVS_EXT_LGROUP_RS_PROTO
+	ExtLgroupMax       = 0x8 // IPVS_EXT_LGROUP_MAX
 
 	ExtLaddrUnspec   = 0x0 // IPVS_EXT_LADDR_UNSPEC
 	ExtLaddrAf       = 0x1 // IPVS_EXT_LADDR_AF
@@ -166,7 +173,8 @@ const (
 	ExtConfigSyncOpt       = 0x6 // IPVS_EXT_CONFIG_SYNC_OPT
 	ExtConfigPad           = 0x7 // IPVS_EXT_CONFIG_PAD
 	ExtConfigCookieKeyPrev = 0x8 // IPVS_EXT_CONFIG_COOKIE_KEY_PREV
-	ExtConfigMax           = 0x8 // IPVS_EXT_CONFIG_MAX
+	ExtConfigDropVip       = 0x9 // IPVS_EXT_CONFIG_DROP_VIP
+	ExtConfigMax           = 0x9 // IPVS_EXT_CONFIG_MAX
 
 	ExtConnUnspec   = 0x0  // IPVS_EXT_CONN_UNSPEC
 	ExtConnAf       = 0x1  // IPVS_EXT_CONN_AF
@@ -249,5 +257,14 @@ const (
 	ExtStatBadPkt        = 0x2a // IPVS_EXT_STAT_BAD_PKT
 	ExtStatOpsDrop       = 0x2b // IPVS_EXT_STAT_OPS_DROP
 	ExtStatPad           = 0x2c // IPVS_EXT_STAT_PAD
-	ExtStatMax           = 0x2c // IPVS_EXT_STAT_MAX
+	ExtStatVipDrop       = 0x2d // IPVS_EXT_STAT_VIP_DROP
+	ExtStatMax           = 0x2d // IPVS_EXT_STAT_MAX
+
+	ExtEventUnspec    = 0x0 // IPVS_EXT_EVENT_UNSPEC
+	ExtEventSpOn      = 0x1 // IPVS_EXT_EVENT_SP_ON
+	ExtEventSpOff     = 0x2 // IPVS_EXT_EVENT_SP_OFF
+	ExtEventPorts80   = 0x3 // IPVS_EXT_EVENT_PORTS_80
+	ExtEventPorts95   = 0x4 // IPVS_EXT_EVENT_PORTS_95
+	ExtEventPortsFull = 0x5 // IPVS_EXT_EVENT_PORTS_FULL
+	ExtEventMax       = 0x5 // IPVS_EXT_EVENT_MAX
 )

@@ -84,6 +84,8 @@ enum {
 #define IPVS_EXT_FEAT_FAST	0x0200ULL	/* EXT FLAGS FAST, CONFIG FAST */
 #define IPVS_EXT_FEAT_EXPIRE_RST 0x0400ULL	/* EXT FLAGS RST_ON_EXPIRE */
 #define IPVS_EXT_FEAT_DEL_CONN	0x0800ULL	/* DEL_CONN with FILTER */
+#define IPVS_EXT_FEAT_FLOOD	0x1000ULL	/* EXT INVALID, CONFIG DROP_VIP */
+#define IPVS_EXT_FEAT_FORECAST	0x2000ULL	/* LGROUP PORTS* and RS_*; events PORTS_* */
 
 /* IPVS_EXT_A_EXT: settings of one service beyond the mainline family's */
 enum {
@@ -103,15 +105,15 @@ enum {
 	IPVS_EXT_SVC_SP_TTL,		/* 13, u8, 1..255 */
 	IPVS_EXT_SVC_SP_SYN_RETRIES,	/* 14, u8, 0..8 */
 	IPVS_EXT_SVC_SP_QUEUE,		/* 15, u8, 0..64 packets */
-	IPVS_EXT_SVC_TIMEOUT_EST,	/* 16, u32, seconds, 0 = stock */
-	IPVS_EXT_SVC_CPS,		/* 17, u32 */
-	IPVS_EXT_SVC_CPS_BURST,		/* 18, u32 */
-	IPVS_EXT_SVC_BPS_IN,		/* 19, u64 */
-	IPVS_EXT_SVC_BPS_OUT,		/* 20, u64 */
-	IPVS_EXT_SVC_CONN_LIMIT,	/* 21, u32 */
-	IPVS_EXT_SVC_ACL_MODE,		/* 22, u8 */
-	IPVS_EXT_SVC_ACL_SET4,		/* 23, string */
-	IPVS_EXT_SVC_ACL_SET6,		/* 24, string */
+	IPVS_EXT_SVC_TIMEOUT_EST,	/* 16, u32, seconds up to 2^20, 0 = stock */
+	IPVS_EXT_SVC_CPS,		/* 17, u32, new connections a second, 0 = any */
+	IPVS_EXT_SVC_CPS_BURST,		/* 18, u32, 0 = CPS / 20, at least 1 */
+	IPVS_EXT_SVC_BPS_IN,		/* 19, u64, bytes a second up to 10^12, 0 = any */
+	IPVS_EXT_SVC_BPS_OUT,		/* 20, u64, the same for replies */
+	IPVS_EXT_SVC_CONN_LIMIT,	/* 21, u32, connections of all dests, 0 = any */
+	IPVS_EXT_SVC_ACL_MODE,		/* 22, u8, IPVS_EXT_ACL_* */
+	IPVS_EXT_SVC_ACL_SET4,		/* 23, string, an ipset; empty = none */
+	IPVS_EXT_SVC_ACL_SET6,		/* 24, string, an ipset; empty = none */
 	IPVS_EXT_SVC_NCONN,		/* 25, u32, get only */
 	IPVS_EXT_SVC_PAD,		/* 26 */
 	IPVS_EXT_SVC_SP_AUTO_ON,	/* 27, u32: half-open connections that switch it on */
@@ -166,11 +168,11 @@ enum {				/* IPVS_EXT_SVC_TS_MODE */
 	__IPVS_EXT_TS_MAX
 };
 
-enum {				/* IPVS_EXT_A_EVENT, of the multicast group "events" */
-	IPVS_EXT_EVENT_UNSPEC,
-	IPVS_EXT_EVENT_SP_ON,	/* 1: SVC answers with cookies; EXT has SP_HALF_OPEN */
-	IPVS_EXT_EVENT_SP_OFF,	/* 2: SVC does so no longer; EXT has SP_HALF_OPEN */
-	__IPVS_EXT_EVENT_MAX
+enum {				/* IPVS_EXT_SVC_ACL_MODE: clients in the set */
+	IPVS_EXT_ACL_OFF,
+	IPVS_EXT_ACL_WHITE,	/* alone may make connections */
+	IPVS_EXT_ACL_BLACK,	/* may not */
+	__IPVS_EXT_ACL_MAX
 };
 
 /* IPVS_EXT_A_LGROUP: a named group of local addresses of one family */
@@ -179,6 +181,12 @@ enum {
 	IPVS_EXT_LGROUP_NAME,		/* 1, string */
 	IPVS_EXT_LGROUP_AF,		/* 2, u16 */
 	IPVS_EXT_LGROUP_REFS,		/* 3, u32, get only: services using it */
+	/* The forecast, get only: the real server that most ports are in use towards */
+	IPVS_EXT_LGROUP_PORTS,		/* 4, u32: ports that new connections may get */
+	IPVS_EXT_LGROUP_PORTS_USED,	/* 5, u32: in use towards that server */
+	IPVS_EXT_LGROUP_RS_ADDR,	/* 6, binary; absent, as the next two, without any */
+	IPVS_EXT_LGROUP_RS_PORT,	/* 7, be16 */
+	IPVS_EXT_LGROUP_RS_PROTO,	/* 8, u16 */
 
 	__IPVS_EXT_LGROUP_MAX
 };
@@ -221,6 +229,7 @@ enum {
 	IPVS_EXT_CONFIG_SYNC_OPT,	/* 6, u8 */
 	IPVS_EXT_CONFIG_PAD,		/* 7 */
 	IPVS_EXT_CONFIG_COOKIE_KEY_PREV, /* 8, binary 16, write only: accepted, not handed out */
+	IPVS_EXT_CONFIG_DROP_VIP,	/* 9, u8, 0/1: drop what comes to a vip and no service */
 
 	__IPVS_EXT_CONFIG_MAX
 };
@@ -252,7 +261,7 @@ enum {
 
 #define IPVS_EXT_CONN_MAX	(__IPVS_EXT_CONN_MAX - 1)
 
-/* IPVS_EXT_A_FILTER: what GET_CONN shows; absent = any */
+/* IPVS_EXT_A_FILTER: what GET_CONN shows and DEL_CONN ends; absent = any */
 enum {
 	IPVS_EXT_FILTER_UNSPEC,
 	IPVS_EXT_FILTER_AF,		/* 1, u16 */
@@ -306,12 +315,12 @@ enum {
 	IPVS_EXT_STAT_SP_REUSE,	/* 23: handshakes begun on a connection that was there */
 	IPVS_EXT_STAT_SP_NODEST,	/* 24: SYNs dropped, no server to hand them to */
 	IPVS_EXT_STAT_ACK_STORM,	/* 25: repeated bare ACKs of a server, dropped */
-	IPVS_EXT_STAT_INVALID_DROP,	/* 26: packets without connection dropped by policy */
-	IPVS_EXT_STAT_INVALID_RST,	/* 27: and those answered with RST */
-	IPVS_EXT_STAT_ACL_DROP,
-	IPVS_EXT_STAT_CPS_DROP,
-	IPVS_EXT_STAT_BPS_DROP,		/* 30 */
-	IPVS_EXT_STAT_LIMIT_DROP,
+	IPVS_EXT_STAT_INVALID_DROP,	/* 26: TCP without a connection, dropped */
+	IPVS_EXT_STAT_INVALID_RST,	/* 27: TCP without a connection, answered with RST */
+	IPVS_EXT_STAT_ACL_DROP,		/* 28: packets of clients that may not connect */
+	IPVS_EXT_STAT_CPS_DROP,		/* 29: connections refused, too many a second */
+	IPVS_EXT_STAT_BPS_DROP,		/* 30: packets over BPS_IN or BPS_OUT */
+	IPVS_EXT_STAT_LIMIT_DROP,	/* 31: connections refused, too many at once */
 	IPVS_EXT_STAT_LRO_DROP,		/* 32: packets merged by LRO, dropped */
 	IPVS_EXT_STAT_MTU_ICMP,		/* 33: "too big" sent to either side */
 	IPVS_EXT_STAT_TTL_ICMP,		/* 34: "time exceeded" sent to either side */
@@ -319,16 +328,36 @@ enum {
 	IPVS_EXT_STAT_CSUM_BAD,		/* 36: ICMP errors with a wrong checksum */
 	IPVS_EXT_STAT_SYNC_RX,
 	IPVS_EXT_STAT_SYNC_CLASH,
-	IPVS_EXT_STAT_EXPIRE_RST,
+	IPVS_EXT_STAT_EXPIRE_RST,	/* 39: connections ended with an RST to both sides */
 	IPVS_EXT_STAT_MEM,		/* 40: allocations that failed */
 	IPVS_EXT_STAT_EXHAUST_RST,	/* 41: RSTs sent because no port was free */
 	IPVS_EXT_STAT_BAD_PKT,		/* 42: packets too short or malformed, dropped */
 	IPVS_EXT_STAT_OPS_DROP,		/* 43: FNAT cannot carry it (one-packet, SCTP), dropped */
 	IPVS_EXT_STAT_PAD,		/* 44: alignment, never a counter */
+	IPVS_EXT_STAT_VIP_DROP,		/* 45: to a vip and no service, CONFIG DROP_VIP */
 
 	__IPVS_EXT_STAT_MAX
 };
 
 #define IPVS_EXT_STAT_MAX	(__IPVS_EXT_STAT_MAX - 1)
+
+/*
+ * IPVS_EXT_A_EVENT, in IPVS_EXT_CMD_EVENT to the group IPVS_EXT_MCGRP_EVENTS.
+ * PORTS_*: of a local address group towards one real server, in LGROUP. Each
+ * comes when the share is passed upwards, and again only after it was left
+ * downwards by five per cent; FULL at most once a second and server.
+ */
+enum {
+	IPVS_EXT_EVENT_UNSPEC,
+	IPVS_EXT_EVENT_SP_ON,		/* 1: SVC answers with cookies; EXT has SP_HALF_OPEN */
+	IPVS_EXT_EVENT_SP_OFF,		/* 2: SVC does so no longer; EXT has SP_HALF_OPEN */
+	IPVS_EXT_EVENT_PORTS_80,	/* 3: 80 % in use */
+	IPVS_EXT_EVENT_PORTS_95,	/* 4: 95 % in use */
+	IPVS_EXT_EVENT_PORTS_FULL,	/* 5: a connection got no port */
+
+	__IPVS_EXT_EVENT_MAX
+};
+
+#define IPVS_EXT_EVENT_MAX	(__IPVS_EXT_EVENT_MAX - 1)
 
 #endif

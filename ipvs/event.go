@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvs
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"syscall"
+
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
+	"github.com/mdlayher/genetlink"
+	"github.com/mdlayher/netlink"
+)
+
+// EventKind says what an [Event] is about (IPVS_EXT_EVENT_*).
+type EventKind uint32
+
+// Kinds of events. The kernel may send others; they have a number for a name.
+const (
+	EventPorts80   EventKind = uapi.ExtEventPorts80   // LGroup: 80 % of the ports towards one real server are in use
+	EventPorts95   EventKind = uapi.ExtEventPorts95   // LGroup: 95 %
+	EventPortsFull EventKind = uapi.ExtEventPortsFull // LGroup: a connection got no port
+)
+
+var eventNames = map[EventKind]string{
+	EventPorts80: "ports_80", EventPorts95: "ports_95", EventPortsFull: "ports_full",
+}
+
+// String returns the header's name in lower case, or "event" and the number.
+func (k EventKind) String() string {
+	if name, ok := eventNames[k]; ok {
+		return name
+	}
+	return fmt.Sprintf("event%d", uint32(k))
+}
+
+// Event is something that an operator wants to know of when it happens.
+// Service and LGroup are zero unless the kind is about one.
+type Event struct {
+	Kind    EventKind
+	Service ServiceKey
+	LGroup  LGroup // with the forecast; Refs is not told
+}
+
+// Events streams what the kernel reports from now on, until the context ends,
+// which is the error of the last round. [ErrEventsLost] in between means that
+// the reader was too slow; the stream goes on. ready, if not nil, is called
+// once the kernel is listened to. The client may be used inside the loop.
+//
+// The error is [ErrNoExt] on a stock module and EOPNOTSUPP on one without
+// events; a module that goes away is not noticed.
+func (c *Client) Events(ctx context.Context, ready func()) iter.Seq2[Event, error] {
+	return func(yield func(Event, error) bool) {
+		op := OpError{Op: "listen to events"}
+		fail := func(err error) { yield(Event{}, op.fill(err)) }
+		side, err := c.listen(ctx)
+		if err != nil {
+			fail(err)
+			return
+		}
+		defer side.Close()
+		if ready != nil {
+			ready()
+		}
+		for {
+			events, err := side.nextEvents(ctx)
+			switch {
+			case ctx.Err() != nil:
+				fail(ctx.Err())
+				return
+			case errors.Is(err, syscall.ENOBUFS):
+				if !yield(Event{}, op.fill(ErrEventsLost)) {
+					return
+				}
+				continue
+			case err != nil:
+				fail(err)
+				return
+			}
+			for _, e := range events {
+				if !yield(e, nil) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// listen returns a client with a socket of its own that has joined the group.
+func (c *Client) listen(ctx context.Context) (*Client, error) {
+	side, err := c.beside(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := side.exclusive(ctx, side.join); err != nil {
+		return nil, errors.Join(err, side.Close())
+	}
+	return side, nil
+}
+
+func (c *Client) join() error {
+	if err := c.info.check(uapi.ExtFeatEvents); err != nil {
+		return err
+	}
+	f, err := genetlink.NewConn(c.conn).GetFamily(uapi.ExtGenlName)
+	if err != nil {
+		return err
+	}
+	for _, g := range f.Groups {
+		if g.Name == uapi.ExtMcgrpEvents {
+			return c.conn.JoinGroup(g.ID)
+		}
+	}
+	return fmt.Errorf("IPVS_EXT has no multicast group %q", uapi.ExtMcgrpEvents)
+}
+
+func (c *Client) nextEvents(ctx context.Context) ([]Event, error) {
+	var events []Event
+	err := c.exclusive(ctx, func() error {
+		msgs, err := c.conn.Receive()
+		if err != nil {
+			return err
+		}
+		for _, m := range msgs {
+			if m.Header.Type != netlink.HeaderType(c.ext) || len(m.Data) < genlHeader || m.Data[0] != uapi.ExtCmdEvent {
+				continue
+			}
+			if err := decodeMessage(m, func(ad *netlink.AttributeDecoder) error {
+				e, err := decodeEvent(ad)
+				events = append(events, e)
+				return err
+			}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return events, err
+}
+
+func decodeEvent(ad *netlink.AttributeDecoder) (Event, error) {
+	var e Event
+	for ad.Next() {
+		switch ad.Type() {
+		case uapi.ExtAEvent:
+			e.Kind = EventKind(ad.Uint32())
+		case uapi.ExtASvc:
+			ad.Nested(func(nad *netlink.AttributeDecoder) error {
+				s, err := decodeService(nad)
+				e.Service = s.ServiceKey
+				return err
+			})
+		case uapi.ExtALgroup:
+			ad.Nested(func(nad *netlink.AttributeDecoder) (err error) {
+				e.LGroup, err = decodeLGroup(nad)
+				return err
+			})
+		}
+	}
+	if err := ad.Err(); err != nil {
+		return Event{}, err
+	}
+	if e.Kind == 0 {
+		return Event{}, errMissing
+	}
+	return e, nil
+}

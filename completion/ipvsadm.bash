@@ -12,12 +12,12 @@ _ipvsadm() {
 		--weight --u-threshold --l-threshold --mcast-interface --mcast-group --mcast-port
 		--mcast-ttl --sync-maxlen --syncid --connection --timeout --daemon --stats --rate
 		--exact --thresholds --persistent-conn --tun-info --sort --nosort --numeric --ops
-		--sched-flags --json --client --vip --lip --rip --state --protocol --local-address
-		--lgroup --laddr-flags --laddr-cpus --no-fullnat --toa --no-toa --toa-syn
-		--no-toa-syn --toa-kind4 --toa-kind6 --seq-adjust --no-seq-adjust --timestamps --mss
-		--laddr-select --exhaust-rst --no-exhaust-rst --synproxy --synproxy-defer
-		--no-synproxy-defer --synproxy-mss --synproxy-wscale --synproxy-opts
-		--synproxy-window --synproxy-ttl --synproxy-retries --synproxy-queue
+		--sched-flags --atomic --dry-run --json --client --vip --lip --rip --state
+		--protocol --local-address --lgroup --laddr-flags --laddr-cpus --no-fullnat --toa
+		--no-toa --toa-syn --no-toa-syn --toa-kind4 --toa-kind6 --seq-adjust --no-seq-adjust
+		--timestamps --mss --laddr-select --exhaust-rst --no-exhaust-rst --synproxy
+		--synproxy-defer --no-synproxy-defer --synproxy-mss --synproxy-wscale
+		--synproxy-opts --synproxy-window --synproxy-ttl --synproxy-retries --synproxy-queue
 		--synproxy-auto-on --synproxy-auto-off --invalid --synproxy-memory --cookie-key
 		--previous-cookie-key --laddr-probes --laddr-reclaim --no-laddr-reclaim --ext"
 	COMPREPLY=()

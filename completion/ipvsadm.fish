@@ -67,6 +67,8 @@ complete -c ipvsadm -n 'not __ipvsadm_first' -l nosort -d 'list in the kernel\'s
 complete -c ipvsadm -n 'not __ipvsadm_first' -s n -l numeric -d 'addresses and ports as numbers'
 complete -c ipvsadm -n 'not __ipvsadm_first' -s o -l ops -d 'schedule each packet for itself (UDP)'
 complete -c ipvsadm -n 'not __ipvsadm_first' -s b -l sched-flags -x -d 'flags of the scheduler, with commas (with -A and -E)'
+complete -c ipvsadm -n 'not __ipvsadm_first' -l atomic -d 'with -R: make the tables what the input says, all or nothing'
+complete -c ipvsadm -n 'not __ipvsadm_first' -l dry-run -d 'with --atomic: print what would change'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l json -d 'list as JSON (docs/json.md)'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l client -x -d 'only connections of these clients'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l vip -x -d 'only connections to these virtual addresses'

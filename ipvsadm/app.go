@@ -77,18 +77,31 @@ func (a *app) report(err error) int {
 
 // do reads and carries out one call. Its error is a *failure or errHelped.
 func (a *app) do(ctx context.Context, args []string, restoring bool) error {
-	c, err := parse(ctx, a.names, args)
-	if errors.Is(err, errTry) || err == nil && restoring && c.cmd == cmdRestore {
-		return &failure{code: 255, text: fmt.Sprintf(msgTry, a.argv0), ends: true}
-	}
-	var bad *popt.Error
-	if errors.As(err, &bad) {
-		return &failure{code: 255, text: bad.Error(), err: bad}
+	c, err := a.read(ctx, args)
+	if err == nil && restoring && c.cmd == cmdRestore {
+		err = a.tryHelp()
 	}
 	if err != nil {
 		return err
 	}
 	return a.execute(ctx, c)
+}
+
+// read reads one call. Its error is a *failure.
+func (a *app) read(ctx context.Context, args []string) (*call, error) {
+	c, err := parse(ctx, a.names, args)
+	var bad *popt.Error
+	switch {
+	case errors.Is(err, errTry):
+		return nil, a.tryHelp()
+	case errors.As(err, &bad):
+		return nil, &failure{code: 255, text: bad.Error(), err: bad}
+	}
+	return c, err
+}
+
+func (a *app) tryHelp() error {
+	return &failure{code: 255, text: fmt.Sprintf(msgTry, a.argv0), ends: true}
 }
 
 func (a *app) execute(ctx context.Context, c *call) error {
@@ -104,6 +117,9 @@ func (a *app) execute(ctx context.Context, c *call) error {
 	case cmdSave:
 		return a.save(ctx, c)
 	case cmdRestore:
+		if c.set.has(colAtomic) {
+			return a.restoreAtomic(ctx, c)
+		}
 		return a.restore(ctx)
 	case cmdGetLaddr:
 		return a.listLaddrs(ctx, c)

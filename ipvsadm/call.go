@@ -164,6 +164,9 @@ func (c *call) agree() error {
 	if err := c.agreeSynproxy(); err != nil {
 		return err
 	}
+	if c.set.has(colDryRun) && !c.set.has(colAtomic) {
+		return usagef(msgNeedOption, columnRows[colAtomic].name, c.cmd)
+	}
 	if c.cmd == cmdSetExt && c.config.Set == 0 {
 		return usagef(msgNothingSet, c.cmd)
 	}

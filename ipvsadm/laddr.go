@@ -204,7 +204,7 @@ func (a *app) addLaddr(ctx context.Context, c *call) error {
 		group.Family = ipvs.FamilyOf(c.laddr.Addr)
 	}
 	if c.set.has(colService) && group.Family != c.service.Family {
-		return usagef("the local address and the service have different address families")
+		return usagef(msgLaddrFamily)
 	}
 	var undo []ipvs.Op
 	err = a.kernel.Apply(ctx, ipvs.Op{Kind: ipvs.AddLGroup, LGroup: group})
@@ -282,7 +282,7 @@ func (a *app) putLaddr(ctx context.Context, c *call, group ipvs.LGroup, attachin
 	case findErr != nil:
 		return false, extRefused(c.cmd, findErr)
 	case elsewhere != "":
-		text := fmt.Sprintf("Local address %s is in group %s already; share that with --lgroup %[2]s", c.laddr.Addr, elsewhere)
+		text := fmt.Sprintf(msgLaddrElsewhere, c.laddr.Addr, elsewhere)
 		return false, &failure{code: 255, text: text, err: err}
 	case c.setFlags || c.setCPUs || c.laddr.PortMin != 0:
 		op.Kind, op.Laddr = ipvs.SetLaddr, merge(old, c)

@@ -59,30 +59,34 @@ const (
 
 // Texts of our own.
 const (
-	msgNoExt       = "FNAT is not in the running ip_vs module; install the package lvs-dkms and load its ip_vs"
-	msgLaddr       = "illegal local address[:min-max] specified: `%s' (as 10.0.0.1, 10.0.0.1:1024-32767 or [2001:db8::1]:1024-32767)"
-	msgLGroup      = "illegal lgroup name `%s': 1 to %d bytes, no blanks"
-	msgLaddrFlags  = "invalid laddr flag `%s': use no-new, foreign, force or none"
-	msgCPUs        = "illegal laddr-cpus `%s': a list as 0-3,8"
-	msgTOAKind     = "illegal %s specified: `%s' (9 to 254)"
-	msgTimestamps  = "illegal timestamps mode `%s': use keep, strip or rebase"
-	msgMSS         = "illegal mss specified: `%s' (88 to 65495, or 0 for none)"
-	msgLaddrSelect = "illegal laddr-select `%s': use rr, source or cpu"
-	msgSynproxy    = "illegal synproxy mode `%s': use enable, disable or auto"
-	msgSPNumber    = "illegal %s specified: `%s' (%d to %d)"
-	msgSPMSS       = "illegal synproxy-mss specified: `%s' (88 to 65495, or 0 for none)"
-	msgSPWScale    = "illegal synproxy-wscale specified: `%s' (0 to 14, or off)"
-	msgSPOpts      = "invalid option of cookies `%s': use sack, no-sack, ts or no-ts"
-	msgInvalid     = "illegal policy `%s': use accept, drop or rst"
-	msgSPAuto      = "synproxy-auto-off must be less than synproxy-auto-on"
-	msgSPServer    = "SYNPROXY needs NAT or FNAT real servers; use -m or -b, or switch it off: -E %s --synproxy disable"
-	msgCookieKey   = "%s: %v"
-	msgNothingSet  = "The '%s' command needs an option that says what to set"
-	msgNet         = "illegal %s specified: `%s' (as 10.0.0.1, 10.0.0.0/8:80, 2001:db8::/32, [2001:db8::1]:80 or :80)"
-	msgNetFamily   = "%s `%s' is of another address family than the options before it"
-	msgState       = "illegal state `%s': names as -L -c lists them, with commas"
-	msgProtocol    = "illegal protocol `%s': use tcp, udp or sctp"
-	msgOldKernel   = "Warning: the kernel's IP Virtual Server has version %s;\n" +
+	msgNoExt          = "FNAT is not in the running ip_vs module; install the package lvs-dkms and load its ip_vs"
+	msgLaddr          = "illegal local address[:min-max] specified: `%s' (as 10.0.0.1, 10.0.0.1:1024-32767 or [2001:db8::1]:1024-32767)"
+	msgLGroup         = "illegal lgroup name `%s': 1 to %d bytes, no blanks"
+	msgLaddrFlags     = "invalid laddr flag `%s': use no-new, foreign, force or none"
+	msgCPUs           = "illegal laddr-cpus `%s': a list as 0-3,8"
+	msgTOAKind        = "illegal %s specified: `%s' (9 to 254)"
+	msgTimestamps     = "illegal timestamps mode `%s': use keep, strip or rebase"
+	msgMSS            = "illegal mss specified: `%s' (88 to 65495, or 0 for none)"
+	msgLaddrSelect    = "illegal laddr-select `%s': use rr, source or cpu"
+	msgSynproxy       = "illegal synproxy mode `%s': use enable, disable or auto"
+	msgSPNumber       = "illegal %s specified: `%s' (%d to %d)"
+	msgSPMSS          = "illegal synproxy-mss specified: `%s' (88 to 65495, or 0 for none)"
+	msgSPWScale       = "illegal synproxy-wscale specified: `%s' (0 to 14, or off)"
+	msgSPOpts         = "invalid option of cookies `%s': use sack, no-sack, ts or no-ts"
+	msgInvalid        = "illegal policy `%s': use accept, drop or rst"
+	msgSPAuto         = "synproxy-auto-off must be less than synproxy-auto-on"
+	msgSPServer       = "SYNPROXY needs NAT or FNAT real servers; use -m or -b, or switch it off: -E %s --synproxy disable"
+	msgCookieKey      = "%s: %v"
+	msgNothingSet     = "The '%s' command needs an option that says what to set"
+	msgLine           = "line %d: %s"
+	msgNotAtomic      = "the '%s' command describes no table and cannot stand in the input of --atomic"
+	msgLaddrFamily    = "the local address and the service have different address families"
+	msgLaddrElsewhere = "Local address %s is in group %s already; share that with --lgroup %[2]s"
+	msgNet            = "illegal %s specified: `%s' (as 10.0.0.1, 10.0.0.0/8:80, 2001:db8::/32, [2001:db8::1]:80 or :80)"
+	msgNetFamily      = "%s `%s' is of another address family than the options before it"
+	msgState          = "illegal state `%s': names as -L -c lists them, with commas"
+	msgProtocol       = "illegal protocol `%s': use tcp, udp or sctp"
+	msgOldKernel      = "Warning: the kernel's IP Virtual Server has version %s;\n" +
 		"this ipvsadm needs 1.1.4 or newer.\n" +
 		"Commands may fail or do something else than they say;\n" +
 		"a newer kernel is the remedy."
@@ -100,10 +104,10 @@ const synopsis = `Usage:
   $0 -d VIRTUAL-SERVICE -r address[:port]
   $0 -P|Q VIRTUAL-SERVICE|--lgroup NAME -z address[:min-max]
   $0 -G [VIRTUAL-SERVICE|--lgroup NAME] [-n]
-  $0 -L|l [VIRTUAL-SERVICE] [-n] [-X] [--stats|--rate|--thresholds|--persistent-conn|--tun-info|-c|--timeout|--daemon]
+  $0 -L|l [VIRTUAL-SERVICE] [-n] [-X] [--json] [--stats|--rate|--thresholds|--persistent-conn|--tun-info|-c [filters]|--timeout|--daemon|--ext]
   $0 -Z [VIRTUAL-SERVICE]
   $0 --set-ext [options of the module]
-  $0 -C | -R | -S [-n]
+  $0 -C | -R [--atomic [--dry-run]] | -S [-n]
   $0 --set tcp tcpfin udp
   $0 --start-daemon|--stop-daemon master|backup [daemon options]
   $0 -h | -v

@@ -142,6 +142,8 @@ const (
 	colLaddrProbes
 	colLaddrReclaim
 	colExt
+	colAtomic
+	colDryRun
 	colJSON
 	colClient
 	colVIP
@@ -244,6 +246,8 @@ var columnRows = [numColumns]columnRow{
 	colLaddrReclaim:  {"laddr-reclaim", "xxxxxxxxxxxxxxxxx "},
 	colExt:           {"ext", "xxxx1"},
 	//                                        AEDCLade=+-RSZPQG
+	colAtomic:   {"atomic", "xxxxxxxxxxx "},
+	colDryRun:   {"dry-run", "xxxxxxxxxxx "},
 	colJSON:     {"json", "xxxx xxxxxxxxxxx "},
 	colClient:   {"client", "xxxx "},
 	colVIP:      {"vip", "xxxx "},
@@ -313,6 +317,8 @@ var optionRows = []optionRow{
 	{long: "ops", short: "o", col: colOps, help: "schedule each packet for itself (UDP)", set: (*call).setOps},
 	{long: "sched-flags", short: "b", arg: popt.Required, col: colSchedFlags, value: "FLAGS", help: "flags of the scheduler, with commas (with -A and -E)", set: (*call).setSchedFlags},
 
+	{long: "atomic", col: colAtomic, help: "with -R: make the tables what the input says, all or nothing", set: (*call).setNothing, extra: true},
+	{long: "dry-run", col: colDryRun, help: "with --atomic: print what would change", set: (*call).setNothing, extra: true},
 	{long: "json", col: colJSON, help: "list as JSON (docs/json.md)", set: (*call).setNothing, extra: true},
 	{long: "client", arg: popt.Required, col: colClient, value: "NET[:PORT]", help: "only connections of these clients", set: (*call).setClient, extra: true},
 	{long: "vip", arg: popt.Required, col: colVIP, value: "NET[:PORT]", help: "only connections to these virtual addresses", set: (*call).setVIP, extra: true},

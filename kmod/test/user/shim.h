@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
-/* The few words of the kernel that ip_vs_x_pure.h uses, for user space */
+/* The few words of the kernel that ip_vs_x_pure.h and ip_vs_x_rate.h use, for user space */
 #ifndef _SHIM_H
 #define _SHIM_H
 
@@ -14,6 +14,8 @@
 typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
+typedef uint64_t u64;
+typedef int64_t s64;
 
 #define __force
 #define htons(x)	((__be16)htobe16(x))
@@ -21,6 +23,7 @@ typedef uint32_t u32;
 #define htonl(x)	((__be32)htobe32(x))
 #define ntohl(x)	be32toh(x)
 #define CSUM_MANGLED_0	((__sum16)0xffff)
+#define div64_u64(a, b)	((u64)(a) / (u64)(b))
 
 enum { TCPOPT_EOL, TCPOPT_NOP, TCPOPT_MSS, TCPOPT_SACK = 5, TCPOPT_TIMESTAMP = 8 };
 enum { TCPOLEN_MSS = 4, TCPOLEN_TIMESTAMP = 10 };

@@ -29,9 +29,12 @@ type app struct {
 	load           func(context.Context) error // loads the kernel module
 	engine         func(*slog.Logger) (engine, error)
 	syslog         func(ident string, facility int) (logline.Writer, error)
-	signals        func() (<-chan os.Signal, func())
+	signals        func(inChild bool) (<-chan os.Signal, func())
+	now            func() time.Time
 	after          func(time.Duration) <-chan time.Time
 	detach         func() (code int, err error)
+	kinds          []*kind
+	start          func(*kind, *options) (process, error) // a child
 }
 
 // engine is what the daemon needs of [healthcheck.Engine].
@@ -53,8 +56,13 @@ func newApp(stdout, stderr *os.File) *app {
 		},
 		syslog:  logline.Syslog,
 		signals: systemSignals,
+		now:     time.Now,
 		after:   time.After,
 		detach:  func() (int, error) { return supervise.Detach(stderr) },
+		kinds:   kinds(),
+		start: func(k *kind, _ *options) (process, error) {
+			return supervise.Start(supervise.Spec{Name: k.name})
+		},
 	}
 }
 
@@ -62,10 +70,17 @@ func newApp(stdout, stderr *os.File) *app {
 // listened: 36 is SIGRTMIN+2, 63 SIGRTMAX-1.
 var foreign = []os.Signal{syscall.SIGUSR1, syscall.SIGUSR2, syscall.Signal(36), syscall.Signal(63)}
 
-func systemSignals() (<-chan os.Signal, func()) {
+// systemSignals takes this process's signals. A terminal sends SIGINT to all
+// processes at once; to a child it is the parent who says what to do.
+func systemSignals(inChild bool) (<-chan os.Signal, func()) {
 	c := make(chan os.Signal, 16)
-	signal.Notify(c, append(foreign, syscall.SIGHUP, syscall.SIGTERM, syscall.SIGINT)...)
+	signal.Notify(c, append(foreign, syscall.SIGHUP, syscall.SIGTERM)...)
 	signal.Ignore(syscall.SIGPIPE)
+	if inChild {
+		signal.Ignore(syscall.SIGINT)
+	} else {
+		signal.Notify(c, syscall.SIGINT)
+	}
 	return c, func() { signal.Stop(c) }
 }
 
@@ -86,6 +101,13 @@ func (a *app) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(a.stderr, "%s: %v\n", program, err)
 		return exitFatal
 	}
+	if name, conn, ok, err := supervise.Child(); ok {
+		if err != nil {
+			fmt.Fprintf(a.stderr, "%s: %v\n", program, err)
+			return exitFatal
+		}
+		return a.childProcess(ctx, o, name, conn)
+	}
 	switch {
 	case o.help:
 		fmt.Fprint(a.stderr, usage(program))
@@ -104,7 +126,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 		}
 		return code
 	default:
-		return a.daemon(ctx, o)
+		return a.parentProcess(ctx, o)
 	}
 	return exitOK
 }
@@ -149,26 +171,36 @@ func (a *app) checkConfig(ctx context.Context, o *options) int {
 	return code
 }
 
-// logger opens the log. Without syslog the lines go to standard error, so that
-// they are not lost.
-func (a *app) logger(o *options) *slog.Logger {
+// logger opens the log under the name ident. Without syslog the lines go to
+// standard error, so that they are not lost. Whoever logs never waits for the
+// log; the function that is returned waits for the last lines.
+func (a *app) logger(o *options, ident string) (*slog.Logger, func()) {
 	level := slog.LevelInfo
 	if o.detail {
 		level = slog.LevelDebug
 	}
+	var queues []*logline.Queue
 	var writers []logline.Writer
-	sys, err := a.syslog("Keepalived", o.facility)
+	add := func(w logline.Writer) {
+		q := logline.NewQueue(w)
+		queues, writers = append(queues, q), append(writers, q)
+	}
+	sys, err := a.syslog(ident, o.facility)
 	if err == nil {
-		writers = append(writers, sys)
+		add(sys)
 	}
 	if o.console || err != nil {
-		writers = append(writers, logline.Console(a.stderr))
+		add(logline.Console(a.stderr))
 	}
 	log := slog.New(logline.New(level, writers...))
 	if err != nil && !o.console {
 		log.Warn(fmt.Sprintf("No syslog, logging to standard error: %v", err))
 	}
-	return log
+	return log, func() {
+		for _, q := range queues {
+			q.Close()
+		}
+	}
 }
 
 // exitCode sorts an error that ends the daemon.

@@ -6,8 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
-	"os"
 	"slices"
 	"syscall"
 	"time"
@@ -15,7 +13,6 @@ import (
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/director"
-	"github.com/lvs-fnat/lvs/internal/supervise"
 )
 
 // retryEvery is how long after a failed change of the tables the next try is.
@@ -27,40 +24,46 @@ const kernelTime = time.Minute
 // balancer is the daemon at work. Only the goroutine of serve touches it; the
 // checks report by a token in changed.
 type balancer struct {
-	*app
-	opts    *options
-	log     *slog.Logger
+	*child
 	dir     *director.Director
 	scripts *scripts
 	checks  engine
 	kernel  kernel           // nil while no configuration needed one
 	mirror  *director.Mirror // of kernel
 
-	heard  <-chan os.Signal
-	unhear func()
-
 	changed    chan struct{}
 	stopEngine context.CancelFunc
 	engineDone chan error
+
+	// broken is set when the work has ended by an error.
+	broken bool
 
 	// behind is the last error of the tables, until they are right again.
 	behind string
 }
 
-// hear comes before anything can be left half done: a signal that nobody listens
-// for ends the process. What comes before serve waits for it.
-func (b *balancer) hear(context.Context) error {
-	b.heard, b.unhear = b.signals()
-	return nil
-}
-
-func (b *balancer) deafen(context.Context) error {
-	b.unhear()
-	return nil
+// run is the life of the process.
+func (b *balancer) run(ctx context.Context) error {
+	return runSteps(ctx, b.log, []step{
+		{do: b.readConfig},
+		{do: b.openScripts, undo: b.closeScripts},
+		{do: b.openEngine, undo: b.closeEngine},
+		{undo: b.closeKernel},
+		{do: b.openKernel},
+		{do: b.fill, undo: b.empty},
+		{do: b.startChecks, undo: b.stopChecks},
+	}, func(ctx context.Context) error {
+		err := b.ready()
+		if err == nil {
+			err = b.serve(ctx)
+		}
+		b.broken = err != nil
+		return err
+	})
 }
 
 func (b *balancer) readConfig(ctx context.Context) error {
-	cfg, err := b.loadConfig(ctx)
+	cfg, err := b.loadConfig(ctx, b.opts, b.log)
 	if err == nil {
 		b.dir = director.New(cfg)
 	}
@@ -143,8 +146,13 @@ func (b *balancer) fill(ctx context.Context) error {
 	return nil
 }
 
-// empty removes what the daemon has put into the tables.
+// empty removes what the daemon has put into the tables. Without the parent it
+// must not: whoever killed that did not ask for the services to end. Nor after
+// an error: the parent starts another one, which takes over.
 func (b *balancer) empty(ctx context.Context) error {
+	if ctx.Err() != nil || b.broken {
+		return nil
+	}
 	ctx, cancel := context.WithTimeout(ctx, kernelTime)
 	defer cancel()
 	notices := b.dir.Stop()
@@ -198,7 +206,7 @@ func (b *balancer) serve(ctx context.Context) error {
 			return err
 		case sig := <-b.heard:
 			switch {
-			case sig == syscall.SIGTERM || sig == syscall.SIGINT:
+			case sig == syscall.SIGTERM:
 				return nil
 			case sig == syscall.SIGHUP:
 				b.reload(ctx)
@@ -247,14 +255,8 @@ func (b *balancer) settle(err error) {
 
 // reload takes over a new configuration, or, after any fault, keeps the old.
 func (b *balancer) reload(ctx context.Context) {
-	b.log.Info(msgReloading)
-	b.warn(supervise.Reloading())
-	if err := b.replace(ctx); err != nil {
-		b.log.Error(fmt.Sprintf(msgKept, err))
-	} else {
-		b.log.Info(msgReloaded)
-	}
-	b.warn(supervise.Ready())
+	b.log.Info(msgChildReloading)
+	b.reloaded(b.replace(ctx))
 }
 
 // replace does all that can fail before it changes anything; the last that
@@ -262,7 +264,7 @@ func (b *balancer) reload(ctx context.Context) {
 func (b *balancer) replace(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, kernelTime)
 	defer cancel()
-	cfg, err := b.loadConfig(ctx)
+	cfg, err := b.loadConfig(ctx, b.opts, b.log)
 	if err != nil {
 		return err
 	}
@@ -313,11 +315,5 @@ func (b *balancer) tell(notices []director.Notice) {
 func (b *balancer) execute(notices []director.Notice) {
 	for _, n := range notices {
 		b.scripts.start(n.Script)
-	}
-}
-
-func (b *balancer) warn(err error) {
-	if err != nil {
-		b.log.Warn(err.Error())
 	}
 }

@@ -333,13 +333,23 @@ func TestForeignSignals(t *testing.T) {
 	d.stop()
 }
 
-// TestEngineFails: without checks the daemon must not pretend.
+// TestEngineFails: without checks a child must not pretend. It ends, the services
+// stay, and its successor takes them over.
 func TestEngineFails(t *testing.T) {
 	d := newDaemon(t, ipvstest.NewStock(), nat)
 	d.start()
+	d.table.Forget()
 	d.checks.runErr <- errors.New("epoll broke")
-	d.ends(exitFatal)
 	d.wait("health checks ended: epoll broke")
+	d.wait("died: Respawning")
+	d.wait("Gained quorum")
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.wait("Removing service [10.0.2.11]:tcp:80")
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	if got := d.table.Lines(); len(got) != 1 {
+		t.Errorf("the tables were changed more than by the check:\n%s", strings.Join(got, "\n"))
+	}
+	d.stop()
 	d.holds("")
 }
 

@@ -52,7 +52,7 @@ func TestOptionsAgree(t *testing.T) {
 	for name, sides := range map[string][2]map[string]bool{
 		"--help":      {found(usage("keepalived"), "", `(?m)^  (-\w),`, `(?m)^  .{4}(--[\w-]+)`), all},
 		"manual page": {found(items.String(), "-", ` Fl (-?[\w-]+)`), all},
-		"zsh":         {found(read("completion/_keepalived"), "", `(?m)^  '(?:\([^)]*\))?(--[a-z-]*[a-z]|-\w)[-=]*\[`), all},
+		"zsh":         {found(read("completion/_keepalived"), "", `(?m)^  '(?:\([^)]*\))?(--[a-z_-]*[a-z]|-\w)[-=]*\[`), all},
 		"fish":        {fish, all},
 		"bash":        {found(read("completion/keepalived.bash"), "", `(--\w[\w-]*)`), long},
 	} {

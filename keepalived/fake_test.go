@@ -19,6 +19,7 @@ import (
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/logline"
+	"github.com/lvs-fnat/lvs/internal/supervise"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
 )
 
@@ -143,19 +144,48 @@ func (e *fakeEngine) turn(server string, up bool) {
 	e.poked <- struct{}{}
 }
 
+// fakeProcess is a child in a goroutine of the test.
+type fakeProcess struct {
+	conn    *supervise.Conn
+	signals chan os.Signal
+	exit    chan supervise.Exit
+}
+
+func startFake(a *app, k *kind, o *options) (process, error) {
+	near, far, err := supervise.Pair()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := supervise.NewConn(far)
+	if err != nil {
+		return nil, err
+	}
+	p := &fakeProcess{conn: near, signals: make(chan os.Signal, 16), exit: make(chan supervise.Exit, 1)}
+	go func() {
+		p.exit <- supervise.Exit{Code: a.childRun(context.Background(), o, k.name, conn, p.signals)}
+	}()
+	return p, nil
+}
+
+func (p *fakeProcess) Pid() int                 { return os.Getpid() }
+func (p *fakeProcess) Conn() *supervise.Conn    { return p.conn }
+func (p *fakeProcess) Signal(s os.Signal) error { p.signals <- s; return nil }
+func (p *fakeProcess) Wait() supervise.Exit     { return <-p.exit }
+
 // testDaemon is a program on a fake kernel with fake checks.
 type testDaemon struct {
-	t       *testing.T
-	app     *app
-	table   *ipvstest.Table
-	checks  *fakeEngine
-	log     *logbook
-	signals chan os.Signal
-	retry   chan time.Time
-	file    string
-	pid     string
-	code    chan int
-	seen    int // lines of the log that wait has passed
+	t        *testing.T
+	app      *app
+	table    *ipvstest.Table
+	checks   *fakeEngine
+	log      *logbook
+	signals  chan os.Signal
+	retry    chan time.Time
+	file     string
+	pid      string
+	childPID string
+	code     chan int
+	seen     int // lines of the log that wait has passed
 }
 
 var noSyslog = func(string, int) (logline.Writer, error) { return nil, errors.New("no syslog here") }
@@ -166,6 +196,8 @@ func testApp(stdout, stderr io.Writer) *app {
 		config: config.Options{Ephemeral: func() (config.Ephemeral, error) { return config.Ephemeral{}, nil }},
 		load:   func(context.Context) error { return errors.New("no module here") },
 		syslog: noSyslog,
+		now:    time.Now,
+		kinds:  kinds(),
 		detach: func() (int, error) { return 1, errors.New("no background here") },
 	}
 }
@@ -176,13 +208,14 @@ func newDaemon(t *testing.T, table *ipvstest.Table, conf string) *testDaemon {
 	d := &testDaemon{
 		t: t, table: table, checks: newFakeEngine(), log: newLogbook(),
 		signals: make(chan os.Signal), retry: make(chan time.Time),
-		file: filepath.Join(dir, "k.conf"), pid: filepath.Join(dir, "pid"),
+		file: filepath.Join(dir, "k.conf"), pid: filepath.Join(dir, "pid"), childPID: filepath.Join(dir, "checkers.pid"),
 		code: make(chan int, 1),
 	}
 	d.app = testApp(io.Discard, d.log)
 	d.app.dial = func(context.Context) (kernel, error) { return d.table, nil }
 	d.app.engine = func(*slog.Logger) (engine, error) { return d.checks, nil }
-	d.app.signals = func() (<-chan os.Signal, func()) { return d.signals, func() {} }
+	d.app.signals = func(bool) (<-chan os.Signal, func()) { return d.signals, func() {} }
+	d.app.start = func(k *kind, o *options) (process, error) { return startFake(d.app, k, o) }
 	d.app.after = func(time.Duration) <-chan time.Time { return d.retry }
 	d.write(conf)
 	return d
@@ -197,7 +230,7 @@ func (d *testDaemon) write(conf string) {
 
 // run starts the daemon and does not wait.
 func (d *testDaemon) run(args ...string) {
-	args = append([]string{"keepalived", "-n", "-l", "-f", d.file, "-p", d.pid}, args...)
+	args = append([]string{"keepalived", "-n", "-l", "-f", d.file, "-p", d.pid, "-c", d.childPID}, args...)
 	go func() { d.code <- d.app.run(context.Background(), args) }()
 	d.t.Cleanup(func() {
 		select {

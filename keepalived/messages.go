@@ -15,25 +15,37 @@ const (
 // The lines of the daemon's life. Scripts look for those that keepalived has
 // too; the others are ours.
 const (
-	msgStarting   = "Starting Keepalived v%s"
-	msgConfigFile = "Configuration file %s"
-	msgFaults     = "%s has %d error(s), see above"
-	msgStarted    = "Startup complete"
-	msgReloading  = "Reloading ..."
-	msgReloaded   = "Reload complete"
-	msgKept       = "Reload failed, the running configuration stays in force: %v"
-	msgStopping   = "Stopping"
-	msgStopped    = "Stopped Keepalived v%s"
-	msgNoFile     = "Unable to find configuration file %v"
-	msgNoIPVS     = "IPVS: Can't initialize ipvs: %w"
-	msgRunning    = "daemon is already running"
-	msgSignal     = "Signal %s asks for something this version does not have"
-	msgApply      = "IPVS: %s; trying again every %v"
-	msgApplied    = "IPVS: the tables are as they should be again"
-	msgScript     = "Running script '%s' failed: %v"
+	msgStarting       = "Starting Keepalived v%s"
+	msgConfigFile     = "Configuration file %s"
+	msgFaults         = "%s has %d error(s), see above"
+	msgStarted        = "Startup complete"
+	msgReloading      = "Reloading ..."
+	msgReloaded       = "Reload complete"
+	msgKept           = "Reload failed, the running configuration stays in force: %v"
+	msgStopping       = "Stopping"
+	msgStopped        = "Stopped Keepalived v%s"
+	msgNoFile         = "Unable to find configuration file %v"
+	msgNoIPVS         = "IPVS: Can't initialize ipvs: %w"
+	msgRunning        = "daemon is already running"
+	msgSignal         = "Signal %s asks for something this version does not have"
+	msgApply          = "IPVS: %s; trying again every %v"
+	msgApplied        = "IPVS: the tables are as they should be again"
+	msgChildReloading = "Reloading"
+	msgChildStopped   = "Stopped - used %f user time, %f system time"
+	msgStartingChild  = "Starting %s child process, pid=%d"
+	msgChildSignal    = "pid %d exited due to signal %d (%v)"
+	msgChildExit      = "pid %d exited with status %d"
+	msgChildPermanent = "pid %d exited with permanent error %d. Terminating"
+	msgChildDied      = "%s child process(%d) died: %s"
+	msgRelayLost      = "A word of the child process %s was lost: too many wait to be read"
+	msgChildDelay     = "Restart of %s process delayed %d seconds to limit respawn rate"
+	msgScript         = "Running script '%s' failed: %v"
 )
 
 // line is an error that is a whole line of the log, in the original's words.
 type line string
 
 func (l line) Error() string { return string(l) }
+
+// identParent is the parent's name in syslog.
+const identParent = "Keepalived"

@@ -16,6 +16,9 @@ import (
 type options struct {
 	file        string
 	pidFile     string
+	vrrpPID     string
+	checkersPID string
+	bfdPID      string
 	foreground  bool
 	console     bool
 	detail      bool
@@ -27,28 +30,42 @@ type options struct {
 	help        bool
 	signal      string
 	unexpected  []string
-	checkerOnly bool
+	// subsystems are the children that may run, all of them unless an option
+	// names some; all has them run even without work.
+	subsystems  subsystem
+	all         bool
+	dontRespawn bool
 }
 
 const (
-	defaultFile    = "/etc/keepalived/keepalived.conf"
-	defaultPIDFile = "/run/keepalived.pid"
+	defaultFile        = "/etc/keepalived/keepalived.conf"
+	defaultPIDFile     = "/run/keepalived.pid"
+	defaultVRRPPID     = "/run/vrrp.pid"
+	defaultCheckersPID = "/run/checkers.pid"
+	defaultBFDPID      = "/run/bfd.pid"
 )
 
 // Numbers of options, by the letter where there is one.
 const (
-	optFile      = 'f'
-	optCheck     = 'C'
-	optConsole   = 'l'
-	optDetail    = 'D'
-	optFacility  = 'S'
-	optKeepTable = 'I'
-	optDontFork  = 'n'
-	optPID       = 'p'
-	optTest      = 't'
-	optVersion   = 'v'
-	optHelp      = 'h'
-	optSignum    = 256
+	optFile        = 'f'
+	optVRRP        = 'P'
+	optCheck       = 'C'
+	optNoBFD       = 'B'
+	optDontRespawn = 'R'
+	optVRRPPID     = 'r'
+	optCheckersPID = 'c'
+	optBFDPID      = 'b'
+	optConsole     = 'l'
+	optDetail      = 'D'
+	optFacility    = 'S'
+	optKeepTable   = 'I'
+	optDontFork    = 'n'
+	optPID         = 'p'
+	optTest        = 't'
+	optVersion     = 'v'
+	optHelp        = 'h'
+	optSignum      = 256 + iota
+	optAll
 )
 
 // optionRow is an option with its line in the help.
@@ -67,13 +84,20 @@ func row(id int, long string, arg popt.Arg, value, text string) optionRow {
 
 var optionRows = []optionRow{
 	row(optFile, "use-file", popt.Required, "FILE", "read this configuration (default "+defaultFile+")"),
-	row(optCheck, "check", popt.None, "", "run the health checkers and the balancer only; there is nothing else yet"),
+	row(optVRRP, "vrrp", popt.None, "", "run VRRP only; with -C the two of them"),
+	row(optCheck, "check", popt.None, "", "run the health checkers and the balancer only"),
+	row(optNoBFD, "no_bfd", popt.None, "", "do not run BFD"),
+	row(optAll, "all", popt.None, "", "run every child process, also those the configuration has no work for"),
 	row(optConsole, "log-console", popt.None, "", "log to standard error, and to syslog if there is one"),
 	row(optDetail, "log-detail", popt.None, "", "log more"),
 	row(optFacility, "log-facility", popt.Required, "0-7", "log to syslog as local0 to local7 instead of daemon"),
 	row(optKeepTable, "dont-release-ipvs", popt.None, "", "leave the kernel's tables as they are at the end"),
 	row(optDontFork, "dont-fork", popt.None, "", "stay in the foreground"),
+	row(optDontRespawn, "dont-respawn", popt.None, "", "end when a child process dies, instead of starting it again"),
 	row(optPID, "pid", popt.Required, "FILE", "pid file (default "+defaultPIDFile+")"),
+	row(optVRRPPID, "vrrp_pid", popt.Required, "FILE", "pid file of the VRRP child process (default "+defaultVRRPPID+")"),
+	row(optCheckersPID, "checkers_pid", popt.Required, "FILE", "pid file of the checkers' child process (default "+defaultCheckersPID+")"),
+	row(optBFDPID, "bfd_pid", popt.Required, "FILE", "pid file of the BFD child process (default "+defaultBFDPID+")"),
 	row(optTest, "config-test", popt.Optional, "FILE", "check the configuration and exit; remarks go to FILE or standard error"),
 	row(optSignum, "signum", popt.Required, "NAME", "print the number of the signal for STOP, RELOAD, DATA, STATS, STATS_CLEAR or JSON"),
 	row(optVersion, "version", popt.None, "", "print the version"),
@@ -90,16 +114,27 @@ func optionTable() []popt.Option {
 
 // parseOptions reads the words behind the program's name.
 func parseOptions(args []string) (*options, error) {
-	o := &options{file: defaultFile, pidFile: defaultPIDFile, facility: -1}
+	o := &options{
+		file: defaultFile, facility: -1, pidFile: defaultPIDFile,
+		vrrpPID: defaultVRRPPID, checkersPID: defaultCheckersPID, bfdPID: defaultBFDPID,
+	}
+	noBFD := subsystem(0)
 	s := popt.New(popt.GetoptLong, optionTable(), args)
 	for {
 		m, err := s.Next()
 		if errors.Is(err, io.EOF) {
 			o.unexpected = s.Words()
+			if o.subsystems == 0 {
+				o.subsystems = subsystems
+			}
+			o.subsystems &^= noBFD
 			return o, nil
 		}
 		if err != nil {
 			return nil, err
+		}
+		if m.ID == optNoBFD {
+			noBFD = subsystemBFD // wherever it stands
 		}
 		if err := o.take(m); err != nil {
 			return nil, err
@@ -112,7 +147,19 @@ func (o *options) take(m popt.Match) error {
 	case optFile:
 		o.file = m.Value
 	case optCheck:
-		o.checkerOnly = true
+		o.subsystems |= subsystemChecker
+	case optVRRP:
+		o.subsystems |= subsystemVRRP
+	case optAll:
+		o.all = true
+	case optDontRespawn:
+		o.dontRespawn = true
+	case optVRRPPID:
+		o.vrrpPID = m.Value
+	case optCheckersPID:
+		o.checkersPID = m.Value
+	case optBFDPID:
+		o.bfdPID = m.Value
 	case optConsole:
 		o.console = true
 	case optDetail:

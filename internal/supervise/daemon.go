@@ -64,6 +64,19 @@ func Up() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", background, err)
 	}
+	if err := Silence(); err != nil {
+		return err
+	}
+	if err := os.Unsetenv(background); err != nil { // or commands we run would take it for theirs
+		return err
+	}
+	f := os.NewFile(uintptr(fd), "background")
+	_, err = f.WriteString("up")
+	return errors.Join(err, f.Close())
+}
+
+// Silence closes the standard streams.
+func Silence() error {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return err
@@ -74,10 +87,5 @@ func Up() error {
 			return fmt.Errorf("close the standard streams: %w", err)
 		}
 	}
-	if err := os.Unsetenv(background); err != nil { // or commands we run would take it for theirs
-		return err
-	}
-	f := os.NewFile(uintptr(fd), "background")
-	_, err = f.WriteString("up")
-	return errors.Join(err, f.Close())
+	return nil
 }

@@ -5,9 +5,11 @@
 package supervise
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +42,24 @@ func CreatePIDFile(path string) (*PIDFile, error) {
 		return nil, errors.Join(fmt.Errorf("pid file: %w", err), f.Close())
 	}
 	return p, nil
+}
+
+// WaitPIDFile is CreatePIDFile that waits while another process has the file,
+// but not longer than patience.
+func WaitPIDFile(ctx context.Context, path string, patience time.Duration) (*PIDFile, error) {
+	// A lock that is given up tells nobody; the wait is short and rare.
+	const again = 20 * time.Millisecond
+	for deadline := time.Now().Add(patience); ; {
+		p, err := CreatePIDFile(path)
+		if !errors.Is(err, ErrRunning) || time.Now().After(deadline) {
+			return p, err
+		}
+		select {
+		case <-time.After(again):
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 }
 
 // Remove deletes the file and gives it free.

@@ -19,6 +19,13 @@ func TestMain(m *testing.M) {
 	if Detached() {
 		os.Exit(child())
 	}
+	if name, conn, ok, err := Child(); ok {
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(9)
+		}
+		os.Exit(player(name, conn))
+	}
 	os.Exit(m.Run())
 }
 

@@ -1,0 +1,412 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/supervise"
+)
+
+// childPatience is how long a child may take to end, and how long a new one
+// waits for it.
+const childPatience = 5 * time.Second
+
+// process is a running child. [*supervise.Process] is one.
+type process interface {
+	Pid() int
+	Conn() *supervise.Conn
+	Signal(os.Signal) error
+	Wait() supervise.Exit
+}
+
+// parent keeps the children running that the configuration wants, and is what
+// the service manager and the user's signals reach. Only the goroutine of serve
+// touches it; those of the children report by events.
+type parent struct {
+	*app
+	opts *options
+	log  *slog.Logger
+	cfg  *config.Config
+
+	heard  <-chan os.Signal
+	slots  []*slot
+	events chan event
+	ended  chan struct{} // closed when all children have ended
+	wg     sync.WaitGroup
+
+	up        bool // everything has been up once
+	reloading bool
+	queued    bool // a SIGHUP came while reloading
+	kept      error
+	stopping  bool
+}
+
+// slot is the place of one kind of child, filled or not.
+type slot struct {
+	kind *kind
+	proc process // nil while none runs
+	// wanted is set while the configuration wants one.
+	wanted bool
+	// ready is set once the running process has said so, proven once any has.
+	ready, proven bool
+	// asked is set until the child has answered a reload.
+	asked   bool
+	leaving bool // told to end
+	restart supervise.Restart
+}
+
+// event is what the goroutine of a child has to say: a message, an exit, or that
+// the pause before a restart is over.
+type event struct {
+	slot *slot
+	msg  supervise.Message
+	exit *supervise.Exit
+	due  bool
+}
+
+// parentProcess runs until a signal ends it, and returns the exit code. All that
+// was started is taken back in the reverse order, whatever ended it.
+func (a *app) parentProcess(ctx context.Context, o *options) int {
+	log, closeLog := a.logger(o, identParent)
+	defer closeLog()
+	log.Info(fmt.Sprintf(msgStarting, version))
+	p := &parent{app: a, opts: o, log: log, events: make(chan event), ended: make(chan struct{})}
+	for _, k := range a.kinds {
+		p.slots = append(p.slots, &slot{kind: k})
+	}
+	var unhear func()
+	var pid *supervise.PIDFile
+	steps := []step{
+		{
+			// Before anything can be left half done: a signal that nobody listens
+			// for ends the process. What comes before serve waits for it.
+			do:   func(context.Context) error { p.heard, unhear = a.signals(false); return nil },
+			undo: func(context.Context) error { unhear(); return nil },
+		},
+		{do: func(ctx context.Context) (err error) { p.cfg, err = a.loadConfig(ctx, o, log); return err }},
+		{
+			do: func(context.Context) (err error) {
+				pid, err = supervise.CreatePIDFile(o.pidFile)
+				if errors.Is(err, supervise.ErrRunning) {
+					log.Error(msgRunning)
+				}
+				return err
+			},
+			undo: func(context.Context) error { return pid.Remove() },
+		},
+		{undo: p.stopChildren}, // also of a start that fails half way
+		{do: p.startChildren},
+	}
+	err := runSteps(ctx, log, steps, func(ctx context.Context) error {
+		err := p.serve(ctx)
+		log.Info(msgStopping)
+		p.warn(supervise.Stopping())
+		return err
+	})
+	if err != nil {
+		log.Error(err.Error())
+	}
+	log.Info(fmt.Sprintf(msgStopped, version))
+	return exitCode(err)
+}
+
+// wants tells whether a child of kind k is to run.
+func (p *parent) wants(k *kind) bool {
+	return p.opts.subsystems&k.option != 0 && (p.opts.all || k.wanted(p.cfg))
+}
+
+func (p *parent) startChildren(context.Context) error {
+	for _, s := range p.slots {
+		if s.wanted = p.wants(s.kind); s.wanted {
+			if err := p.fill(s); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// fill starts a child.
+func (p *parent) fill(s *slot) error {
+	proc, err := p.start(s.kind, p.opts)
+	if err != nil {
+		return err
+	}
+	s.proc, s.ready, s.asked, s.leaving = proc, false, false, false
+	s.restart.Started(p.now())
+	p.log.Info(fmt.Sprintf(msgStartingChild, s.kind.title, proc.Pid()))
+	p.wg.Go(func() { p.attend(s, proc) })
+	return nil
+}
+
+// attend reports what a child says, and its end. The parent takes events until it
+// has that of every child.
+func (p *parent) attend(s *slot, proc process) {
+	for {
+		m, err := proc.Conn().Receive()
+		if err != nil {
+			break
+		}
+		p.events <- event{slot: s, msg: m}
+	}
+	exit := proc.Wait()
+	// Nothing was written since Receive saw the end.
+	_ = proc.Conn().Close()
+	p.events <- event{slot: s, exit: &exit}
+}
+
+// serve follows children and signals until one says stop.
+func (p *parent) serve(ctx context.Context) error {
+	p.settle(ctx)
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case sig := <-p.heard:
+			switch sig {
+			case syscall.SIGTERM, syscall.SIGINT:
+				return nil
+			case syscall.SIGHUP:
+				p.reload(ctx)
+			default:
+				p.forward(sig)
+			}
+		case e := <-p.events:
+			if err := p.take(e); err != nil {
+				return err
+			}
+			p.settle(ctx)
+		}
+	}
+}
+
+// take works off an event. An error ends the daemon.
+func (p *parent) take(e event) error {
+	s := e.slot
+	switch {
+	case e.exit != nil:
+		return p.lost(s, *e.exit)
+	case e.due:
+		if s.proc == nil && s.wanted && !p.stopping {
+			return p.fill(s)
+		}
+	case e.msg.Verb == supervise.VerbUp:
+		s.ready, s.proven = true, true
+	case e.msg.Verb == supervise.VerbReloaded:
+		s.asked = false
+	case e.msg.Verb == supervise.VerbKept:
+		if s.asked {
+			p.keep(fmt.Errorf("%s: %s", s.kind.title, e.msg.Text))
+		}
+		s.asked = false
+	case e.msg.Verb == supervise.VerbRelay:
+		p.relay(s, e.msg)
+	}
+	return nil
+}
+
+func (p *parent) keep(err error) { p.kept = errors.Join(p.kept, err) }
+
+func (p *parent) tellAll(m supervise.Message) {
+	for _, s := range p.slots {
+		if s.proc != nil {
+			p.warn(s.proc.Conn().Send(m))
+		}
+	}
+}
+
+// relay passes a word from one child on to another.
+func (p *parent) relay(from *slot, m supervise.Message) {
+	for _, s := range p.slots {
+		if s.kind.name == m.To && s.proc != nil {
+			m.From = from.kind.name
+			p.warn(s.proc.Conn().Send(m))
+		}
+	}
+}
+
+// lost takes the end of a child. One that has never been ready and says that it
+// cannot be ends the daemon; any other is started again.
+func (p *parent) lost(s *slot, x supervise.Exit) error {
+	pid := s.proc.Pid()
+	s.proc, s.ready, s.asked = nil, false, false
+	permanent := x.Signal == 0 && (x.Code == exitFatal || x.Code == exitConfig || x.Code == exitPermission)
+	switch {
+	case s.leaving || p.stopping:
+		return nil
+	case x.Signal != 0:
+		p.log.Error(fmt.Sprintf(msgChildSignal, pid, int(x.Signal), x.Signal))
+	case permanent && !s.proven && p.reloading:
+		// What a reload brings must not end what ran before it.
+		s.wanted = false
+		p.keep(fmt.Errorf("%s child process ended with code %d, see above", s.kind.title, x.Code))
+		return nil
+	case permanent && !s.proven:
+		return &exit{x.Code, line(fmt.Sprintf(msgChildPermanent, pid, x.Code))}
+	default:
+		p.log.Error(fmt.Sprintf(msgChildExit, pid, x.Code))
+	}
+	if !s.wanted {
+		return nil
+	}
+	if p.opts.dontRespawn {
+		return &exit{exitFatal, line(fmt.Sprintf(msgChildDied, s.kind.title, pid, "not respawning"))}
+	}
+	p.log.Error(fmt.Sprintf(msgChildDied, s.kind.title, pid, "Respawning"))
+	pause := s.restart.Delay(p.now())
+	if pause == 0 {
+		return p.fill(s)
+	}
+	p.log.Info(fmt.Sprintf(msgChildDelay, s.kind.title, pause/time.Second))
+	due := p.after(pause)
+	p.wg.Go(func() { p.remind(s, due) })
+	return nil
+}
+
+// remind says when a pause is over.
+func (p *parent) remind(s *slot, due <-chan time.Time) {
+	select {
+	case <-due:
+		select {
+		case p.events <- event{slot: s, due: true}:
+		case <-p.ended:
+		}
+	case <-p.ended:
+	}
+}
+
+// forward passes a signal on to every child.
+func (p *parent) forward(sig os.Signal) {
+	for _, s := range p.slots {
+		if s.proc != nil {
+			p.warn(s.proc.Signal(sig))
+		}
+	}
+}
+
+// reload reads the configuration and has the children take it over. If it has
+// faults, or a child refuses it, that child's running configuration stays.
+func (p *parent) reload(ctx context.Context) {
+	if p.reloading || !p.up {
+		p.queued = true
+		return
+	}
+	p.log.Info(msgReloading)
+	p.warn(supervise.Reloading())
+	p.reloading, p.kept = true, nil
+	if cfg, err := p.loadConfig(ctx, p.opts, p.log); err != nil {
+		p.keep(err)
+	} else {
+		p.cfg = cfg
+		p.hand()
+	}
+	p.settle(ctx)
+}
+
+// hand has the children follow a new configuration.
+func (p *parent) hand() {
+	for _, s := range p.slots {
+		was := s.wanted
+		s.wanted = p.wants(s.kind)
+		switch {
+		case s.wanted && s.proc == nil:
+			s.proven = s.proven && was
+			if err := p.fill(s); err != nil {
+				s.wanted = false
+				p.keep(err)
+			}
+		case s.wanted && !s.leaving:
+			s.asked = true
+			p.warn(s.proc.Signal(syscall.SIGHUP))
+		case s.proc != nil:
+			s.leaving = true
+			p.warn(s.proc.Signal(syscall.SIGTERM))
+		}
+	}
+}
+
+// settle says that the start or a reload is over, once every child has done its
+// part.
+func (p *parent) settle(ctx context.Context) {
+	if p.up && !p.reloading {
+		return
+	}
+	for _, s := range p.slots {
+		switch {
+		case s.leaving && s.proc == nil && s.wanted:
+			// It came back into the configuration while it was ending.
+			if err := p.fill(s); err != nil {
+				p.keep(err)
+				s.wanted = false
+				continue
+			}
+			return
+		case s.asked, s.leaving && s.proc != nil:
+			return
+		case s.wanted && !s.ready && (s.proc != nil || !p.up):
+			return
+		}
+	}
+	if !p.up {
+		p.up = true
+		p.log.Info(msgStarted)
+		if supervise.Detached() {
+			p.tellAll(supervise.Message{Verb: supervise.VerbSilence})
+		}
+		p.warn(supervise.Up())
+	} else {
+		p.reloading = false
+		if p.kept != nil {
+			p.log.Error(fmt.Sprintf(msgKept, p.kept))
+		} else {
+			p.log.Info(msgReloaded)
+		}
+	}
+	p.warn(supervise.Ready())
+	if p.queued {
+		p.queued = false
+		p.reload(ctx)
+	}
+}
+
+// stopChildren ends them all, by force those that take too long.
+func (p *parent) stopChildren(context.Context) error {
+	p.stopping = true
+	p.forward(syscall.SIGTERM)
+	force := p.after(childPatience)
+	for p.running() {
+		select {
+		case e := <-p.events:
+			p.warn(p.take(e))
+		case <-force:
+			p.forward(syscall.SIGKILL)
+		}
+	}
+	close(p.ended)
+	p.wg.Wait()
+	return nil
+}
+
+func (p *parent) running() bool {
+	for _, s := range p.slots {
+		if s.proc != nil {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *parent) warn(err error) {
+	if err != nil {
+		p.log.Warn(err.Error())
+	}
+}

@@ -158,17 +158,10 @@ func (a *app) checkConfig(ctx context.Context, o *options) int {
 		fmt.Fprintf(out, msgNoFile+"\n", err)
 		return exitOK
 	}
-	code := exitOK
 	for _, d := range diags {
 		fmt.Fprintln(out, d)
-		switch {
-		case d.Missing:
-			code = exitConfig
-		case d.Severity > config.Info && code == exitOK:
-			code = exitTest
-		}
 	}
-	return code
+	return config.ExitCode(diags)
 }
 
 // logger opens the log under the name ident. Without syslog the lines go to

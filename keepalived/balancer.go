@@ -63,7 +63,7 @@ func (b *balancer) run(ctx context.Context) error {
 }
 
 func (b *balancer) readConfig(ctx context.Context) error {
-	cfg, err := b.loadConfig(ctx, b.opts, b.log)
+	cfg, err := b.loadConfig(ctx, b.opts, b.log, false)
 	if err == nil {
 		b.dir = director.New(cfg)
 	}
@@ -264,9 +264,13 @@ func (b *balancer) reload(ctx context.Context) {
 func (b *balancer) replace(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, kernelTime)
 	defer cancel()
-	cfg, err := b.loadConfig(ctx, b.opts, b.log)
+	cfg, err := b.loadConfig(ctx, b.opts, b.log, false)
 	if err != nil {
 		return err
+	}
+	removed := b.dir.Removed(cfg)
+	if d, spoilt := removed.Spoilt(cfg); spoilt {
+		return line(d.String())
 	}
 	if err := b.kernelFor(ctx, cfg); err != nil {
 		return err

@@ -122,7 +122,11 @@ func TestReloadKeeps(t *testing.T) {
 		conf, said string
 		failAt     int
 	}{
-		"bad address":  {strings.Replace(nat, "10.0.2.12 80", "10.0.2.300 80", 1), "Line 11", 0},
+		"bad address":      {strings.Replace(nat, "10.0.2.12 80", "10.0.2.300 80", 1), "Line 11) an error here would take real server 10.0.2.12:80", 0},
+		"bad address, all": {strings.Replace(nat, "10.0.1.100 80", "10.0.1.300 80", 1), "Line 2) an error here would take virtual server [10.0.1.100]:tcp:80", 0},
+		"bad method": {strings.Replace(nat, "real_server 10.0.2.12 80 {", "real_server 10.0.2.12 80 {\nlvs_method FNAT", 1),
+			"Line 11) an error here would take real server 10.0.2.12:80", 0},
+		"extra brace":  {strings.Replace(nat, "real_server 10.0.2.12", "}\nreal_server 10.0.2.12", 1), "an error here would take real server 10.0.2.12:80", 0},
 		"missing word": {strings.Replace(nat, "lb_algo rr", "lb_algo", 1), "lb_algo: scheduler missing", 0},
 		"FNAT on stock": {strings.Replace(nat, "lb_kind NAT", "lb_kind FNAT\nlocal_address {\n10.0.2.201\n}", 1),
 			"Line 2) Virtual server [10.0.1.100]:tcp:80 needs FNAT: the running ip_vs has no FNAT; install the package lvs-dkms", 0},
@@ -152,6 +156,16 @@ func TestReloadKeeps(t *testing.T) {
 	}
 }
 
+// TestReloadTolerates: what the original only grumbles about is taken over, as
+// is an error in something that was not in force before.
+func TestReloadTolerates(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.start()
+	d.reload(strings.Replace(nat, "lb_algo rr", "frobnicate\nlb_algo wrr\nquorum x", 1)+"virtual_server 10.0.1.300 80 {\n}\n", "Reload complete")
+	d.holds(strings.Replace(natLines, "-s rr", "-s wrr", 1))
+	d.stop()
+}
+
 // TestRefusals: each ends the start with its exit code and one line, and
 // leaves nothing in the tables.
 func TestRefusals(t *testing.T) {
@@ -161,8 +175,9 @@ func TestRefusals(t *testing.T) {
 		code   int
 		said   string
 	}{
-		"no file": {nat, func(d *testDaemon) { d.file += ".gone" }, exitNoConfig, "Unable to find configuration file"},
-		"errors":  {"virtual_server 10.0.1.300 80 {\n}\n", nil, exitConfig, "Line 1)"},
+		"no file":      {nat, func(d *testDaemon) { d.file += ".gone" }, exitNoConfig, "Unable to find configuration file"},
+		"missing word": {"virtual_server {\n}\n", nil, exitConfig, "Line 1) virtual_server: address missing"},
+		"no include":   {"includea nowhere.conf\n", nil, exitNoConfig, "Line 1) Config files missing 'nowhere.conf'."},
 		"FNAT on stock": {demo(t), nil, exitFatal,
 			"Virtual server [10.0.1.100]:tcp:80 needs FNAT: the running ip_vs has no FNAT; install the package lvs-dkms and load its ip_vs module (and 3 more)"},
 		"no ip_vs": {nat, func(d *testDaemon) {

@@ -8,7 +8,6 @@ const (
 	exitFatal      = 1
 	exitConfig     = 2
 	exitPermission = 4
-	exitTest       = 5 // of -t: the configuration has faults
 	exitNoConfig   = 6
 )
 
@@ -17,7 +16,6 @@ const (
 const (
 	msgStarting       = "Starting Keepalived v%s"
 	msgConfigFile     = "Configuration file %s"
-	msgFaults         = "%s has %d error(s), see above"
 	msgStarted        = "Startup complete"
 	msgReloading      = "Reloading ..."
 	msgReloaded       = "Reload complete"

@@ -92,7 +92,7 @@ func (a *app) parentProcess(ctx context.Context, o *options) int {
 			do:   func(context.Context) error { p.heard, unhear = a.signals(false); return nil },
 			undo: func(context.Context) error { unhear(); return nil },
 		},
-		{do: func(ctx context.Context) (err error) { p.cfg, err = a.loadConfig(ctx, o, log); return err }},
+		{do: func(ctx context.Context) (err error) { p.cfg, err = a.loadConfig(ctx, o, log, true); return err }},
 		{
 			do: func(context.Context) (err error) {
 				pid, err = supervise.CreatePIDFile(o.pidFile)
@@ -303,7 +303,7 @@ func (p *parent) reload(ctx context.Context) {
 	p.log.Info(msgReloading)
 	p.warn(supervise.Reloading())
 	p.reloading, p.kept = true, nil
-	if cfg, err := p.loadConfig(ctx, p.opts, p.log); err != nil {
+	if cfg, err := p.loadConfig(ctx, p.opts, p.log, true); err != nil {
 		p.keep(err)
 	} else {
 		p.cfg = cfg

@@ -59,7 +59,7 @@ func serve(ctx context.Context, c *child) error {
 			case syscall.SIGTERM:
 				return nil
 			case syscall.SIGHUP:
-				cfg, err := c.loadConfig(ctx, c.opts, c.log)
+				cfg, err := c.loadConfig(ctx, c.opts, c.log, false)
 				if err == nil && strings.Contains(cfg.Global.RouterID, "refuse") {
 					err = errors.New("not this one")
 				}

@@ -47,20 +47,31 @@ func runSteps(ctx context.Context, log *slog.Logger, steps []step, body func(con
 	return err
 }
 
-// loadConfig reads and validates the file and logs every remark. A
-// configuration with errors is none.
-func (a *app) loadConfig(ctx context.Context, o *options, log *slog.Logger) (*config.Config, error) {
+// loadConfig reads and validates the file. With a fatal fault there is no
+// configuration. The remarks are logged by the parent alone: its children read
+// the same text.
+func (a *app) loadConfig(ctx context.Context, o *options, log *slog.Logger, tell bool) (*config.Config, error) {
 	log.Info(fmt.Sprintf(msgConfigFile, o.file))
 	cfg, diags, err := config.Load(ctx, o.file, a.config)
 	if err != nil {
 		return nil, &exit{exitNoConfig, line(fmt.Sprintf(msgNoFile, err))}
 	}
-	levels := map[config.Severity]slog.Level{config.Info: slog.LevelInfo, config.Warning: slog.LevelWarn, config.Error: slog.LevelError}
-	for _, d := range diags {
-		log.Log(ctx, levels[d.Severity], d.String())
+	d, refused := config.Refused(diags)
+	if tell {
+		for _, d := range diags {
+			log.Log(ctx, levels[d.Severity], d.String())
+		}
 	}
-	if n := config.Errors(diags); n > 0 {
-		return nil, &exit{exitConfig, line(fmt.Sprintf(msgFaults, o.file, n))}
+	if refused {
+		code := exitConfig
+		if d.Class == config.Include {
+			code = exitNoConfig
+		}
+		return nil, &exit{code, line(d.String())}
 	}
 	return cfg, nil
+}
+
+var levels = map[config.Severity]slog.Level{
+	config.Info: slog.LevelInfo, config.Warning: slog.LevelWarn, config.Error: slog.LevelError, config.Fatal: slog.LevelError,
 }

@@ -86,20 +86,22 @@ func isInclude(s string) bool {
 	if i := strings.IndexAny(s, " \t"); i >= 0 {
 		s = s[:i]
 	}
-	switch s {
-	case "include", "includer", "includem", "includew", "includeb", "includea":
-		return true
-	}
-	return false
+	_, ok := includeKinds[s]
+	return ok
 }
 
+// includeLine takes the rest of the line as the pattern, blanks included.
 func (p *reader) includeLine(s string, col int) {
-	words := strings.Fields(s)
-	if len(words) < 2 {
-		p.fault(Error, col, "%s: file name or pattern missing", words[0])
+	key, pattern, _ := strings.Cut(strings.ReplaceAll(s, "\t", " "), " ")
+	pattern = strings.TrimSpace(pattern)
+	if n := len(pattern); n >= 2 && pattern[0] == '"' && pattern[n-1] == '"' {
+		pattern = pattern[1 : n-1]
+	}
+	if pattern == "" {
+		p.fault(Error, col, "%s: file name or pattern missing", key)
 		return
 	}
-	p.include(words[0], strings.Trim(words[1], `"`), col)
+	p.include(key, pattern, col)
 }
 
 // piece adds text[from:to] as a statement.
@@ -110,6 +112,9 @@ func (p *reader) piece(text string, from, to int) {
 	}
 	n := p.node()
 	*n = Node{File: p.name, Line: p.line, Words: words, Raw: raw}
+	if words[0].Text == "include_check" {
+		p.includeCheck(words)
+	}
 	p.stack = append(p.stack, n)
 }
 

@@ -29,6 +29,8 @@ type reader struct {
 	line  int
 	depth int // of includes
 
+	checks IncludeCheck // in force for every include from here on
+
 	tree
 }
 
@@ -132,7 +134,7 @@ func cutDefinition(text string) (name, value string, ok bool) {
 	if n == 0 {
 		return "", "", false
 	}
-	name, value = text[1:1+n], strings.TrimLeft(text[1+n:], " \t")
+	name, value = text[1:1+n], text[1+n:]
 	if !strings.HasPrefix(value, "=") {
 		return "", "", false
 	}

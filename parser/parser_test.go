@@ -104,22 +104,41 @@ func TestIncludeBraces(t *testing.T) {
 	}
 }
 
+// TestIncludeMustMatch has what keepalived 2.2.7 was seen to do.
 func TestIncludeMustMatch(t *testing.T) {
 	for line, want := range map[string]Severity{
-		"include x*": Warning, "includer x*": Warning, "includem x*": Error, "includea x*": Error,
-		"includew x*": Error, "includew {x,y}": Warning, "includeb x*": Warning, "includeb {x,y}": Error,
+		"include x": Note, "includer x": Note, "includem x": Fatal, "includew x": Fatal, "includeb x": Note, "includea x": Fatal,
+		"include x*": Note, "includer x*": Note, "includem x*": Note, "includew x*": Fatal, "includeb x*": Note, "includea x*": Fatal,
+		"include {x,y}": Note, "includem {x,y}": Note, "includew {x,y}": Note, "includeb {x,y}": Fatal, "includea {x,y}": Fatal,
+		"include {x,a.c}": Note, "includeb {x,a.c}": Fatal,
+		"include bad": Note, "includer bad": Fatal, "includem bad": Fatal,
+
+		"include_check\ninclude x*":                               Fatal,
+		"include_check match\ninclude x*":                         Note,
+		"include_check wildcard_match\ninclude x*":                Fatal,
+		"include_check +match\ninclude_check -match\ninclude x":   Note,
+		"g { include_check brace_match\n}\ninclude {a.c,x}":       Fatal,
+		"g { include_check brace_match\n}\ninclude {a.c,\"a.c\"}": Fatal,
 	} {
-		_, faults, err := Parse(context.Background(), "k", line, files{}.options())
+		opts := files{"a.c": ""}.options()
+		opts.Glob = func(pattern string) ([]string, error) {
+			if pattern == "a.c" || pattern == "bad" {
+				return []string{pattern}, nil
+			}
+			return nil, nil
+		}
+		_, faults, err := Parse(context.Background(), "k", line, opts)
 		if err != nil {
 			t.Fatal(err)
 		}
-		worst := Warning
-		for _, f := range faults {
-			worst = max(worst, f.Severity)
+		if len(faults) != 1 || faults[0].Severity != want {
+			t.Errorf("%s: faults %v, want one of severity %d", line, faults, want)
 		}
-		if len(faults) == 0 || worst != want {
-			t.Errorf("%s: faults %v, want severity %d", line, faults, want)
-		}
+	}
+	opts := files{}.options()
+	opts.Include = IncludeAll
+	if _, faults, err := Parse(context.Background(), "k", "include x", opts); err != nil || len(faults) != 1 || faults[0].Severity != Fatal {
+		t.Errorf("with all checks asked for: %v %v", faults, err)
 	}
 }
 

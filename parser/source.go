@@ -18,6 +18,9 @@ const maxInclude = 32
 // system, knows no config id and no environment.
 type Options struct {
 	ConfigID string // what @WORD lines are compared with
+	// Include are the checks that every include must pass; a file adds its own
+	// with include_check.
+	Include  IncludeCheck
 	Instance string // value of ${_INSTANCE}
 
 	// Getenv answers ${_ENV NAME}; nil: such references stay as they are.
@@ -72,7 +75,7 @@ func Load(ctx context.Context, path string, opts Options) (*Tree, []*Fault, erro
 // positions and the base of relative includes.
 func Parse(ctx context.Context, name, src string, opts Options) (*Tree, []*Fault, error) {
 	opts.fill()
-	p := &reader{ended: ctx.Err, opts: opts, defs: map[string]string{}}
+	p := &reader{ended: ctx.Err, opts: opts, defs: map[string]string{}, checks: opts.Include}
 	p.file(name, src)
 	p.finish()
 	if err := ctx.Err(); err != nil {
@@ -89,6 +92,44 @@ func pathless(err error) error {
 	return err
 }
 
+// IncludeCheck says what an include must find; each failure of a check is Fatal.
+type IncludeCheck uint8
+
+// The checks of include_check, and of the letters behind include.
+const (
+	IncludeRead     IncludeCheck = 1 << iota // files found are readable: includer
+	IncludeMatch                             // a plain name exists: includem
+	IncludeWildcard                          // a pattern with * ? [ matches: includew, with IncludeMatch
+	IncludeBrace                             // so does each alternative of a brace list: includeb
+	IncludeAll      = IncludeRead | IncludeMatch | IncludeWildcard | IncludeBrace
+)
+
+// includeKinds are the words of the family with what they ask for.
+var includeKinds = map[string]IncludeCheck{
+	"include": 0, "includer": IncludeRead, "includem": IncludeMatch | IncludeRead,
+	"includew": IncludeWildcard | IncludeMatch | IncludeRead, "includeb": IncludeBrace | IncludeRead, "includea": IncludeAll,
+}
+
+// includeWords are those of include_check.
+var includeWords = map[string]IncludeCheck{
+	"read": IncludeRead, "readable": IncludeRead, "match": IncludeMatch, "wildcard_match": IncludeWildcard, "brace_match": IncludeBrace,
+}
+
+// includeCheck follows a line of include_check: +WORD and WORD add a check,
+// -WORD takes one away, no word asks for all.
+func (p *reader) includeCheck(words []Word) {
+	if len(words) == 1 {
+		p.checks = IncludeAll
+	}
+	for _, w := range words[1:] {
+		if name, ok := strings.CutPrefix(w.Text, "-"); ok {
+			p.checks &^= includeWords[name]
+			continue
+		}
+		p.checks |= includeWords[strings.TrimPrefix(w.Text, "+")]
+	}
+}
+
 // include reads every file an include statement names, at the place of the
 // statement: blocks may open in one file and close in another.
 func (p *reader) include(key, pattern string, col int) {
@@ -96,51 +137,58 @@ func (p *reader) include(key, pattern string, col int) {
 		p.fault(Error, col, "include nested more than %d deep: does %s include itself?", maxInclude, p.name)
 		return
 	}
-	matched := false
-	for _, pat := range expandBraces(pattern) {
-		if !filepath.IsAbs(pat) {
-			pat = filepath.Join(filepath.Dir(p.name), pat)
+	check := includeKinds[key] | p.checks
+	level := func(must IncludeCheck) Severity {
+		if check&must != 0 {
+			return Fatal
 		}
-		names, err := p.opts.Glob(pat)
+		return Note
+	}
+	alternatives := expandBraces(pattern)
+	missing := 0
+	for _, pat := range alternatives {
+		found, err := p.includeOne(pat, col, level(IncludeRead))
 		if err != nil {
 			p.fault(Error, col, "include pattern '%s': %v", pattern, err)
 			return
 		}
-		found := false
-		for _, name := range names {
-			src, err := p.opts.ReadFile(name)
-			if err != nil {
-				p.fault(Warning, col, "Configuration file '%s' %v", name, pathless(err))
-				continue
-			}
-			found = true
-			p.file(name, string(src))
-		}
-		matched = matched || found
-		if !found && mustMatch(key, pattern) {
-			p.fault(Error, col, "Config files missing '%s'.", pat)
-			matched = true
+		if !found {
+			missing++
 		}
 	}
-	if !matched {
-		p.fault(Warning, col, "Config files missing '%s'.", pattern)
+	switch {
+	case missing == 0:
+	case len(alternatives) > 1 && missing < len(alternatives):
+		p.fault(level(IncludeBrace), col, "Some config files missing: \"%s\".", pattern)
+	case len(alternatives) > 1:
+		p.fault(level(IncludeBrace), col, "Config files missing '%s'.", pattern)
+	case strings.ContainsAny(pattern, "*?["):
+		p.fault(level(IncludeWildcard), col, "No config files matched '%s'.", pattern)
+	default:
+		p.fault(level(IncludeMatch), col, "Config files missing '%s'.", pattern)
 	}
 }
 
-// mustMatch says whether one alternative of an include without a file is an
-// error: includem and includea always, includew for wildcards and plain
-// paths, includeb for the alternatives of a brace list.
-func mustMatch(key, pattern string) bool {
-	brace := strings.Contains(pattern, "{")
-	switch key {
-	case "includea", "includem":
-		return true
-	case "includew":
-		return !brace
-	case "includeb":
-		return brace
+// includeOne reads the files of a pattern without braces; found tells whether
+// there were any.
+func (p *reader) includeOne(pat string, col int, unreadable Severity) (found bool, err error) {
+	if !filepath.IsAbs(pat) {
+		pat = filepath.Join(filepath.Dir(p.name), pat)
 	}
-	return false
+	names, err := p.opts.Glob(pat)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range names {
+		found = true
+		src, err := p.opts.ReadFile(name)
+		if err != nil {
+			p.fault(unreadable, col, "Configuration file '%s' %v", name, pathless(err))
+			continue
+		}
+		p.file(name, string(src))
+	}
+	return found, nil
 }
 
 // expandBraces replaces a{b,c}d by abd and acd, nested lists included. Text

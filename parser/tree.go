@@ -119,8 +119,10 @@ type Severity uint8
 
 // The severities, the lightest first.
 const (
-	Warning Severity = iota // something was skipped that the original skips as well
+	Note    Severity = iota // the original says so too, and thinks nothing of it
+	Warning                 // something was skipped that the original skips as well
 	Error                   // text was lost
+	Fatal                   // an include that must find something did not: the original ends here
 )
 
 // Fault is one thing wrong with the text.

@@ -34,6 +34,7 @@ type checkDraft struct {
 	miscTimeout opt[time.Duration]
 	// commanded tells that misc_path was there, if only with a fault.
 	commanded bool
+	named     bool // name of DNS_CHECK was there
 }
 
 const checkerPath = "virtual_server/real_server/"
@@ -63,8 +64,7 @@ func connectKeywords() keywords[checkDraft] {
 
 func addrInto(of func(*checkDraft) *opt[netip.Addr]) keyword[checkDraft] {
 	return keyword[checkDraft]{read: func(l *loader, n *parser.Node, c *checkDraft) {
-		v, ok := l.addr(n, 1)
-		if c.broken = c.broken || !ok; ok {
+		if v, ok := l.addr(n, 1); ok {
 			*of(c) = opt[netip.Addr]{v: v, set: true, at: n.Pos()}
 		}
 	}}
@@ -72,8 +72,7 @@ func addrInto(of func(*checkDraft) *opt[netip.Addr]) keyword[checkDraft] {
 
 func portInto(of func(*checkDraft) *opt[uint16]) keyword[checkDraft] {
 	return keyword[checkDraft]{read: func(l *loader, n *parser.Node, c *checkDraft) {
-		v, ok := l.int(n, 1, 1, 65535)
-		if c.broken = c.broken || !ok; ok {
+		if v, ok := l.int(n, 1, 1, 65535); ok {
 			of(c).put(uint16(v))
 		}
 	}}

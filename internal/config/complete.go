@@ -99,6 +99,13 @@ func (l *loader) defaults(d *draft) {
 		vs.PersistenceTimeout = persistenceDefault
 		l.warn(vs.Pos, "Virtual server %s: a service for every port must be persistent: setting persistence_timeout 360", d.label())
 	}
+	if a := vs.Endpoints[0].Addr.Addr(); vs.Group == "" && a.IsValid() && d.family != 0 && d.family != FamilyOf(a) {
+		l.warn(d.familyAt, "Virtual server %s: ip_family is not that of the address: it is ignored", d.label())
+	}
+	if vs.OnePacket && vs.Protocol != UDP && vs.Protocol != 0 {
+		vs.OnePacket = false
+		l.warn(vs.Pos, "Virtual server %s: one packet scheduling requires UDP - resetting", d.label())
+	}
 	if vs.Hysteresis >= vs.Quorum && vs.Hysteresis > 0 {
 		l.warn(vs.Pos, "Virtual server %s: hysteresis %d must be less than quorum %d: setting %d", d.label(), vs.Hysteresis, vs.Quorum, vs.Quorum-1)
 		vs.Hysteresis = vs.Quorum - 1
@@ -168,9 +175,13 @@ func (l *loader) complete(d *draft) bool {
 	vs.InhibitOnFailure = d.timing.inhibit.v
 	vs.SMTPAlert = d.smtpAlert.or(l.cfg.Global.Mail.alert(false))
 	l.completeReals(d)
-	if len(d.reals) == 0 && d.sorry == nil {
+	switch {
+	case len(vs.RealServers) > 0:
+	case vs.SorryServer == nil:
 		l.warn(vs.Pos, "Virtual server %s has no real servers: ignored", vs.Name)
 		return false
+	default:
+		l.warn(vs.Pos, "Virtual server %s has no real servers: its sorry server stands in", vs.Name)
 	}
 	l.quorum(vs)
 	return true
@@ -180,6 +191,9 @@ func (l *loader) quorum(vs *VirtualServer) {
 	total := 0
 	for _, r := range vs.RealServers {
 		total += r.Weight
+	}
+	if len(vs.RealServers) > 0 && total == 0 {
+		l.warn(vs.Pos, "Virtual server %s: all real servers have weight 0: no client is served until a check or ipvsadm changes that", vs.Name)
 	}
 	if want := max(1, total); len(vs.RealServers) > 0 && vs.Quorum > want {
 		l.warn(vs.Pos, "Virtual server %s: quorum %d is above the weight of all real servers: setting %d", vs.Name, vs.Quorum, want)
@@ -192,6 +206,10 @@ func (l *loader) quorum(vs *VirtualServer) {
 // the kernel side would refuse.
 func (l *loader) fnat(d *draft) bool {
 	vs := &d.vs
+	if d.methodBad && vs.Method != FNAT && (d.groupName != "" || d.inline != nil) {
+		l.error(d.methodAt, "Virtual server %s: left out, as it has local addresses and no FNAT: write 'lb_kind FNAT'", vs.Name)
+		return false
+	}
 	if vs.Method != FNAT {
 		if d.groupName != "" {
 			l.warn(d.groupAt, "laddr_group_name has no effect without FNAT: write 'lb_kind FNAT'")
@@ -255,7 +273,7 @@ func (l *loader) unique(d *draft, seen map[serviceID]Pos) bool {
 		}
 		first, dup := seen[id]
 		if dup {
-			l.warn(e.Pos, "Virtual server %s: service %s is already defined at line %d of %s: this one is ignored", vs.Name, id, first.Line, first.File)
+			l.info(e.Pos, "Virtual server %s: service %s is already defined at line %d of %s: this one is ignored", vs.Name, id, first.Line, first.File)
 		} else {
 			seen[id] = e.Pos
 		}
@@ -278,12 +296,10 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 	if !l.realMethod(d, r) {
 		return false
 	}
-	for _, f := range d.families() {
-		if FamilyOf(rs.Addr.Addr()) != f && rs.Method != TUN {
-			l.error(rs.Pos, "real_server %s is %s, virtual server %s is %s: both must be of one family, except with TUN",
-				rs.Addr.Addr(), FamilyOf(rs.Addr.Addr()), vs.Name, f)
-			return false
-		}
+	if fs := d.families(); rs.Method != TUN && !slices.Contains(fs, FamilyOf(rs.Addr.Addr())) {
+		l.error(rs.Pos, "real_server %s is %s, virtual server %s is %s: both must be of one family, except with TUN",
+			rs.Addr.Addr(), FamilyOf(rs.Addr.Addr()), vs.Name, fs[0])
+		return false
 	}
 	l.realPort(d, r)
 	rs.InhibitOnFailure = r.timing.inhibit.or(vs.InhibitOnFailure)
@@ -291,7 +307,7 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 	rs.VirtualHost = r.host.or(d.host)
 	rs.SMTPAlert = r.smtpAlert.or(l.cfg.Global.Mail.alert(true))
 	if rs.LThreshold > rs.UThreshold {
-		l.error(rs.Pos, "real_server %s: lthreshold %d is above uthreshold %d: raise uthreshold", rs.Addr, rs.LThreshold, rs.UThreshold)
+		l.warn(rs.Pos, "real_server %s: lthreshold %d is above uthreshold %d: raise uthreshold", rs.Addr, rs.LThreshold, rs.UThreshold)
 		rs.LThreshold = 0
 	}
 	for _, c := range r.checks {

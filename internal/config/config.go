@@ -20,6 +20,18 @@ type Config struct {
 	TrackFiles     []TrackFile  // track_file and vrrp_track_file, in file order
 	LaddrGroups    []LaddrGroup // kernel groups to exist, in file order
 	VirtualServers []VirtualServer
+
+	// Lost are definitions that errors keep out of this. A running daemon may
+	// not give up what it has for one of them.
+	Lost []Lost
+}
+
+// Lost is a virtual or real server whose definition cannot be used, or text
+// that may have been anything.
+type Lost struct {
+	Pos     Pos
+	Service string // VirtualServer.Name; "": unknown
+	Server  string // a real server alone: its address and port, or ? when they cannot be read
 }
 
 // LVSTimeouts are the kernel's connection timeouts; 0 leaves one as it is.
@@ -157,6 +169,7 @@ type VirtualServer struct {
 
 	PersistenceTimeout     time.Duration // 0: no persistence
 	PersistenceGranularity int           // prefix length; 0: every client address for itself
+	PersistenceMask        netip.Addr    // an IPv4 netmask that is not a prefix; else invalid
 	PersistenceEngine      string
 
 	Ext Ext

@@ -31,6 +31,7 @@ type Global struct {
 	LVSMaxChanges         int         // percent of the real servers that one reload may take away; 0: all
 	LVSRepair             bool        // put back what others changed in the kernel's table
 	LVSNetlink            Buffers
+	NFTables              *NFTables // nil: no marks for groups of addresses
 	CheckerLogAllFailures bool
 	RSInitNotifies        bool // notify of the first state of a real server, too
 }
@@ -47,6 +48,13 @@ type Root struct {
 
 // LVSTimeoutMax is the longest connection timeout that ip_vs takes.
 const LVSTimeoutMax = 31 * 24 * time.Hour
+
+// NFTables is nftables_ipvs: firewall marks for the addresses of a group.
+type NFTables struct {
+	Table       string // "": keepalived_ipvs
+	Priority    int
+	StartFWMark uint32
+}
 
 // IPRouteDirs are where the names of routing tables and protocols are looked up; "": as iproute2 does.
 type IPRouteDirs struct{ UsrDir, EtcDir string }
@@ -103,16 +111,25 @@ func init() {
 		"router_id":                stringInto(func(g *Global, v string) { g.RouterID = v }),
 		"checker_log_all_failures": boolInto(func(g *Global, v bool) { g.CheckerLogAllFailures = v }),
 		"rs_init_notifies":         flagInto(func(g *Global) { g.RSInitNotifies = true }).later(),
+		"nftables_ipvs": keyword[Global]{read: func(_ *loader, n *parser.Node, g *Global) {
+			g.nftables().Table = n.Arg(1)
+		}}.later(),
+		"nftables_ipvs_priority": intInto(math.MinInt32, math.MaxInt32, func(g *Global, v int) {
+			g.nftables().Priority = v
+		}).later(),
+		"nftables_ipvs_start_fwmark": intInto(1, math.MaxUint32, func(g *Global, v int) {
+			g.nftables().StartFWMark = uint32(v)
+		}).later(),
 		"lvs_flush":                flagInto(func(g *Global) { g.LVSFlush = true }),
 		"lvs_flush_on_stop":        {read: readFlushOnStop},
 		"lvs_flush_onstop":         {read: readFlushOnStop},
 		"lvs_timeouts":             {read: readTimeouts},
 		"lvs_sync_daemon":          keyword[Global]{read: readSyncDaemon}.later(),
-		"lvs_netlink_cmd_rcv_bufs": intInto(1, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Command = v }).later(),
+		"lvs_netlink_cmd_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Command = v }).later(),
 		"lvs_netlink_cmd_rcv_bufs_force": boolInto(func(g *Global, v bool) {
 			g.LVSNetlink.CommandForce = v
 		}).later(),
-		"lvs_netlink_monitor_rcv_bufs": intInto(1, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Monitor = v }).later(),
+		"lvs_netlink_monitor_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Monitor = v }).later(),
 		"lvs_netlink_monitor_rcv_bufs_force": boolInto(func(g *Global, v bool) {
 			g.LVSNetlink.MonitorForce = v
 		}).later(),
@@ -130,6 +147,14 @@ func (c *Config) setDefaults() {
 	g.Dump.JSONVersion = 1
 	g.SNMP.Socket = "unix:/var/agentx/master"
 	g.SNMP.VSInterval = 5 * time.Second
+}
+
+// nftables gives what nftables_ipvs and its kin have set so far.
+func (g *Global) nftables() *NFTables {
+	if g.NFTables == nil {
+		g.NFTables = &NFTables{Priority: -1, StartFWMark: 1000}
+	}
+	return g.NFTables
 }
 
 // globalKeywords is complete after init.

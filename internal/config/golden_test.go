@@ -33,6 +33,9 @@ func parse(t testing.TB, text string) (*Config, []Diagnostic) {
 	t.Helper()
 	c, diags, err := Parse(context.Background(), "k.conf", text, Options{
 		Ephemeral: testPorts,
+		User:      func(string) (string, error) { return "1000", nil },
+		Group:     func(string) (string, error) { return "1000", nil },
+		CPUs:      8,
 		Parser: parser.Options{
 			ReadFile: func(string) ([]byte, error) { return nil, os.ErrNotExist },
 			Glob:     func(string) ([]string, error) { return nil, nil },

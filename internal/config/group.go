@@ -26,7 +26,7 @@ func readServerGroup(l *loader, n *parser.Node, _ *Config) {
 		return
 	}
 	if first, dup := l.vsGrp[name]; dup {
-		l.error(n.ArgPos(1), "virtual_server_group '%s' is already defined at line %d of %s: this one is ignored", name, first.pos.Line, first.pos.File)
+		l.info(n.ArgPos(1), "virtual_server_group '%s' is already defined at line %d of %s: this one is ignored", name, first.pos.Line, first.pos.File)
 		return
 	}
 	g := &serverGroup{pos: n.Pos()}

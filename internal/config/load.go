@@ -16,6 +16,14 @@ type Options struct {
 	// Ephemeral gives the ports the host's own sockets use; nil: ReadEphemeral.
 	// It is called at most once, and only when a local address has a port range.
 	Ephemeral func() (Ephemeral, error)
+	// User gives the uid of a user; nil: the host's users.
+	User func(name string) (uid string, err error)
+	// Group gives the gid of a group; nil: the host's groups.
+	Group func(name string) (gid string, err error)
+	// CPUs is the number of processors; 0: the host's.
+	CPUs int
+	// Command finds the program of a command; nil: exec.LookPath.
+	Command func(name string) (path string, err error)
 }
 
 // loader is the state of one Load.
@@ -31,6 +39,9 @@ type loader struct {
 	drafts []*draft
 
 	ephemeral *Ephemeral // nil until asked for
+
+	scriptUserAt Pos
+	commands     map[string]bool // whether they exist
 }
 
 // Load reads the configuration at path and everything it includes. The error
@@ -55,25 +66,37 @@ func Parse(ctx context.Context, name, text string, opts Options) (*Config, []Dia
 }
 
 func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []Diagnostic, error) {
+	opts.fill()
 	l := &loader{
-		opts:   opts,
-		noted:  map[string]bool{},
-		hints:  map[string]string{},
-		byName: map[string]*laddrSource{},
-		vsGrp:  map[string]*serverGroup{},
+		opts:     opts,
+		commands: map[string]bool{},
+		noted:    map[string]bool{},
+		hints:    map[string]string{},
+		byName:   map[string]*laddrSource{},
+		vsGrp:    map[string]*serverGroup{},
 	}
 	for _, f := range faults {
-		s := Warning
-		if f.Severity == parser.Error {
-			s = Error
+		d := l.report(f.Pos, severities[f.Severity], "%s", f.Text)
+		switch d.Severity {
+		case Error:
+			l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: f.Pos})
+		case Fatal:
+			d.Class = Include
 		}
-		l.report(f.Pos, s, "%s", f.Text)
 	}
 	l.cfg.setDefaults()
 	walk(l, tree.Nodes, "", rootKeywords, &l.cfg)
 	l.finish()
+	l.security()
+	addWords(l.diags, tree.Nodes)
+	l.diags = once(l.diags)
 	sortDiagnostics(l.diags, tree.Files)
 	return &l.cfg, l.diags, nil
+}
+
+// severities of the parser's.
+var severities = map[parser.Severity]Severity{
+	parser.Note: Info, parser.Warning: Warning, parser.Error: Error, parser.Fatal: Fatal,
 }
 
 // finish does what needs the whole file: references may point forward.
@@ -82,19 +105,32 @@ func (l *loader) finish() {
 		d.broken = !l.identify(d)
 		if !d.broken {
 			l.inlineAddresses(d)
-		} else if d.inline != nil {
+			continue
+		}
+		l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: d.vs.Pos, Service: d.vs.Group})
+		if d.inline != nil {
 			d.inline.addrs = nil
 		}
 	}
 	l.kernelGroups()
 	seen := map[serviceID]Pos{}
 	for _, d := range l.drafts {
-		if !d.broken && l.complete(d) && l.unique(d, seen) {
+		switch {
+		case d.broken:
+		case !l.complete(d):
+			if d.hollow() {
+				continue
+			}
+			l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: d.vs.Pos, Service: d.vs.Name})
+		case l.unique(d, seen):
 			l.cfg.VirtualServers = append(l.cfg.VirtualServers, d.vs)
 		}
 	}
 	l.dropUnused()
 }
+
+// hollow says that nothing was written that could serve.
+func (d *draft) hollow() bool { return len(d.reals)+len(d.unread) == 0 && d.sorry == nil }
 
 // dropUnused removes inline groups whose virtual server was left out.
 func (l *loader) dropUnused() {

@@ -55,6 +55,7 @@ var scriptKeywords = keywords[Global]{
 	"script_user": {delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
 		if user, ok := l.word(n, 1, "user"); ok {
 			g.Scripts.User, g.Scripts.Group = user, n.Arg(2)
+			l.scriptUserAt = n.ArgPos(1)
 		}
 	}},
 	"enable_script_security":   flagInto(func(g *Global) { g.Scripts.Security = true }).later(),
@@ -102,7 +103,10 @@ func fifoPath(of func(*FIFOs) *FIFO) keyword[Global] {
 const smtpTimeoutMax = math.MaxUint32 / 1_000_000
 
 var mailKeywords = keywords[Global]{
-	"notification_email": {block: true, delayed: true, read: func(_ *loader, n *parser.Node, g *Global) {
+	"notification_email": {block: true, delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+		if len(n.Children) == 0 {
+			l.warn(n.Pos(), "Warning - empty notification_email block")
+		}
 		for _, c := range n.Children {
 			for i := range c.Words {
 				g.Mail.To = append(g.Mail.To, c.Arg(i))
@@ -112,9 +116,16 @@ var mailKeywords = keywords[Global]{
 	"notification_email_from": stringInto(func(g *Global, v string) { g.Mail.From = v }).later(),
 	"smtp_server":             {delayed: true, read: readSMTPServer},
 	"smtp_helo_name":          stringInto(func(g *Global, v string) { g.Mail.Helo = v }).later(),
-	"smtp_connect_timeout": intInto(0, smtpTimeoutMax, func(g *Global, v int) {
-		g.Mail.ConnectTimeout = time.Duration(max(v, 1)) * time.Second
-	}).later(),
+	"smtp_connect_timeout": {delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+		v, ok := l.int(n, 1, 0, smtpTimeoutMax)
+		if ok && v == 0 {
+			l.warn(n.ArgPos(1), "smtp_connect_timeout must be greater than 0: setting 1")
+			v = 1
+		}
+		if ok {
+			g.Mail.ConnectTimeout = time.Duration(v) * time.Second
+		}
+	}},
 	"smtp_alert":         boolInto(func(g *Global, v bool) { g.Mail.Alert = &v }).later(),
 	"smtp_alert_vrrp":    boolInto(func(g *Global, v bool) { g.Mail.AlertVRRP = &v }).later(),
 	"smtp_alert_checker": boolInto(func(g *Global, v bool) { g.Mail.AlertChecker = &v }).later(),

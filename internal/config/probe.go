@@ -49,7 +49,7 @@ func readSMTPCheck(l *loader, n *parser.Node, r *realDraft) {
 
 // readMailHost takes the block that older releases had.
 func readMailHost(l *loader, n *parser.Node, c *checkDraft) {
-	l.warn(n.Pos(), "SMTP_CHECK host block is deprecated: write its keywords into SMTP_CHECK itself")
+	l.info(n.Pos(), "SMTP_CHECK host block is deprecated: write its keywords into SMTP_CHECK itself")
 	walk(l, n.Children, checkerPath+"SMTP_CHECK/host", connectKeywords(), c)
 }
 
@@ -72,6 +72,11 @@ func readDNSType(l *loader, n *parser.Node, c *checkDraft) {
 }
 
 func readDNSName(l *loader, n *parser.Node, c *checkDraft) {
+	if c.named {
+		l.warn(n.Pos(), "DNS_CHECK name is already set: this one is ignored")
+		return
+	}
+	c.named = true
 	v, ok := l.word(n, 1, "name")
 	if d := (healthcheck.DNS{Name: v, Type: "SOA"}); ok {
 		if err := d.Validate(); err != nil {
@@ -181,7 +186,7 @@ func readMiscPath(l *loader, n *parser.Node, c *checkDraft) {
 		c.broken = true
 		return
 	case len(words) > 1:
-		l.warn(n.Pos(), "misc_path: what follows '%s' is ignored: write command and arguments within one pair of quotes", words[0])
+		l.info(n.Pos(), "misc_path: what follows '%s' is ignored: write command and arguments within one pair of quotes", words[0])
 	}
 	var args []string
 	if err == nil {
@@ -199,14 +204,19 @@ func readMiscPath(l *loader, n *parser.Node, c *checkDraft) {
 }
 
 func readMiscTimeout(l *loader, n *parser.Node, c *checkDraft) {
-	v, ok := l.int(n, 1, 0, 4294)
-	if c.broken = c.broken || !ok; ok && v > 0 {
+	if v, ok := l.int(n, 1, 0, 4294); ok && v > 0 {
 		c.miscTimeout.put(time.Duration(v) * time.Second)
 	}
 }
 
 func readMiscUser(l *loader, n *parser.Node, c *checkDraft) {
 	v, ok := l.word(n, 1, "user")
+	if ok {
+		if _, err := l.opts.User(v); err != nil {
+			l.error(n.ArgPos(1), "user: %v", err)
+			ok = false
+		}
+	}
 	c.broken = c.broken || !ok
 	c.misc.User, c.misc.Group = v, n.Arg(2)
 }

@@ -39,7 +39,7 @@ var processKeywords = keywords[Global]{
 	"lvs_process_name":               processName(func(p *Processes) *string { return &p.Checker.Name }),
 	"max_auto_priority":              {read: readMaxAutoPriority, delayed: true},
 	"min_auto_priority_delay":        intInto(1, 10_000_000, func(g *Global, v int) { g.Processes.MinAutoPriorityDelay = time.Duration(v) * time.Microsecond }).later(),
-	"process_monitor_rcv_bufs":       intInto(1, math.MaxInt32, func(g *Global, v int) { g.Processes.Monitor.Monitor = v }).later(),
+	"process_monitor_rcv_bufs":       intInto(0, math.MaxInt32, func(g *Global, v int) { g.Processes.Monitor.Monitor = v }).later(),
 	"process_monitor_rcv_bufs_force": boolInto(func(g *Global, v bool) { g.Processes.Monitor.MonitorForce = v }).later(),
 	"umask":                          {read: readUmask, delayed: true},
 	"random_seed": intInto(0, math.MaxUint32, func(g *Global, v int) {
@@ -94,7 +94,7 @@ func childKeywords(child string, of func(*Processes) *Process) keywords[Global] 
 			}
 			var cpus []int
 			for i := 1; i < len(n.Words); i++ {
-				v, ok := l.int(n, i, 0, maxCPU)
+				v, ok := l.int(n, i, 0, int64(l.opts.CPUs-1))
 				if !ok {
 					return
 				}
@@ -104,9 +104,6 @@ func childKeywords(child string, of func(*Processes) *Process) keywords[Global] 
 		}},
 	}
 }
-
-// maxCPU is the highest number a processor of Linux can have, NR_CPUS - 1 of the largest builds.
-const maxCPU = 8191
 
 func readMaxAutoPriority(l *loader, n *parser.Node, g *Global) {
 	if len(n.Words) < 2 {

@@ -27,6 +27,7 @@ var realKeywords keywords[realDraft]
 
 func init() {
 	realKeywords = timed(func(r *realDraft) *timing { return &r.timing }).with(keywords[realDraft]{
+		"retry":              atLeastOne(func(r *realDraft) *timing { return &r.timing }),
 		"weight":             intInto(0, math.MaxInt32, func(r *realDraft, v int) { r.rs.Weight = v }),
 		"uthreshold":         intInto(0, math.MaxUint32, func(r *realDraft, v int) { r.rs.UThreshold = v }),
 		"lthreshold":         intInto(0, math.MaxUint32, func(r *realDraft, v int) { r.rs.LThreshold = v }),
@@ -60,7 +61,8 @@ func readRealServer(l *loader, n *parser.Node, d *draft) {
 	r := &realDraft{rs: RealServer{Pos: n.Pos(), Addr: ap, Weight: d.weight}}
 	walk(l, n.Children, "virtual_server/real_server", realKeywords, r)
 	if !ok {
-		return // faults inside are reported all the same
+		d.unread = append(d.unread, n.Pos()) // faults inside are reported all the same
+		return
 	}
 	d.reals = append(d.reals, r)
 }
@@ -107,9 +109,9 @@ func readBFDCheck(l *loader, n *parser.Node, r *realDraft) {
 	l.notWatched(n, r)
 }
 
-// notWatched warns per real server, not once: each line is a server that is not watched.
+// notWatched speaks per real server, not once: each line is a server that is not watched.
 func (l *loader) notWatched(n *parser.Node, r *realDraft) {
-	l.warn(n.Pos(), "%s is known but not in force in this version: %s is not checked by it", n.Key(), r.rs.Addr)
+	l.info(n.Pos(), "%s is known but not in force in this version: %s is not checked by it", n.Key(), r.rs.Addr)
 }
 
 // weightUnset stands for a weight that was not written, while one is read that may be any number.
@@ -136,8 +138,12 @@ func (l *loader) completeFiles(r *realDraft) {
 // completeReals resolves the real servers of d; those that cannot work are left out.
 func (l *loader) completeReals(d *draft) {
 	seen := map[netip.AddrPort]Pos{}
+	for _, at := range d.unread {
+		l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: at, Service: d.vs.Name, Server: "?"})
+	}
 	for _, r := range d.reals {
 		if !l.completeReal(d, r) {
+			l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: r.rs.Pos, Service: d.vs.Name, Server: r.rs.Addr.String()})
 			continue
 		}
 		key := r.rs.Addr

@@ -46,6 +46,9 @@ var trackFileKeywords = keywords[TrackFile]{
 
 // trackWeight reads WEIGHT [reverse].
 func (l *loader) trackWeight(n *parser.Node, i int, limit int64) (weight int, reverse, ok bool) {
+	if _, ok := l.mildWord(n, i, "number"); !ok {
+		return 0, false, false
+	}
 	v, ok := l.int(n, i, -limit, limit)
 	if !ok {
 		return 0, false, false
@@ -84,7 +87,7 @@ func readTrackFile(l *loader, n *parser.Node, c *Config) {
 	switch i := slices.IndexFunc(c.TrackFiles, same); {
 	case !ok:
 	case i >= 0:
-		l.error(n.ArgPos(1), "%s '%s' is already defined at line %d of %s: this one is ignored",
+		l.info(n.ArgPos(1), "%s '%s' is already defined at line %d of %s: this one is ignored",
 			n.Key(), name, c.TrackFiles[i].Pos.Line, c.TrackFiles[i].Pos.File)
 	case t.Path == "":
 		l.error(n.Pos(), "%s '%s' has no file: add 'file PATH'", n.Key(), name)

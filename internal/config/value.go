@@ -13,15 +13,46 @@ import (
 	"github.com/lvs-fnat/lvs/parser"
 )
 
-// word gives argument i of n, or reports that it is missing.
+// word gives argument i of n, or reports that it is missing: a fault that ends
+// the original, except with the keywords of grumbling.
 func (l *loader) word(n *parser.Node, i int, want string) (string, bool) {
-	if i >= len(n.Words) {
-		l.error(n.ArgPos(i), "%s: %s missing", n.Key(), want)
-		l.diags[len(l.diags)-1].Missing = true
-		return "", false
+	if i < len(n.Words) {
+		return n.Arg(i), true
 	}
-	return n.Arg(i), true
+	if grumbling[n.Key()] {
+		return l.mildWord(n, i, want)
+	}
+	d := l.report(n.ArgPos(i), Fatal, "%s: %s missing", n.Key(), want)
+	d.Class = Missing
+	return "", false
 }
+
+// mildWord is word for a keyword that the original itself looks at, and passes over.
+func (l *loader) mildWord(n *parser.Node, i int, want string) (string, bool) {
+	if i < len(n.Words) {
+		return n.Arg(i), true
+	}
+	l.error(n.ArgPos(i), "%s: %s missing", n.Key(), want)
+	return "", false
+}
+
+// grumbling are the keywords without whose word the original runs on; what it
+// does for each has been seen with release 2.2.7.
+var grumbling = func() map[string]bool {
+	m := map[string]bool{}
+	for _, w := range strings.Fields(`ca certificate key password
+		instance net_namespace net_namespace_ipvs router_id notification_email_from default_interface
+		checker_priority checker_rt_priority checker_cpu_affinity vrrp_priority vrrp_rt_priority vrrp_cpu_affinity
+		bfd_priority bfd_rt_priority bfd_cpu_affinity min_auto_priority_delay
+		lvs_netlink_cmd_rcv_bufs lvs_netlink_monitor_rcv_bufs process_monitor_rcv_bufs
+		notify_fifo lvs_notify_fifo vrrp_notify_fifo notify_fifo_script lvs_notify_fifo_script vrrp_notify_fifo_script
+		lvs_sync_daemon lvs_timeouts reload_time_file tmp_config_directory snmp_socket dbus_service_name
+		script_user startup_script shutdown_script startup_script_timeout shutdown_script_timeout
+		file user misc_path helo_name payload snmp_name virtualhost`) {
+		m[w] = true
+	}
+	return m
+}()
 
 // int reads argument i as a decimal number from lo to hi.
 func (l *loader) int(n *parser.Node, i int, lo, hi int64) (int64, bool) {
@@ -75,10 +106,10 @@ func parseSeconds(s string) (time.Duration, bool) {
 		}
 	}
 	f, err := strconv.ParseFloat(s, 64)
-	if err != nil || f > 1e9 {
+	if err != nil {
 		return 0, false
 	}
-	return time.Duration(math.Round(f*1e6)) * time.Microsecond, true
+	return time.Duration(math.Round(min(f, endless)*1e6)) * time.Microsecond, true
 }
 
 // bool reads argument i as on/true/yes or off/false/no; missing means true.
@@ -133,9 +164,17 @@ func (l *loader) addrPort(n *parser.Node, i int) (netip.AddrPort, bool) {
 	if !ok {
 		return netip.AddrPort{}, false
 	}
+	if bare, mask, ok := strings.Cut(s, "/"); ok {
+		l.info(n.ArgPos(i), "%s: '/%s' is ignored", n.Key(), mask)
+		s = bare
+	}
 	ap, err := parser.ParseAddrPort(s)
 	if err != nil {
 		l.valueError(n, i, err)
+		return netip.AddrPort{}, false
+	}
+	if ap.Addr().Zone() != "" {
+		l.error(n.ArgPos(i), "%s: '%s' has a zone: expected an address without", n.Key(), s)
 		return netip.AddrPort{}, false
 	}
 	port := ap.Port()
@@ -230,5 +269,6 @@ func onceInto[T any](of func(*T) *string) keyword[T] {
 const (
 	tick           = time.Microsecond
 	longestConnect = 4294967295 * time.Microsecond
-	longTime       = 31 * 24 * time.Hour
+	longTime       = endless * time.Second
+	endless        = 1_000_000_000 // seconds; what is longer counts as this
 )

@@ -21,8 +21,10 @@ type draft struct {
 
 	mark      uint32 // of virtual_server fwmark
 	family    Family // of ip_family
+	familyAt  Pos
 	protoAt   Pos
 	methodAt  Pos
+	methodBad bool // lb_kind was there and could not be read
 	weight    int
 	host      string
 	groupName string // laddr_group_name
@@ -30,6 +32,7 @@ type draft struct {
 	inline    *laddrSource
 	ext       extDraft
 	reals     []*realDraft
+	unread    []Pos // of real servers whose address could not be read
 	sorry     *realDraft
 	// sorryMethod is that of the sorry server alone.
 	sorryMethod   Method
@@ -79,6 +82,11 @@ func timed[T any](of func(*T) *timing) keywords[T] {
 	}
 }
 
+// atLeastOne is retry outside of checkers, where 0 has no meaning.
+func atLeastOne[T any](of func(*T) *timing) keyword[T] {
+	return intInto(1, math.MaxUint32, func(t *T, v int) { of(t).retry.put(v) })
+}
+
 // with adds the keywords of more to k, which it returns.
 func (k keywords[T]) with(more keywords[T]) keywords[T] {
 	for w, r := range more {
@@ -91,9 +99,10 @@ var serverKeywords keywords[draft]
 
 func init() {
 	serverKeywords = timed(func(d *draft) *timing { return &d.timing }).with(extKeywords).with(keywords[draft]{
+		"retry": atLeastOne(func(d *draft) *timing { return &d.timing }),
 		"ip_family": {read: func(l *loader, n *parser.Node, d *draft) {
 			if k, ok := l.oneOf(n, 1, "inet", "inet6"); ok {
-				d.family = [...]Family{IPv4, IPv6}[k]
+				d.family, d.familyAt = [...]Family{IPv4, IPv6}[k], n.Pos()
 			}
 		}},
 		"protocol":                {read: readProtocol},
@@ -119,17 +128,23 @@ func init() {
 				d.vs.PersistenceEngine = v
 			}
 		}},
-		"quorum":               intInto(1, math.MaxInt32, func(d *draft, v int) { d.vs.Quorum = v }),
-		"hysteresis":           intInto(0, math.MaxInt32, func(d *draft, v int) { d.vs.Hysteresis = v }),
-		"quorum_up":            scriptInto(func(d *draft) *Script { return &d.vs.QuorumUp }),
-		"quorum_down":          scriptInto(func(d *draft) *Script { return &d.vs.QuorumDown }),
-		"alpha":                flagInto(func(d *draft) { d.timing.alpha.put(true) }),
-		"omega":                flagInto(func(d *draft) { d.vs.Omega = true }),
-		"inhibit_on_failure":   flagInto(func(d *draft) { d.timing.inhibit.put(true) }),
-		"weight":               intInto(1, math.MaxInt32, func(d *draft, v int) { d.weight = v }),
-		"virtualhost":          stringInto(func(d *draft, v string) { d.host = v }),
-		"sorry_server":         {read: readSorry},
-		"sorry_server_inhibit": flagInto(func(d *draft) { d.vs.SorryServerInhibit = true }),
+		"quorum":             intInto(1, math.MaxInt32, func(d *draft, v int) { d.vs.Quorum = v }),
+		"hysteresis":         intInto(0, math.MaxInt32, func(d *draft, v int) { d.vs.Hysteresis = v }),
+		"quorum_up":          scriptInto(func(d *draft) *Script { return &d.vs.QuorumUp }),
+		"quorum_down":        scriptInto(func(d *draft) *Script { return &d.vs.QuorumDown }),
+		"alpha":              flagInto(func(d *draft) { d.timing.alpha.put(true) }),
+		"omega":              flagInto(func(d *draft) { d.vs.Omega = true }),
+		"inhibit_on_failure": flagInto(func(d *draft) { d.timing.inhibit.put(true) }),
+		"weight":             intInto(1, math.MaxInt32, func(d *draft, v int) { d.weight = v }),
+		"virtualhost":        stringInto(func(d *draft, v string) { d.host = v }),
+		"sorry_server":       {read: readSorry},
+		"sorry_server_inhibit": {read: func(l *loader, n *parser.Node, d *draft) {
+			if d.sorry == nil {
+				l.warn(n.Pos(), "Ignoring sorry_server_inhibit used before or without sorry_server: write it behind")
+				return
+			}
+			d.vs.SorryServerInhibit = true
+		}},
 		"sorry_server_lvs_method": {read: func(l *loader, n *parser.Node, d *draft) {
 			if m, t, ok := l.method(n); ok {
 				d.sorryMethod, d.sorryTunnel, d.sorryMethodAt = m, t, n.Pos()
@@ -221,13 +236,15 @@ func schedulerFlag(sched string, bit uint8) keyword[draft] {
 	}}
 }
 
+// readServerMethod leaves a service whose method cannot be read to the default,
+// NAT, as the original does. One that has local addresses is not to be served
+// so: see fnat.
 func readServerMethod(l *loader, n *parser.Node, d *draft) {
-	m, t, ok := l.method(n)
-	if !ok {
-		d.broken = true
+	if m, t, ok := l.method(n); ok {
+		d.vs.Method, d.vs.Tunnel, d.methodAt = m, t, n.Pos()
 		return
 	}
-	d.vs.Method, d.vs.Tunnel, d.methodAt = m, t, n.Pos()
+	d.methodBad = true
 }
 
 // method reads NAT, DR, FNAT or TUN with its encapsulation.
@@ -242,6 +259,9 @@ func (l *loader) method(n *parser.Node) (Method, Tunnel, bool) {
 		return 0, Tunnel{}, false
 	}
 	if m != TUN {
+		if len(n.Words) > 2 {
+			l.warn(n.ArgPos(2), "%s: '%s' is ignored: options are for TUN only", n.Key(), n.Arg(2))
+		}
 		return m, Tunnel{}, true
 	}
 	t, ok := l.tunnel(n)
@@ -292,7 +312,7 @@ func readPersistence(l *loader, n *parser.Node, d *draft) {
 	if len(n.Words) < 2 {
 		return
 	}
-	v, ok := l.int(n, 1, 1, int64(longTime/time.Second))
+	v, ok := l.int(n, 1, 1, int64(LVSTimeoutMax/time.Second))
 	if ok {
 		d.vs.PersistenceTimeout = time.Duration(v) * time.Second
 	}
@@ -310,20 +330,19 @@ func readGranularity(l *loader, n *parser.Node, d *draft) {
 		}
 		return
 	}
-	bits, ok := maskBits(s)
-	if !ok {
+	mask, err := netip.ParseAddr(s)
+	if err != nil || !mask.Is4() {
 		l.error(n.ArgPos(1), "persistence_granularity: invalid netmask '%s': expected one such as 255.255.255.0, or a prefix length", s)
 		return
 	}
-	d.vs.PersistenceGranularity = bits
+	d.vs.PersistenceGranularity, d.vs.PersistenceMask = 0, mask
+	if bits, ok := maskBits(mask); ok {
+		d.vs.PersistenceGranularity, d.vs.PersistenceMask = bits, netip.Addr{}
+	}
 }
 
-// maskBits counts the ones of a netmask other than 0.0.0.0.
-func maskBits(s string) (int, bool) {
-	a, err := netip.ParseAddr(s)
-	if err != nil || !a.Is4() {
-		return 0, false
-	}
+// maskBits counts the ones of a netmask other than 0.0.0.0 that has no holes.
+func maskBits(a netip.Addr) (int, bool) {
 	for n := 1; n <= 32; n++ {
 		if p, _ := netip.MustParseAddr("255.255.255.255").Prefix(n); p.Addr() == a {
 			return n, true

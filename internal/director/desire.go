@@ -3,6 +3,7 @@
 package director
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"github.com/lvs-fnat/lvs/internal/config"
@@ -39,7 +40,7 @@ func wantedService(vs *config.VirtualServer, e config.Endpoint) ipvs.Service {
 		Scheduler:  vs.Scheduler,
 		PEName:     vs.PersistenceEngine,
 		Flags:      ipvs.ServiceFlags(vs.SchedFlags) * ipvs.FlagSched1,
-		Netmask:    netmask(e.Family, vs.PersistenceGranularity),
+		Netmask:    netmask(e.Family, vs.PersistenceGranularity, vs.PersistenceMask),
 	}
 	if vs.OnePacket {
 		s.Flags |= ipvs.FlagOnePacket
@@ -51,9 +52,13 @@ func wantedService(vs *config.VirtualServer, e config.Endpoint) ipvs.Service {
 	return s
 }
 
-// netmask turns a prefix length, 0 for whole addresses, into the kernel's form:
-// IPv6 has the length itself, IPv4 the mask as a number.
-func netmask(f config.Family, bits int) uint32 {
+// netmask turns a prefix length, 0 for whole addresses, or a mask that is none
+// into the kernel's form: IPv6 has the length itself, IPv4 the mask as a number.
+func netmask(f config.Family, bits int, mask netip.Addr) uint32 {
+	if f == config.IPv4 && mask.IsValid() {
+		b := mask.As4()
+		return binary.BigEndian.Uint32(b[:])
+	}
 	if f == config.IPv6 {
 		if bits == 0 {
 			bits = 128
@@ -73,6 +78,9 @@ func (v *virtual) dests(e config.Endpoint) []ipvs.Dest {
 	var list []ipvs.Dest
 	seen := map[ipvs.DestKey]bool{}
 	add := func(rs *config.RealServer, weight int) {
+		if rs.Method != config.TUN && config.FamilyOf(rs.Addr.Addr()) != e.Family {
+			return // of a group with endpoints of both families
+		}
 		d := wantedDest(rs, e, weight)
 		if !seen[d.DestKey] {
 			seen[d.DestKey] = true

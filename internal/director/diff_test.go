@@ -57,7 +57,7 @@ func drawService(t *rapid.T, groups []Group, vip netip.Addr, port uint16) Servic
 	s := Service{Service: ipvs.Service{
 		ServiceKey: ipvs.ServiceKey{Family: ipvs.FamilyOf(vip), Protocol: ipvs.TCP, Addr: vip, Port: port},
 		Scheduler:  rapid.SampledFrom([]string{"rr", "wlc"}).Draw(t, "scheduler"),
-		Netmask:    netmask(2, 0),
+		Netmask:    netmask(2, 0, netip.Addr{}),
 	}}
 	if vip.Is6() {
 		s.Netmask = 128
@@ -221,7 +221,7 @@ func TestDiffKeepsConnections(t *testing.T) {
 // TestDiffStockKernel: without FNAT nothing goes to the extension.
 func TestDiffStockKernel(t *testing.T) {
 	want := Tables{Services: []Service{{
-		Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 7}, Scheduler: "rr", Netmask: netmask(2, 0)},
+		Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 7}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})},
 		Dests:   []ipvs.Dest{{DestKey: destKeyOf(netip.MustParseAddrPort("10.0.2.11:0")), Weight: 1}},
 	}}}
 	table := ipvstest.NewStock()
@@ -234,7 +234,7 @@ func TestDiffOrder(t *testing.T) {
 	svc := func(vip string, dests ...string) Service {
 		a := netip.MustParseAddr(vip)
 		s := Service{
-			Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: a, Port: 80}, Scheduler: "rr", Netmask: netmask(2, 0)},
+			Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: a, Port: 80}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})},
 			Ext:     ipvs.Ext{Flags: ipvs.ExtFNAT, LGroup: "back"},
 		}
 		for _, d := range dests {

@@ -5,6 +5,7 @@ package director
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"slices"
 	"strings"
 	"syscall"
@@ -32,7 +33,7 @@ func parse(t *testing.T, text string) *config.Config {
 	cfg, diags, err := config.Parse(context.Background(), "k.conf", text, config.Options{
 		Ephemeral: func() (config.Ephemeral, error) { return config.Ephemeral{}, nil },
 	})
-	if err != nil || config.Errors(diags) > 0 {
+	if w, _ := config.Worst(diags); err != nil || w >= config.Error {
 		t.Fatalf("%v %v", err, diags)
 	}
 	return cfg
@@ -280,7 +281,7 @@ func TestForeign(t *testing.T) {
 	table := ipvstest.New()
 	ctx := context.Background()
 	foreign := Tables{Services: []Service{{Service: ipvs.Service{
-		ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9}, Scheduler: "rr", Netmask: netmask(2, 0),
+		ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{}),
 	}}}, Groups: []Group{{Name: "other", Family: ipvs.IPv4}}}
 	apply(t, table, Diff(Tables{}, foreign))
 	before := table.String()
@@ -393,7 +394,7 @@ func TestUnsupported(t *testing.T) {
 	stock, ours := info(ipvstest.NewStock()), info(ipvstest.New())
 	d, missing := Unsupported(parse(t, fnat), stock)
 	const want = "(k.conf: Line 6) Virtual server [10.0.1.100]:tcp:80 needs FNAT: the running ip_vs has no FNAT; " +
-		"install the package lvs-dkms and load its ip_vs module (and 1 more)"
+		"install the package lvs-dkms and load its ip_vs module (and 1 more) (column 1)"
 	if !missing || d.String() != want {
 		t.Errorf("got  %s\nwant %s", d, want)
 	}

@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"os/exec"
+	"os/user"
+	"runtime"
+)
+
+// defaultScriptUser runs the commands of a configuration without script_user, if it exists.
+const defaultScriptUser = "keepalived_script"
+
+// lookupUser gives the uid of a user, by name or number, as text.
+func lookupUser(name string) (uid string, err error) {
+	u, err := user.Lookup(name)
+	if err != nil {
+		u, err = user.LookupId(name)
+	}
+	if err != nil {
+		return "", err
+	}
+	return u.Uid, nil
+}
+
+// lookupGroup gives the gid of a group, by name or number, as text.
+func lookupGroup(name string) (gid string, err error) {
+	g, err := user.LookupGroup(name)
+	if err != nil {
+		g, err = user.LookupGroupId(name)
+	}
+	if err != nil {
+		return "", err
+	}
+	return g.Gid, nil
+}
+
+// security remarks that commands run as root without enable_script_security,
+// once for those of the balancer and once for the program's own.
+func (l *loader) security() {
+	g := &l.cfg.Global.Scripts
+	if g.User != "" {
+		_, err := l.opts.User(g.User)
+		if err == nil && g.Group != "" {
+			_, err = l.opts.Group(g.Group)
+		}
+		if err != nil {
+			l.warn(l.scriptUserAt, "script_user: %v", err)
+		}
+	}
+	if g.Security {
+		return
+	}
+	own := l.asRoot(g.Startup) || l.asRoot(g.Shutdown)
+	checks := false
+	for i := range l.cfg.VirtualServers {
+		checks = checks || l.rootCommands(&l.cfg.VirtualServers[i])
+	}
+	if own {
+		l.insecure("start/shutdown")
+	}
+	if checks {
+		l.insecure("check")
+	}
+}
+
+func (l *loader) insecure(kind string) {
+	d := l.report(Pos{}, Info, "SECURITY VIOLATION - %s scripts are being executed but script_security not enabled.", kind)
+	d.Class = Security
+}
+
+func (l *loader) rootCommands(vs *VirtualServer) bool {
+	if l.asRoot(vs.QuorumUp) || l.asRoot(vs.QuorumDown) {
+		return true
+	}
+	for _, rs := range vs.RealServers {
+		if l.asRoot(rs.NotifyUp) || l.asRoot(rs.NotifyDown) {
+			return true
+		}
+		for _, c := range rs.Checkers {
+			if c.Misc != nil && l.runsAsRoot(c.Misc.Args[0], c.Misc.User) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (l *loader) asRoot(s Script) bool {
+	args, err := s.Args()
+	return err == nil && len(args) > 0 && l.runsAsRoot(args[0], s.User)
+}
+
+// runsAsRoot is false for a command that does not exist: it will not run.
+func (l *loader) runsAsRoot(command, name string) bool {
+	if name == "" {
+		name = l.cfg.Global.Scripts.User
+	}
+	if name == "" {
+		name = defaultScriptUser
+		if _, err := l.opts.User(name); err != nil {
+			name = "root"
+		}
+	}
+	uid, err := l.opts.User(name)
+	if err != nil || uid != "0" {
+		return false
+	}
+	known, ok := l.commands[command]
+	if !ok {
+		_, err := l.opts.Command(command)
+		known = err == nil
+		l.commands[command] = known
+	}
+	return known
+}
+
+func (o *Options) fill() {
+	if o.User == nil {
+		o.User = lookupUser
+	}
+	if o.Group == nil {
+		o.Group = lookupGroup
+	}
+	if o.CPUs == 0 {
+		o.CPUs = runtime.NumCPU()
+	}
+	if o.Command == nil {
+		o.Command = exec.LookPath
+	}
+}

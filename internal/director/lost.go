@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package director
+
+import (
+	"fmt"
+	"net/netip"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+)
+
+// Removed is what a configuration takes away from the one in force.
+type Removed struct {
+	Services []string // virtual servers, by name
+	Servers  []Server // real servers, those of Services included
+	Total    int      // real servers in force
+}
+
+// Server is a real server of a virtual one, by their names.
+type Server struct {
+	Service string
+	Addr    netip.AddrPort
+	Gone    bool // with its virtual server
+}
+
+// Removed tells what of d is not in cfg.
+func (d *Director) Removed(cfg *config.Config) Removed {
+	next := New(cfg)
+	stays := make(map[virtualKey]*virtual, len(next.virtuals))
+	for _, v := range next.virtuals {
+		stays[v.key()] = v
+	}
+	var r Removed
+	for _, v := range d.virtuals {
+		r.Total += len(v.servers)
+		w := stays[v.key()]
+		if w == nil {
+			r.Services = append(r.Services, v.cfg.Name)
+		}
+		r.Servers = append(r.Servers, v.without(w)...)
+	}
+	return r
+}
+
+// without gives the servers of v that w, which may be nil, does not have.
+func (v *virtual) without(w *virtual) []Server {
+	have := map[netip.AddrPort]bool{}
+	if w != nil {
+		for _, s := range w.servers {
+			have[s.cfg.Addr] = true
+		}
+	}
+	var gone []Server
+	for _, s := range v.servers {
+		if !have[s.cfg.Addr] {
+			gone = append(gone, Server{Service: v.cfg.Name, Addr: s.cfg.Addr, Gone: w == nil})
+		}
+	}
+	return gone
+}
+
+// Spoilt returns a diagnostic if cfg would take something away because its
+// definition has an error, and false if all that goes is meant to go.
+func (r *Removed) Spoilt(cfg *config.Config) (config.Diagnostic, bool) {
+	for _, l := range cfg.Lost {
+		if what, hit := r.lost(l); hit {
+			return config.Diagnostic{Pos: l.Pos, Severity: config.Fatal,
+				Text: fmt.Sprintf("an error here would take %s out of service: correct it, or remove the definition", what)}, true
+		}
+	}
+	return config.Diagnostic{}, false
+}
+
+func (r *Removed) lost(l config.Lost) (what string, hit bool) {
+	for _, name := range r.Services {
+		if l.Service == "" || l.Server == "" && l.Service == name {
+			return "virtual server " + name, true
+		}
+	}
+	for _, s := range r.Servers {
+		if !s.Gone && (l.Service == "" || l.Service == s.Service && (l.Server == "?" || l.Server == s.Addr.String())) {
+			return fmt.Sprintf("real server %s of %s", s.Addr, s.Service), true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/txtar"
+
+	"github.com/lvs-fnat/lvs/internal/testvm"
+)
+
+// TestAgainstOriginal has keepalived 2.2.7 and ours read the cases of
+// testdata/original with -t. They must end with the same code, and where the
+// original finds fault with a line, ours must have found one there or before:
+// it says at the first line of a block what the original says at the last, and
+// skips an unknown block whole. Where an archive's comment says
+//
+//	differs CASE OURS ORIGINAL: why
+//
+// the codes must be these two; -1 is a crash. Each case is a configuration of its own, with the
+// files it includes beside it.
+func TestAgainstOriginal(t *testing.T) {
+	original := stockKeepalived(t)
+	archives, err := filepath.Glob("testdata/original/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatalf("no cases: %v", err)
+	}
+	for _, name := range archives {
+		t.Run(strings.TrimSuffix(filepath.Base(name), ".txtar"), func(t *testing.T) {
+			ar, err := txtar.ParseFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			compareAll(t, original, ar)
+		})
+	}
+}
+
+// stockKeepalived gives the command of the distribution's keepalived: it is
+// unpacked for the guests, with its libraries beside it.
+func stockKeepalived(t *testing.T) []string {
+	t.Helper()
+	root := filepath.Join(testvm.Cache(), "guest")
+	program := filepath.Join(root, "usr", "sbin", "keepalived.stock")
+	if _, err := os.Stat(program); err != nil {
+		t.Fatalf("%v: run 'make deps'", err)
+	}
+	libs := filepath.Join(root, "usr/lib/x86_64-linux-gnu") + ":" + filepath.Join(root, "lib/x86_64-linux-gnu")
+	return []string{filepath.Join(root, "lib64/ld-linux-x86-64.so.2"), "--library-path", libs, program}
+}
+
+type verdict struct {
+	code int
+	said string
+}
+
+var differs = regexp.MustCompile(`(?m)^differs (\S+) (-?\d+) (-?\d+): \S`)
+
+func compareAll(t *testing.T, original []string, ar *txtar.Archive) {
+	dir := t.TempDir()
+	var cases []string
+	for _, f := range ar.Files {
+		name, inside, nested := strings.Cut(f.Name, "/")
+		path := filepath.Join(dir, name, "main")
+		if nested {
+			path = filepath.Join(dir, name, inside)
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, f.Data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if !nested || inside == "main" {
+			cases = append(cases, name)
+		}
+	}
+	known := map[string][2]int{}
+	for _, m := range differs.FindAllStringSubmatch(string(ar.Comment), -1) {
+		a, _ := strconv.Atoi(m[2])
+		b, _ := strconv.Atoi(m[3])
+		known[m[1]] = [2]int{a, b}
+		if !slices.Contains(cases, m[1]) {
+			t.Errorf("there is no case %s to differ", m[1])
+		}
+	}
+	var wg sync.WaitGroup
+	work := make(chan string)
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			for name := range work {
+				file := filepath.Join(dir, name, "main")
+				theirs, err := readByOriginal(t.Context(), original, file)
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+					continue
+				}
+				compare(t, name, known, readByUs(t.Context(), file), theirs)
+			}
+		})
+	}
+	for _, name := range cases {
+		work <- name
+	}
+	close(work)
+	wg.Wait()
+}
+
+func compare(t *testing.T, name string, known map[string][2]int, ours, theirs verdict) {
+	want := [2]int{theirs.code, theirs.code}
+	if k, ok := known[name]; ok {
+		want = k
+	}
+	if got := [2]int{ours.code, theirs.code}; got != want {
+		t.Errorf("%s: code %d, original %d, want %v\nours:\n%soriginal:\n%s", name, ours.code, theirs.code, want, ours.said, theirs.said)
+		return
+	}
+	if _, ok := known[name]; ok {
+		return
+	}
+	first := slices.Min(append(faultLines(ours.said), 1<<30))
+	for _, line := range faultLines(theirs.said) {
+		if first > line {
+			t.Errorf("%s: the original says something about line %d, ours nothing up to there\nours:\n%soriginal:\n%s", name, line, ours.said, theirs.said)
+		}
+	}
+}
+
+var atLine = regexp.MustCompile(`(?m)^\((?:\S+: )?Line (\d+)\)`)
+
+func faultLines(text string) []int {
+	var lines []int
+	for _, m := range atLine.FindAllStringSubmatch(text, -1) {
+		n, _ := strconv.Atoi(m[1])
+		lines = append(lines, n)
+	}
+	return lines
+}
+
+func readByOriginal(ctx context.Context, original []string, file string) (verdict, error) {
+	cmd := exec.CommandContext(ctx, original[0], append(original[1:], "-t", "-f", file)...)
+	cmd.Dir = filepath.Dir(file)
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		return verdict{}, fmt.Errorf("%w\n%s", err, out)
+	}
+	return verdict{cmd.ProcessState.ExitCode(), string(out)}, nil
+}
+
+func readByUs(ctx context.Context, file string) verdict {
+	var out bytes.Buffer
+	code := testApp(&out, &out).run(ctx, []string{"keepalived", "-t", "-f", file})
+	return verdict{code, out.String()}
+}

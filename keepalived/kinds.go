@@ -38,8 +38,10 @@ func kinds() []*kind {
 		{
 			name: "checkers", title: "Healthcheck", ident: "Keepalived_healthcheckers", option: subsystemChecker,
 			pidFile: func(o *options) string { return o.checkersPID },
-			wanted:  needsKernel,
-			run:     func(ctx context.Context, c *child) error { return (&balancer{child: c}).run(ctx) },
+			// What an error keeps out of the configuration may be running: the
+			// child decides.
+			wanted: func(cfg *config.Config) bool { return needsKernel(cfg) || len(cfg.Lost) > 0 },
+			run:    func(ctx context.Context, c *child) error { return (&balancer{child: c}).run(ctx) },
 		},
 	}
 }

@@ -5,7 +5,7 @@ _ipvsadm() {
 	local commands options
 	commands="--add-service --edit-service --delete-service --clear --list --add-server
 		--delete-server --edit-server --set --start-daemon --stop-daemon --restore --save
-		--zero --add-laddr --del-laddr --get-laddr --set-ext --help --version"
+		--zero --add-laddr --del-laddr --get-laddr --set-ext --kill --help --version"
 	options="--tcp-service --udp-service --sctp-service --fwmark-service --ipv6
 		--scheduler --pe --persistent --netmask --real-server --gatewaying --ipip
 		--masquerading --fullnat --tun-type --tun-port --tun-nocsum --tun-csum --tun-remcsum
@@ -18,8 +18,11 @@ _ipvsadm() {
 		--timestamps --mss --laddr-select --exhaust-rst --no-exhaust-rst --synproxy
 		--synproxy-defer --no-synproxy-defer --synproxy-mss --synproxy-wscale
 		--synproxy-opts --synproxy-window --synproxy-ttl --synproxy-retries --synproxy-queue
-		--synproxy-auto-on --synproxy-auto-off --invalid --synproxy-memory --cookie-key
-		--previous-cookie-key --laddr-probes --laddr-reclaim --no-laddr-reclaim --ext"
+		--synproxy-auto-on --synproxy-auto-off --invalid --rst-on-expire --no-rst-on-expire
+		--est-timeout --cps --cps-burst --bps-in --bps-out --conn-limit --acl --acl-set4
+		--acl-set6 --drop-vip --no-drop-vip --synproxy-memory --cookie-key
+		--previous-cookie-key --laddr-probes --laddr-reclaim --no-laddr-reclaim --ext
+		--stats-ext"
 	COMPREPLY=()
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	--start-daemon) COMPREPLY=($(compgen -W "master backup" -- "$2")); return ;;
@@ -35,6 +38,7 @@ _ipvsadm() {
 	--laddr-select) COMPREPLY=($(compgen -W "rr source cpu" -- "$2")); return ;;
 	--synproxy|-j) COMPREPLY=($(compgen -W "enable disable auto" -- "$2")); return ;;
 	--invalid) COMPREPLY=($(compgen -W "accept drop rst" -- "$2")); return ;;
+	--acl) COMPREPLY=($(compgen -W "white black off" -- "$2")); return ;;
 	esac
 	if ((COMP_CWORD == 1)); then
 		COMPREPLY=($(compgen -W "$commands" -- "$2"))

@@ -123,6 +123,8 @@ func (a *app) execute(ctx context.Context, c *call) error {
 		return a.restore(ctx)
 	case cmdGetLaddr:
 		return a.listLaddrs(ctx, c)
+	case cmdKill:
+		return a.kill(ctx, c)
 	}
 	if err := a.change(ctx, c); err != nil {
 		var f *failure

@@ -58,10 +58,10 @@ func anyInput(t *rapid.T) string {
 				ext = maybe("-p 300", "-p 300 -M 255.255.255.0", "-b flag-1")
 			}
 		case 1:
-			ext = " --fullnat --lgroup " + oneOf("g1", "g2") + maybe("--laddr-select source", "--exhaust-rst")
+			ext = " --fullnat --lgroup " + oneOf("g1", "g2") + maybe("--laddr-select source", "--exhaust-rst", "--bps-in 5 --cps 7")
 			if tcp {
 				ext += maybe("--toa", "--toa --toa-syn --toa-kind4 253") + maybe("--no-seq-adjust", "--seq-adjust") +
-					maybe("--timestamps keep", "--timestamps rebase") + maybe("--mss 1400")
+					maybe("--timestamps keep", "--timestamps rebase") + maybe("--mss 1400", "--rst-on-expire --est-timeout 60")
 			}
 		case 2:
 			if tcp {

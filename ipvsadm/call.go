@@ -167,6 +167,9 @@ func (c *call) agree() error {
 	if c.set.has(colDryRun) && !c.set.has(colAtomic) {
 		return usagef(msgNeedOption, columnRows[colAtomic].name, c.cmd)
 	}
+	if c.cmd == cmdKill && !c.set.any(filterColumns) {
+		return usagef(msgKillAll)
+	}
 	if c.cmd == cmdSetExt && c.config.Set == 0 {
 		return usagef(msgNothingSet, c.cmd)
 	}
@@ -178,7 +181,7 @@ func (c *call) agree() error {
 	if err := c.agreeFilter(); err != nil {
 		return err
 	}
-	for _, col := range []column{colConnection, colTimeout, colDaemon} {
+	for _, col := range []column{colConnection, colTimeout, colDaemon, colExt, colStatsExt} {
 		if !c.set.has(col) {
 			continue
 		}

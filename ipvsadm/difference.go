@@ -39,6 +39,10 @@ func difference(have, want *tables) plan {
 	return p
 }
 
+// needForwarding are the settings that go with FNAT or SYNPROXY only; zero is
+// without them.
+const needForwarding = ipvs.ExtFieldTimeoutEst | ipvs.ExtFieldBPSIn | ipvs.ExtFieldBPSOut
+
 // service changes a service that is there. What excludes FNAT and SYNPROXY
 // comes after they are switched off, and goes before they are switched on.
 func (p *plan) service(h, w *tableService) {
@@ -46,9 +50,16 @@ func (p *plan) service(h, w *tableService) {
 	off := h.ext.Flags &^ w.ext.Flags
 	proxied := w.ext.Flags&ipvs.ExtSynproxy&^h.ext.Flags != 0
 	if edited := h.service != w.service; off&both != 0 && (edited || proxied) {
-		p.add(w.extLine, setExt(w.service.ServiceKey, ipvs.Ext{Set: ipvs.ExtFieldFlags, FlagsMask: off}))
+		out := ipvs.Ext{Set: ipvs.ExtFieldFlags, FlagsMask: off}
 		without := *h
 		without.ext.Flags &^= off
+		for _, f := range extFields {
+			if f.field&needForwarding != 0 && !f.same(&h.ext, &out) {
+				out.Set |= f.field
+				f.set(&without.ext, &out)
+			}
+		}
+		p.add(w.extLine, setExt(w.service.ServiceKey, out))
 		h = &without
 	}
 	if h.service != w.service {
@@ -222,6 +233,7 @@ var configFields = []configField{
 	configFieldOf(ipvs.ExtConfigProbes, func(c *ipvs.ExtConfig) *uint8 { return &c.Probes }),
 	configFieldOf(ipvs.ExtConfigReclaim, func(c *ipvs.ExtConfig) *bool { return &c.Reclaim }),
 	configFieldOf(ipvs.ExtConfigSPQMem, func(c *ipvs.ExtConfig) *uint64 { return &c.SPQMem }),
+	configFieldOf(ipvs.ExtConfigDropVIP, func(c *ipvs.ExtConfig) *bool { return &c.DropVIP }),
 	configFieldOf(ipvs.ExtConfigCookieKey, func(c *ipvs.ExtConfig) *ipvs.CookieKey { return &c.CookieKey }),
 	configFieldOf(ipvs.ExtConfigCookieKeyPrev, func(c *ipvs.ExtConfig) *ipvs.CookieKey { return &c.CookieKeyPrev }),
 }

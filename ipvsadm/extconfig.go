@@ -15,7 +15,7 @@ import (
 func (c *call) setLaddrProbes(v string, _ bool) error {
 	n, ok := number(v, 1, 255)
 	if !ok {
-		return usagef(msgSPNumber, "laddr-probes", v, 1, 255)
+		return usagef(msgNumber, "laddr-probes", v, 1, 255)
 	}
 	c.config.Probes = uint8(n)
 	c.config.Set |= ipvs.ExtConfigProbes
@@ -30,10 +30,18 @@ func setReclaim(on bool) func(*call, string, bool) error {
 	}
 }
 
+func setDropVIP(on bool) func(*call, string, bool) error {
+	return func(c *call, _ string, _ bool) error {
+		c.config.DropVIP = on
+		c.config.Set |= ipvs.ExtConfigDropVIP
+		return nil
+	}
+}
+
 func (c *call) setSPMemory(v string, _ bool) error {
 	n, ok := number(v, 0, math.MaxInt64)
 	if !ok {
-		return usagef(msgSPNumber, "synproxy-memory", v, 0, int64(math.MaxInt64))
+		return usagef(msgNumber, "synproxy-memory", v, 0, int64(math.MaxInt64))
 	}
 	c.config.SPQMem = uint64(n)
 	c.config.Set |= ipvs.ExtConfigSPQMem
@@ -89,6 +97,9 @@ func configWords(cfg ipvs.ExtConfig, all bool) string {
 	if cfg.Set&ipvs.ExtConfigSPQMem != 0 && (all || cfg.SPQMem != usualConfig.SPQMem) {
 		fmt.Fprintf(&b, " --synproxy-memory %d", cfg.SPQMem)
 	}
+	if cfg.Set&ipvs.ExtConfigDropVIP != 0 && (all || cfg.DropVIP != usualConfig.DropVIP) {
+		b.WriteString(map[bool]string{true: " --drop-vip", false: " --no-drop-vip"}[cfg.DropVIP])
+	}
 	return b.String()
 }
 
@@ -109,6 +120,7 @@ type jsonConfig struct {
 	Probes  *uint8  `json:"laddr_probes"`
 	Reclaim *bool   `json:"laddr_reclaim"`
 	SPQMem  *uint64 `json:"synproxy_memory"`
+	DropVIP *bool   `json:"drop_vip"`
 }
 
 // listExt is -L --ext: what the module is, and its settings of the namespace.
@@ -131,6 +143,9 @@ func (a *app) listExt(ctx context.Context, c *call) error {
 		}
 		if cfg.Set&ipvs.ExtConfigSPQMem != 0 {
 			j.SPQMem = &cfg.SPQMem
+		}
+		if cfg.Set&ipvs.ExtConfigDropVIP != 0 {
+			j.DropVIP = &cfg.DropVIP
 		}
 		return putJSON(a.stdout, jsonMember{"ipvs", infoOf(a.info)}, jsonMember{"settings", j})
 	}

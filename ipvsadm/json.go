@@ -172,6 +172,10 @@ type jsonGroup struct {
 	Name     string      `json:"name"`
 	Family   string      `json:"family"`
 	Services uint32      `json:"services"`
+	Ports    uint32      `json:"ports"`
+	Used     uint32      `json:"ports_used"`
+	Fullest  *jsonEnd    `json:"fullest_real_server"`
+	Protocol *string     `json:"fullest_protocol"`
 	Laddrs   []jsonLaddr `json:"local_addresses"`
 }
 
@@ -386,7 +390,11 @@ func (l *lister) groupsJSON(ctx context.Context, groups []ipvs.LGroup) error {
 		if err != nil {
 			return listFailed(err)
 		}
-		j := jsonGroup{g.Name, familyWord(g.Family), g.Refs, []jsonLaddr{}}
+		j := jsonGroup{Name: g.Name, Family: familyWord(g.Family), Services: g.Refs, Ports: g.Ports, Used: g.PortsUsed, Laddrs: []jsonLaddr{}}
+		if g.RS.IsValid() {
+			rs := endOf(g.RS)
+			j.Fullest, j.Protocol = &rs, orNull(protocolWord(g.RSProtocol))
+		}
 		for _, a := range laddrs {
 			flags := []string{}
 			for _, f := range laddrFlagWords {
@@ -422,6 +430,11 @@ type jsonExt struct {
 
 	Synproxy *jsonSynproxy `json:"synproxy"`
 	Invalid  string        `json:"invalid"`
+
+	RSTOnExpire bool       `json:"rst_on_expire"`
+	TimeoutEst  int64      `json:"established_timeout"`
+	Limits      jsonLimits `json:"limits"`
+	ACL         jsonACL    `json:"acl"`
 }
 
 func extOf(e ipvs.Ext) *jsonExt {
@@ -431,6 +444,8 @@ func extOf(e ipvs.Ext) *jsonExt {
 		TOAKind4: e.TOAKind4, TOAKind6: e.TOAKind6, SeqAdjust: e.Flags&seqAdjust != 0,
 		Timestamps: wordOf(tsModes, e.TSMode), MSS: e.MSSClamp, Conns: e.NConn,
 		Synproxy: synproxyOf(e), Invalid: wordOf(invalidWords, e.Invalid),
+		RSTOnExpire: e.Flags&ipvs.ExtRSTOnExpire != 0, TimeoutEst: int64(e.TimeoutEst / time.Second),
+		Limits: limitsOf(e.Limits), ACL: aclOf(e.Limits),
 	}
 }
 

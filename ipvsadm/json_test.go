@@ -46,6 +46,7 @@ func jsonSchema(t *testing.T) *jsonschema.Schema {
 func everything(t *testing.T) *ipvstest.Table {
 	t.Helper()
 	k := ipvstest.New()
+	k.AddSet("set", ipvs.IPv4)
 	dir := t.TempDir()
 	lines := strings.Split(strings.TrimSpace(everythingLines), "\n")
 	for _, line := range lines {
@@ -63,7 +64,7 @@ const everythingLines = `
 -P --lgroup pool -z 10.0.0.11:1024-2000 --laddr-flags no-new,force --laddr-cpus 0-1
 -P --lgroup six -6
 -A -t 192.0.2.1:80 -s sh -b sh-port,sh-fallback -p 300 -M 255.255.255.0 --pe sip
--A -t 192.0.2.2:80 -s rr --lgroup pool --fullnat --toa --mss 1400
+-A -t 192.0.2.2:80 -s rr --lgroup pool --fullnat --toa --mss 1400 --cps 5 --bps-in 7 --acl black --acl-set4 set
 -a -t 192.0.2.2:80 -r 10.1.0.1:8080 -b -w 5 -x 100 -y 50
 -a -t 192.0.2.2:80 -r 10.1.0.2:80 -i --tun-type gue --tun-port 6080 --tun-remcsum
 -A -u 192.0.2.2:53 -o -b flag-3
@@ -109,6 +110,8 @@ func TestJSONHasTheFormOfItsDocument(t *testing.T) {
 		{full, "-L --daemon --json", "", 2},
 		{full, "-L --timeout --json", "", 0},
 		{full, "-L --ext --json", "", 0},
+		{full, "-L --stats-ext --json", "", 7},
+		{full, "-L --stats-ext -t 192.0.2.2:80 --json", "", 1},
 		{empty, "-L --json", "", 0},
 		{empty, "-G --json", "", 0},
 		{empty, "-L --daemon --json", "", 0},

@@ -18,7 +18,9 @@ import (
 type kernel interface {
 	ipvs.Applier
 	ipvs.Reader
+	ipvs.ConnDeleter
 	ExtConfig(context.Context) (ipvs.ExtConfig, error)
+	ServiceExtStats(context.Context, ipvs.ServiceKey) (ipvs.ExtStats, error)
 	Close() error
 }
 

@@ -67,6 +67,10 @@ func (a *app) listLaddrs(ctx context.Context, c *call) error {
 	}
 	fmt.Fprintf(l.w, laddrHead, "VIP:VPORT", "TOTAL", "SNAT_IP", "CONFLICTS", "CONNS", "FULL", "RECLAIM", "PORTS", "FLAGS")
 	used := map[string]bool{}
+	forecasts := map[string]string{}
+	for _, g := range groups {
+		forecasts[g.Name] = l.forecast(ctx, g)
+	}
 	for i := range services {
 		key := services[i].ServiceKey
 		name := l.fnat[key].LGroup
@@ -78,7 +82,7 @@ func (a *app) listLaddrs(ctx context.Context, c *call) error {
 		if key.FWMark != 0 {
 			title = l.serviceName(ctx, &services[i])
 		}
-		if err := l.laddrs(ctx, title, name); err != nil {
+		if err := l.laddrs(ctx, title, name, forecasts[name]); err != nil {
 			return err
 		}
 	}
@@ -86,15 +90,25 @@ func (a *app) listLaddrs(ctx context.Context, c *call) error {
 		if used[g.Name] {
 			continue
 		}
-		if err := l.laddrs(ctx, "-", g.Name); err != nil {
+		if err := l.laddrs(ctx, "-", g.Name, forecasts[g.Name]); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// forecast says how far the group is from its end: a port can be used once
+// towards each real server, so the fullest of them decides.
+func (l *lister) forecast(ctx context.Context, g ipvs.LGroup) string {
+	if !g.RS.IsValid() {
+		return ""
+	}
+	return fmt.Sprintf(", %d of %d ports (%.0f%%) to %s %s", g.PortsUsed, g.Ports, 100*g.Used(),
+		strings.ToUpper(protocolWord(g.RSProtocol)), l.endpointText(ctx, g.RS.Addr(), g.RS.Port(), g.RSProtocol, l.numeric))
+}
+
 // laddrs writes a line for a service or group, then one for each address.
-func (l *lister) laddrs(ctx context.Context, title, group string) error {
+func (l *lister) laddrs(ctx context.Context, title, group, forecast string) error {
 	laddrs, err := l.kernel.Laddrs(ctx, group)
 	if errors.Is(err, syscall.ENOENT) {
 		return nil // gone since the groups were read
@@ -102,7 +116,7 @@ func (l *lister) laddrs(ctx context.Context, title, group string) error {
 	if err != nil {
 		return listFailed(err)
 	}
-	fmt.Fprintf(l.w, "%-20s %-8d lgroup %s\n", title, len(laddrs), group)
+	fmt.Fprintf(l.w, "%-20s %-8d lgroup %s%s\n", title, len(laddrs), group, forecast)
 	for _, a := range laddrs {
 		ports := fmt.Sprintf("%d-%d", a.PortMin, a.PortMax)
 		flags := laddrFlagText(a.Flags)

@@ -287,6 +287,9 @@ func (a *app) list(ctx context.Context, c *call) error {
 	case c.set.has(colDaemon):
 		return a.listDaemons(ctx, c)
 	}
+	if c.set.has(colStatsExt) {
+		return a.listExtStats(ctx, c)
+	}
 	l, err := a.lister(ctx, c)
 	if err != nil {
 		return err

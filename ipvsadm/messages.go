@@ -69,13 +69,16 @@ const (
 	msgMSS            = "illegal mss specified: `%s' (88 to 65495, or 0 for none)"
 	msgLaddrSelect    = "illegal laddr-select `%s': use rr, source or cpu"
 	msgSynproxy       = "illegal synproxy mode `%s': use enable, disable or auto"
-	msgSPNumber       = "illegal %s specified: `%s' (%d to %d)"
+	msgNumber         = "illegal %s specified: `%s' (%d to %d)"
 	msgSPMSS          = "illegal synproxy-mss specified: `%s' (88 to 65495, or 0 for none)"
 	msgSPWScale       = "illegal synproxy-wscale specified: `%s' (0 to 14, or off)"
 	msgSPOpts         = "invalid option of cookies `%s': use sack, no-sack, ts or no-ts"
 	msgInvalid        = "illegal policy `%s': use accept, drop or rst"
 	msgSPAuto         = "synproxy-auto-off must be less than synproxy-auto-on"
 	msgSPServer       = "SYNPROXY needs NAT or FNAT real servers; use -m or -b, or switch it off: -E %s --synproxy disable"
+	msgACL            = "illegal acl mode `%s': use white, black or off"
+	msgIPSet          = "illegal %s `%s': the name of an ipset, at most %d bytes, no blanks"
+	msgKillAll        = "The 'kill' command needs a filter; that of all connections is --client 0.0.0.0/0 or --client ::/0"
 	msgCookieKey      = "%s: %v"
 	msgNothingSet     = "The '%s' command needs an option that says what to set"
 	msgLine           = "line %d: %s"
@@ -106,6 +109,7 @@ const synopsis = `Usage:
   $0 -G [VIRTUAL-SERVICE|--lgroup NAME] [-n]
   $0 -L|l [VIRTUAL-SERVICE] [-n] [-X] [--json] [--stats|--rate|--thresholds|--persistent-conn|--tun-info|-c [filters]|--timeout|--daemon|--ext]
   $0 -Z [VIRTUAL-SERVICE]
+  $0 --kill filters
   $0 --set-ext [options of the module]
   $0 -C | -R [--atomic [--dry-run]] | -S [-n]
   $0 --set tcp tcpfin udp
@@ -212,6 +216,14 @@ var remedies = []struct{ begins, says string }{
 	{"SYNPROXY needs NAT or FNAT", "$kernel; make it -m or delete it first"},
 	{"SP_DEFER and SP_AUTO need SYNPROXY", "$kernel; give --synproxy enable or auto too, or --no-synproxy-defer"},
 	{"SP_AUTO_OFF must be less", "$kernel; give both: --synproxy-auto-on N --synproxy-auto-off M"},
+	{"BPS_IN and BPS_OUT need FNAT", "$kernel; switch one of them on in the service first"},
+	{"TIMEOUT_EST needs FNAT", "$kernel; switch one of them on in the service first"},
+	{"RST_ON_EXPIRE needs FNAT", "$kernel; switch one of them on in the service first"},
+	{"RST_ON_EXPIRE is TCP only", "$kernel; use it with -t or -f"},
+	{"INVALID is TCP only", "$kernel; use it with -t or -f"},
+	{"ipset '", "$kernel; make it first: ipset create NAME hash:net family inet (or inet6)"},
+	{"ACL_MODE needs ACL_SET4", "$kernel; name an ipset: --acl-set4 NAME"},
+	{"ACL_MODE needs ACL_SET6", "$kernel; name an ipset: --acl-set6 NAME"},
 	{"TOA needs FNAT", "$kernel; give --fullnat too, or --no-toa"},
 }
 

@@ -33,6 +33,7 @@ const (
 	cmdDelLaddr
 	cmdGetLaddr
 	cmdSetExt
+	cmdKill
 	cmdHelp
 	cmdVersion
 )
@@ -66,6 +67,7 @@ var commandRows = []commandRow{
 	{cmdDelLaddr, "del-laddr", "del-laddr", "Q", popt.None, "delete a local address, or a group"},
 	{cmdGetLaddr, "get-laddr", "get-laddr", "G", popt.None, "list local addresses"},
 	{cmdSetExt, "set-ext", "set-ext", "", popt.None, "change settings of the module for all services"},
+	{cmdKill, "kill", "kill", "", popt.None, "end connections of FNAT and SYNPROXY, by filter"},
 	{cmdHelp, "help", "help", "h", popt.None, "print this text"},
 	{cmdVersion, "version", "version", "v", popt.None, "print the version"},
 }
@@ -136,12 +138,24 @@ const (
 	colSPQueue
 	colSPAutoOn
 	colSPAutoOff
+	colRSTOnExpire
+	colEstTimeout
+	colCPS
+	colCPSBurst
+	colBPSIn
+	colBPSOut
+	colConnLimit
+	colACL
+	colACLSet4
+	colACLSet6
+	colDropVIP
 	colSPMemory
 	colCookieKey
 	colPrevCookieKey
 	colLaddrProbes
 	colLaddrReclaim
 	colExt
+	colStatsExt
 	colAtomic
 	colDryRun
 	colJSON
@@ -238,6 +252,17 @@ var columnRows = [numColumns]columnRow{
 	colSPQueue:      {"synproxy-queue", "  "},
 	colSPAutoOn:     {"synproxy-auto-on", "  "},
 	colSPAutoOff:    {"synproxy-auto-off", "  "},
+	colRSTOnExpire:  {"rst-on-expire", "  "},
+	colEstTimeout:   {"est-timeout", "  "},
+	colCPS:          {"cps", "  "},
+	colCPSBurst:     {"cps-burst", "  "},
+	colBPSIn:        {"bps-in", "  "},
+	colBPSOut:       {"bps-out", "  "},
+	colConnLimit:    {"conn-limit", "  "},
+	colACL:          {"acl", "  "},
+	colACLSet4:      {"acl-set4", "  "},
+	colACLSet6:      {"acl-set6", "  "},
+	colDropVIP:      {"drop-vip", "xxxxxxxxxxxxxxxxx "},
 	//                                        AEDCLade=+-RSZPQG=
 	colSPMemory:      {"synproxy-memory", "xxxxxxxxxxxxxxxxx "},
 	colCookieKey:     {"cookie-key", "xxxxxxxxxxxxxxxxx "},
@@ -245,16 +270,17 @@ var columnRows = [numColumns]columnRow{
 	colLaddrProbes:   {"laddr-probes", "xxxxxxxxxxxxxxxxx "},
 	colLaddrReclaim:  {"laddr-reclaim", "xxxxxxxxxxxxxxxxx "},
 	colExt:           {"ext", "xxxx1"},
+	colStatsExt:      {"stats-ext", "xxxx "},
 	//                                        AEDCLade=+-RSZPQG
 	colAtomic:   {"atomic", "xxxxxxxxxxx "},
 	colDryRun:   {"dry-run", "xxxxxxxxxxx "},
 	colJSON:     {"json", "xxxx xxxxxxxxxxx "},
-	colClient:   {"client", "xxxx "},
-	colVIP:      {"vip", "xxxx "},
-	colLIP:      {"lip", "xxxx "},
-	colRIP:      {"rip", "xxxx "},
-	colState:    {"state", "xxxx "},
-	colProtocol: {"protocol", "xxxx "},
+	colClient:   {"client", "xxxx xxxxxxxxxxxxx "},
+	colVIP:      {"vip", "xxxx xxxxxxxxxxxxx "},
+	colLIP:      {"lip", "xxxx xxxxxxxxxxxxx "},
+	colRIP:      {"rip", "xxxx xxxxxxxxxxxxx "},
+	colState:    {"state", "xxxx xxxxxxxxxxxxx "},
+	colProtocol: {"protocol", "xxxx xxxxxxxxxxxxx "},
 }
 
 // optionRow describes one option that is no command.
@@ -359,6 +385,19 @@ var optionRows = []optionRow{
 	{long: "synproxy-auto-on", arg: popt.Required, col: colSPAutoOn, value: "N", help: "half-open connections that start auto (1024)", set: (*call).setSPAutoOn, own: true},
 	{long: "synproxy-auto-off", arg: popt.Required, col: colSPAutoOff, value: "N", help: "and that stop it, fewer (512)", set: (*call).setSPAutoOff, own: true},
 	{long: "invalid", arg: popt.Required, col: colInvalid, value: "POLICY", help: "TCP without connection: accept, drop or rst", set: (*call).setInvalid, own: true},
+	{long: "rst-on-expire", col: colRSTOnExpire, help: "end idle TCP connections with RST to both sides", set: extFlag(flagOn, ipvs.ExtRSTOnExpire), own: true},
+	{long: "no-rst-on-expire", col: colRSTOnExpire, help: "end them silently", set: extFlag(flagOff, ipvs.ExtRSTOnExpire), own: true},
+	{long: "est-timeout", arg: popt.Required, col: colEstTimeout, value: "SECONDS", help: "of established connections, 0 = that of --set", set: (*call).setEstTimeout, own: true},
+	{long: "cps", arg: popt.Required, col: colCPS, value: "N", help: "new connections per second, 0 = no limit", set: setCPS, own: true},
+	{long: "cps-burst", arg: popt.Required, col: colCPSBurst, value: "N", help: "that may come at once, 0 = a twentieth of --cps", set: setCPSBurst, own: true},
+	{long: "bps-in", arg: popt.Required, col: colBPSIn, value: "BYTES", help: "of requests per second, 0 = no limit", set: setBPSIn, own: true},
+	{long: "bps-out", arg: popt.Required, col: colBPSOut, value: "BYTES", help: "of replies per second, 0 = no limit", set: setBPSOut, own: true},
+	{long: "conn-limit", arg: popt.Required, col: colConnLimit, value: "N", help: "connections of all servers, 0 = no limit", set: setConnLimit, own: true},
+	{long: "acl", arg: popt.Required, col: colACL, value: "MODE", help: "admit only clients in the ipset (white), or all others (black); off", set: (*call).setACL, own: true},
+	{long: "acl-set4", arg: popt.Required, col: colACLSet4, value: "NAME", help: "ipset of IPv4 clients, '' = none", set: (*call).setACLSet4, own: true},
+	{long: "acl-set6", arg: popt.Required, col: colACLSet6, value: "NAME", help: "ipset of IPv6 clients, '' = none", set: (*call).setACLSet6, own: true},
+	{long: "drop-vip", col: colDropVIP, help: "drop what comes to a vip and to none of its services", set: setDropVIP(true), own: true},
+	{long: "no-drop-vip", col: colDropVIP, help: "leave it to this machine", set: setDropVIP(false), own: true},
 	{long: "synproxy-memory", arg: popt.Required, col: colSPMemory, value: "BYTES", help: "most that all services hold for clients", set: (*call).setSPMemory, own: true},
 	{long: "cookie-key", arg: popt.Required, col: colCookieKey, value: "FILE", help: "secret of cookies, 32 hexadecimal digits", set: (*call).setCookieKey, own: true},
 	{long: "previous-cookie-key", arg: popt.Required, col: colPrevCookieKey, value: "FILE", help: "that of cookies which are still taken", set: (*call).setPrevCookieKey, own: true},
@@ -366,6 +405,7 @@ var optionRows = []optionRow{
 	{long: "laddr-reclaim", col: colLaddrReclaim, help: "take ports of closing connections when none is free", set: setReclaim(true), own: true},
 	{long: "no-laddr-reclaim", col: colLaddrReclaim, help: "do not", set: setReclaim(false), own: true},
 	{long: "ext", col: colExt, help: "list what the module is and its settings", set: (*call).setNothing, own: true},
+	{long: "stats-ext", col: colStatsExt, help: "list the counters of the module", set: (*call).setNothing, own: true},
 }
 
 // optionBase is the scanner's number of optionRows[0]; commands are below.

@@ -185,7 +185,7 @@ func extWords(key ipvs.ServiceKey, e ipvs.Ext) string {
 	if e.Select != ipvs.SelectRR && int(e.Select) < len(laddrWays) {
 		b.WriteString(" --laddr-select " + laddrWays[e.Select])
 	}
-	return b.String() + synproxyWords(e)
+	return b.String() + synproxyWords(e) + limitWords(e)
 }
 
 // usualExt is what need not be said of e. FNAT, when it is switched on, brings

@@ -62,6 +62,8 @@ func testApp(k kernel, dir string, stdin io.Reader, stdout, stderr io.Writer) *a
 //
 //	run CODE ARGS... [<FILE]   runs ipvsadm and wants this exit code
 //	stock                      an empty table without the extension from here on
+//	conn CLIENT VIRTUAL LOCAL SERVER [STATE]   the extension has this connection
+//	ipset NAME 4|6             there is an ipset of that family
 //	fail KIND ERRNO            the next operation of this kind fails
 //	same FILE                  the standard output of run, to the byte; FILE - is empty
 //	said TEXT                  the whole standard error of run, without the last newline
@@ -104,8 +106,12 @@ func TestScripts(t *testing.T) {
 			"conn": func(ts *testscript.TestScript, _ bool, args []string) {
 				ap := func(i int) netip.AddrPort { return netip.MustParseAddrPort(args[i]) }
 				s := of(ts)
-				s.conns = append(s.conns, ipvs.Conn{Protocol: ipvs.TCP, Client: ap(0), Virtual: ap(1), Local: ap(2), Dest: ap(3), State: "ESTABLISHED"})
+				state := append(args, "ESTABLISHED")[4]
+				s.conns = append(s.conns, ipvs.Conn{Protocol: ipvs.TCP, Client: ap(0), Virtual: ap(1), Local: ap(2), Dest: ap(3), State: state})
 				s.k.SetConns(s.conns...)
+			},
+			"ipset": func(ts *testscript.TestScript, _ bool, args []string) {
+				of(ts).k.AddSet(args[0], map[string]ipvs.Family{"4": ipvs.IPv4, "6": ipvs.IPv6}[args[1]])
 			},
 			"fail": func(ts *testscript.TestScript, _ bool, args []string) {
 				kinds := map[string]ipvs.OpKind{"AddDest": ipvs.AddDest, "SetExt": ipvs.SetExt, "SetService": ipvs.SetService}

@@ -28,7 +28,7 @@ func (c *call) setSynproxy(v string, _ bool) error {
 func setSP[T uint8 | uint16 | uint32](c *call, v, name string, low, high int64, to *T, field ipvs.ExtField) error {
 	n, ok := number(v, low, high)
 	if !ok {
-		return usagef(msgSPNumber, name, v, low, high)
+		return usagef(msgNumber, name, v, low, high)
 	}
 	*to = T(n)
 	c.ext.Set |= field

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -93,6 +94,15 @@ var extFields = []extField{
 	extFieldOf(ipvs.ExtFieldSPQueue, func(e *ipvs.Ext) *uint8 { return &e.SP.Queue }),
 	extFieldOf(ipvs.ExtFieldSPAutoOn, func(e *ipvs.Ext) *uint32 { return &e.SP.AutoOn }),
 	extFieldOf(ipvs.ExtFieldSPAutoOff, func(e *ipvs.Ext) *uint32 { return &e.SP.AutoOff }),
+	extFieldOf(ipvs.ExtFieldTimeoutEst, func(e *ipvs.Ext) *time.Duration { return &e.TimeoutEst }),
+	extFieldOf(ipvs.ExtFieldCPS, func(e *ipvs.Ext) *uint32 { return &e.CPS }),
+	extFieldOf(ipvs.ExtFieldCPSBurst, func(e *ipvs.Ext) *uint32 { return &e.CPSBurst }),
+	extFieldOf(ipvs.ExtFieldBPSIn, func(e *ipvs.Ext) *uint64 { return &e.BPSIn }),
+	extFieldOf(ipvs.ExtFieldBPSOut, func(e *ipvs.Ext) *uint64 { return &e.BPSOut }),
+	extFieldOf(ipvs.ExtFieldConnLimit, func(e *ipvs.Ext) *uint32 { return &e.ConnLimit }),
+	extFieldOf(ipvs.ExtFieldACLMode, func(e *ipvs.Ext) *ipvs.ACLMode { return &e.ACL }),
+	extFieldOf(ipvs.ExtFieldACLSet4, func(e *ipvs.Ext) *string { return &e.ACLSet4 }),
+	extFieldOf(ipvs.ExtFieldACLSet6, func(e *ipvs.Ext) *string { return &e.ACLSet6 }),
 	{ipvs.ExtFieldSPOpts,
 		func(to, from *ipvs.Ext) {
 			to.SP.Opts = to.SP.Opts&^from.SP.OptsMask | from.SP.Opts&from.SP.OptsMask

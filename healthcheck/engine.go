@@ -37,10 +37,10 @@ type Options struct {
 	// Reset closes connections by RST, so that no TIME_WAIT stays behind on
 	// this host. Servers may log it.
 	Reset bool
-	// Credential tells whom the commands of MISC_CHECK run as; both names may
-	// be empty. nil, and a nil result, mean this process's own user. It is
+	// Credential tells whom the command of a MISC_CHECK runs as; both names may
+	// be empty. An error has the check fail. nil, and a nil result, mean this process's own user. It is
 	// called by several goroutines at a time.
-	Credential func(user, group string) (*syscall.Credential, error)
+	Credential func(*Misc) (*syscall.Credential, error)
 }
 
 // Engine runs checks. Its methods may be called from any goroutine.
@@ -74,7 +74,7 @@ type shard struct {
 	reset bool
 	// scripts and sessions do what would block the loop.
 	scripts, sessions *pool
-	credential        func(user, group string) (*syscall.Credential, error)
+	credential        func(*Misc) (*syscall.Credential, error)
 	buf               []byte
 
 	runs, failures, postponed, rescued atomic.Uint64

@@ -36,7 +36,7 @@ const killAfter = 2 * time.Second
 type command struct {
 	*Misc
 	timeout    time.Duration
-	credential func(user, group string) (*syscall.Credential, error)
+	credential func(*Misc) (*syscall.Credential, error)
 }
 
 // run runs the command and judges it, in a goroutine of the pool.
@@ -47,7 +47,7 @@ func (m command) run(ctx context.Context) result {
 	cmd := exec.Command(m.Args[0], m.Args[1:]...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if m.credential != nil {
-		cred, err := m.credential(m.User, m.Group)
+		cred, err := m.credential(m.Misc)
 		if err != nil {
 			return failed(func(t *Target) string { return msgMisc(t, fmt.Sprintf("failed: %v", err)) })
 		}

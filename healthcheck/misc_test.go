@@ -137,8 +137,8 @@ func TestMiscCredential(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("another user needs root")
 	}
-	r := newRig(t, Options{Shards: 1, Credential: func(user, _ string) (*syscall.Credential, error) {
-		if user != "nobody" {
+	r := newRig(t, Options{Shards: 1, Credential: func(m *Misc) (*syscall.Credential, error) {
+		if m.User != "nobody" {
 			return nil, errors.New("unknown user")
 		}
 		return &syscall.Credential{Uid: 65534, Gid: 65534}, nil

@@ -12,12 +12,14 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/logline"
+	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/internal/supervise"
 )
 
@@ -27,7 +29,7 @@ type app struct {
 	config         config.Options
 	dial           func(context.Context) (kernel, error)
 	load           func(context.Context) error // loads the kernel module
-	engine         func(*slog.Logger) (engine, error)
+	engine         func(*slog.Logger, *atomic.Pointer[notify.Policy]) (engine, error)
 	syslog         func(ident string, facility int) (logline.Writer, error)
 	signals        func(inChild bool) (<-chan os.Signal, func())
 	now            func() time.Time
@@ -49,9 +51,9 @@ func newApp(stdout, stderr *os.File) *app {
 	return &app{
 		stdout: stdout, stderr: stderr,
 		dial: dial, load: loadModule,
-		engine: func(log *slog.Logger) (engine, error) {
-			return healthcheck.New(healthcheck.Options{Log: log, Credential: func(user, group string) (*syscall.Credential, error) {
-				return credential(config.Script{User: user, Group: group})
+		engine: func(log *slog.Logger, p *atomic.Pointer[notify.Policy]) (engine, error) {
+			return healthcheck.New(healthcheck.Options{Log: log, Credential: func(m *healthcheck.Misc) (*syscall.Credential, error) {
+				return credential(p, m)
 			}})
 		},
 		syslog:  logline.Syslog,

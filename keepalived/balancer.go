@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/director"
+	"github.com/lvs-fnat/lvs/internal/notify"
 )
 
 // retryEvery is how long after a failed change of the tables the next try is.
@@ -25,11 +27,12 @@ const kernelTime = time.Minute
 // checks report by a token in changed.
 type balancer struct {
 	*child
-	dir     *director.Director
-	scripts *scripts
-	checks  engine
-	kernel  kernel           // nil while no configuration needed one
-	mirror  *director.Mirror // of kernel
+	dir    *director.Director
+	herald *herald
+	policy atomic.Pointer[notify.Policy]
+	checks engine
+	kernel kernel           // nil while no configuration needed one
+	mirror *director.Mirror // of kernel
 
 	changed    chan struct{}
 	stopEngine context.CancelFunc
@@ -46,7 +49,7 @@ type balancer struct {
 func (b *balancer) run(ctx context.Context) error {
 	return runSteps(ctx, b.log, []step{
 		{do: b.readConfig},
-		{do: b.openScripts, undo: b.closeScripts},
+		{do: b.openHerald, undo: b.closeHerald},
 		{do: b.openEngine, undo: b.closeEngine},
 		{undo: b.closeKernel},
 		{do: b.openKernel},
@@ -66,22 +69,25 @@ func (b *balancer) readConfig(ctx context.Context) error {
 	cfg, err := b.loadConfig(ctx, b.opts, b.log, false)
 	if err == nil {
 		b.dir = director.New(cfg)
+		b.dir.Named(hostname())
 	}
 	return err
 }
 
-func (b *balancer) openScripts(context.Context) error {
-	b.scripts = newScripts(b.log)
+func (b *balancer) openHerald(context.Context) error {
+	b.herald = newHerald(b.log, &b.policy)
+	b.herald.follow(b.dir.Config())
 	return nil
 }
 
-func (b *balancer) closeScripts(context.Context) error {
-	b.scripts.stop()
+func (b *balancer) closeHerald(ctx context.Context) error {
+	// A successor goes on with the FIFOs; their readers need not notice.
+	b.herald.close(!b.broken && ctx.Err() == nil)
 	return nil
 }
 
 func (b *balancer) openEngine(context.Context) (err error) {
-	b.checks, err = b.engine(b.log)
+	b.checks, err = b.engine(b.log, &b.policy)
 	return err
 }
 
@@ -141,8 +147,8 @@ func (b *balancer) fill(ctx context.Context) error {
 			return &exit{exitCode(err), line(b.dir.Explain(err))}
 		}
 	}
-	b.tell(notices)
-	b.execute(notices)
+	b.herald.tell(notices)
+	b.herald.execute(notices)
 	return nil
 }
 
@@ -156,7 +162,7 @@ func (b *balancer) empty(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, kernelTime)
 	defer cancel()
 	notices := b.dir.Stop()
-	b.tell(notices)
+	b.herald.tell(notices)
 	var err error
 	if b.mirror != nil && !b.opts.keepTable {
 		if b.dir.Config().Global.LVSFlushOnStop == config.FlushAll {
@@ -166,7 +172,7 @@ func (b *balancer) empty(ctx context.Context) error {
 			err = fmt.Errorf("remove virtual servers: %s", b.dir.Explain(err))
 		}
 	}
-	b.execute(notices)
+	b.herald.execute(notices)
 	return err
 }
 
@@ -228,13 +234,13 @@ func (b *balancer) serve(ctx context.Context) error {
 // stop: it tries again.
 func (b *balancer) follow(ctx context.Context) {
 	notices := b.dir.Observe(b.checks.Status())
-	b.tell(notices)
+	b.herald.tell(notices)
 	if b.mirror != nil {
 		ctx, cancel := context.WithTimeout(ctx, kernelTime)
 		defer cancel()
 		b.settle(b.mirror.Update(ctx, b.dir.Tables()))
 	}
-	b.execute(notices)
+	b.herald.execute(notices)
 }
 
 // settle notes how a change of the tables went, and logs what is new about it.
@@ -287,9 +293,10 @@ func (b *balancer) replace(ctx context.Context) error {
 		}
 	}
 	b.dir = next
-	b.tell(notices)
+	b.herald.follow(cfg)
+	b.herald.tell(notices)
 	b.settle(nil)
-	b.execute(notices)
+	b.herald.execute(notices)
 	return nil
 }
 
@@ -300,24 +307,8 @@ func (b *balancer) restore(ctx context.Context) error {
 		return err
 	}
 	notices := b.dir.Observe(status)
-	b.tell(notices)
+	b.herald.tell(notices)
 	b.settle(b.mirror.Sync(ctx, b.dir.Tables()))
-	b.execute(notices)
+	b.herald.execute(notices)
 	return nil
-}
-
-// tell logs notices, execute starts their commands: first what happened, then the
-// change of the tables, then the commands.
-func (b *balancer) tell(notices []director.Notice) {
-	for _, n := range notices {
-		if n.Text != "" {
-			b.log.Info(n.Text)
-		}
-	}
-}
-
-func (b *balancer) execute(notices []director.Notice) {
-	for _, n := range notices {
-		b.scripts.start(n.Script)
-	}
 }

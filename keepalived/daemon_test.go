@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -346,6 +347,51 @@ func TestForeignSignals(t *testing.T) {
 	d.signals <- syscall.SIGUSR1
 	d.wait("asks for something this version does not have")
 	d.stop()
+}
+
+// TestFIFO: lines for both pipes in the words of the original, also over a reload,
+// with the first state if it is asked for; at the end with omega.
+func TestFIFO(t *testing.T) {
+	dir := t.TempDir()
+	conf := "global_defs {\nrs_init_notifies\nnotify_fifo " + dir + "/all root\nlvs_notify_fifo " + dir + "/lvs root\nlvs_notify_fifo_script \"/bin/cp /dev/null " +
+		dir + "/ran\" root\n}\n" + strings.Replace(nat, "sorry_server 10.0.2.99 80", "omega\nquorum 2", 1)
+	d := newDaemon(t, ipvstest.NewStock(), conf)
+	if os.Geteuid() != 0 {
+		t.Skip("pipes have a named owner, which needs root")
+	}
+	d.start()
+	all, err := os.OpenFile(dir+"/all", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer all.Close()
+	lvs, err := os.OpenFile(dir+"/lvs", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lvs.Close()
+	says := func(lines ...string) {
+		t.Helper()
+		want := strings.Join(lines, "\n\x00") + "\n\x00"
+		for _, f := range []*os.File{all, lvs} {
+			buf := make([]byte, len(want))
+			if _, err := io.ReadFull(f, buf); err != nil || string(buf) != want {
+				t.Fatalf("%s: %q %v, want %q", f.Name(), buf, err, want)
+			}
+		}
+	}
+	const vs, one, two = "[10.0.1.100]:tcp:80", "[10.0.2.11]:tcp:80", "[10.0.2.12]:tcp:80"
+	says("RS "+one+" "+vs+" UP", "RS "+two+" "+vs+" UP", "VS "+vs+" UP")
+	d.checks.turn(one, false)
+	says("RS "+one+" "+vs+" DOWN", "VS "+vs+" DOWN")
+	d.reload(strings.Replace(conf, "lb_algo rr", "lb_algo wrr", 1), msgReloaded)
+	d.checks.turn(one, true)
+	says("RS "+one+" "+vs+" UP", "VS "+vs+" UP")
+	d.stop()
+	says("RS "+one+" "+vs+" DOWN", "RS "+two+" "+vs+" DOWN", "VS "+vs+" DOWN")
+	if d.exists(dir+"/all") || d.exists(dir+"/lvs") {
+		t.Error("the pipes are left")
+	}
 }
 
 // TestEngineFails: without checks a child must not pretend. It ends, the services

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -19,6 +20,7 @@ import (
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/logline"
+	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/internal/supervise"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
 )
@@ -213,7 +215,7 @@ func newDaemon(t *testing.T, table *ipvstest.Table, conf string) *testDaemon {
 	}
 	d.app = testApp(io.Discard, d.log)
 	d.app.dial = func(context.Context) (kernel, error) { return d.table, nil }
-	d.app.engine = func(*slog.Logger) (engine, error) { return d.checks, nil }
+	d.app.engine = func(*slog.Logger, *atomic.Pointer[notify.Policy]) (engine, error) { return d.checks, nil }
 	d.app.signals = func(bool) (<-chan os.Signal, func()) { return d.signals, func() {} }
 	d.app.start = func(k *kind, o *options) (process, error) { return startFake(d.app, k, o) }
 	d.app.after = func(time.Duration) <-chan time.Time { return d.retry }

@@ -37,7 +37,6 @@ const (
 	msgChildDied      = "%s child process(%d) died: %s"
 	msgRelayLost      = "A word of the child process %s was lost: too many wait to be read"
 	msgChildDelay     = "Restart of %s process delayed %d seconds to limit respawn rate"
-	msgScript         = "Running script '%s' failed: %v"
 )
 
 // line is an error that is a whole line of the log, in the original's words.

@@ -110,7 +110,7 @@ func init() {
 	globalKeywords = keywords[Global]{
 		"router_id":                stringInto(func(g *Global, v string) { g.RouterID = v }),
 		"checker_log_all_failures": boolInto(func(g *Global, v bool) { g.CheckerLogAllFailures = v }),
-		"rs_init_notifies":         flagInto(func(g *Global) { g.RSInitNotifies = true }).later(),
+		"rs_init_notifies":         flagInto(func(g *Global) { g.RSInitNotifies = true }),
 		"nftables_ipvs": keyword[Global]{read: func(_ *loader, n *parser.Node, g *Global) {
 			g.nftables().Table = n.Arg(1)
 		}}.later(),

@@ -52,15 +52,15 @@ type Mail struct {
 }
 
 var scriptKeywords = keywords[Global]{
-	"script_user": {delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+	"script_user": {read: func(l *loader, n *parser.Node, g *Global) {
 		if user, ok := l.word(n, 1, "user"); ok {
 			g.Scripts.User, g.Scripts.Group = user, n.Arg(2)
 			l.scriptUserAt = n.ArgPos(1)
 		}
 	}},
-	"enable_script_security":   flagInto(func(g *Global) { g.Scripts.Security = true }).later(),
-	"use_symlink_paths":        boolInto(func(g *Global, v bool) { g.Scripts.SymlinkPaths = v }).later(),
-	"set_supplementary_groups": boolInto(func(g *Global, v bool) { g.Scripts.SupplementaryGroups = v }).later(),
+	"enable_script_security":   flagInto(func(g *Global) { g.Scripts.Security = true }),
+	"use_symlink_paths":        boolInto(func(g *Global, v bool) { g.Scripts.SymlinkPaths = v }),
+	"set_supplementary_groups": boolInto(func(g *Global, v bool) { g.Scripts.SupplementaryGroups = v }),
 	"startup_script":           scriptInto(func(g *Global) *Script { return &g.Scripts.Startup }).later(),
 	"shutdown_script":          scriptInto(func(g *Global) *Script { return &g.Scripts.Shutdown }).later(),
 	"startup_script_timeout": intInto(1, 1000, func(g *Global, v int) {
@@ -74,9 +74,9 @@ var scriptKeywords = keywords[Global]{
 var fifoKeywords = keywords[Global]{
 	"notify_fifo":             fifoPath(func(f *FIFOs) *FIFO { return &f.All }),
 	"lvs_notify_fifo":         fifoPath(func(f *FIFOs) *FIFO { return &f.LVS }),
-	"vrrp_notify_fifo":        fifoPath(func(f *FIFOs) *FIFO { return &f.VRRP }),
-	"notify_fifo_script":      scriptInto(func(g *Global) *Script { return &g.FIFOs.All.Script }).later(),
-	"lvs_notify_fifo_script":  scriptInto(func(g *Global) *Script { return &g.FIFOs.LVS.Script }).later(),
+	"vrrp_notify_fifo":        fifoPath(func(f *FIFOs) *FIFO { return &f.VRRP }).later(),
+	"notify_fifo_script":      scriptInto(func(g *Global) *Script { return &g.FIFOs.All.Script }),
+	"lvs_notify_fifo_script":  scriptInto(func(g *Global) *Script { return &g.FIFOs.LVS.Script }),
 	"vrrp_notify_fifo_script": scriptInto(func(g *Global) *Script { return &g.FIFOs.VRRP.Script }).later(),
 	"fifo_write_vrrp_states_on_reload": flagInto(func(g *Global) {
 		g.FIFOs.VRRPStatesOnReload = true
@@ -85,7 +85,7 @@ var fifoKeywords = keywords[Global]{
 
 // fifoPath reads PATH [USER [GROUP]].
 func fifoPath(of func(*FIFOs) *FIFO) keyword[Global] {
-	return keyword[Global]{delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+	return keyword[Global]{read: func(l *loader, n *parser.Node, g *Global) {
 		path, ok := l.word(n, 1, "path")
 		if !ok {
 			return
@@ -103,7 +103,7 @@ func fifoPath(of func(*FIFOs) *FIFO) keyword[Global] {
 const smtpTimeoutMax = math.MaxUint32 / 1_000_000
 
 var mailKeywords = keywords[Global]{
-	"notification_email": {block: true, delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+	"notification_email": {block: true, read: func(l *loader, n *parser.Node, g *Global) {
 		if len(n.Children) == 0 {
 			l.warn(n.Pos(), "Warning - empty notification_email block")
 		}
@@ -113,10 +113,10 @@ var mailKeywords = keywords[Global]{
 			}
 		}
 	}},
-	"notification_email_from": stringInto(func(g *Global, v string) { g.Mail.From = v }).later(),
-	"smtp_server":             {delayed: true, read: readSMTPServer},
-	"smtp_helo_name":          stringInto(func(g *Global, v string) { g.Mail.Helo = v }).later(),
-	"smtp_connect_timeout": {delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+	"notification_email_from": stringInto(func(g *Global, v string) { g.Mail.From = v }),
+	"smtp_server":             {read: readSMTPServer},
+	"smtp_helo_name":          stringInto(func(g *Global, v string) { g.Mail.Helo = v }),
+	"smtp_connect_timeout": {read: func(l *loader, n *parser.Node, g *Global) {
 		v, ok := l.int(n, 1, 0, smtpTimeoutMax)
 		if ok && v == 0 {
 			l.warn(n.ArgPos(1), "smtp_connect_timeout must be greater than 0: setting 1")
@@ -126,11 +126,11 @@ var mailKeywords = keywords[Global]{
 			g.Mail.ConnectTimeout = time.Duration(v) * time.Second
 		}
 	}},
-	"smtp_alert":         boolInto(func(g *Global, v bool) { g.Mail.Alert = &v }).later(),
+	"smtp_alert":         boolInto(func(g *Global, v bool) { g.Mail.Alert = &v }),
 	"smtp_alert_vrrp":    boolInto(func(g *Global, v bool) { g.Mail.AlertVRRP = &v }).later(),
-	"smtp_alert_checker": boolInto(func(g *Global, v bool) { g.Mail.AlertChecker = &v }).later(),
+	"smtp_alert_checker": boolInto(func(g *Global, v bool) { g.Mail.AlertChecker = &v }),
 	"no_email_faults":    flagInto(func(g *Global) { g.Mail.NoFaults = true }).later(),
-	"no_checker_emails":  flagInto(func(g *Global) { g.Mail.NoChecker = true }).later(),
+	"no_checker_emails":  flagInto(func(g *Global) { g.Mail.NoChecker = true }),
 }
 
 // readSMTPServer takes HOST or ADDRESS, and a port, a number or smtp.

@@ -50,7 +50,7 @@ func init() {
 		"PING_CHECK": {block: true, read: readPingCheck},
 		"FILE_CHECK": {block: true, read: readFileCheck},
 		"BFD_CHECK":  {block: true, read: readBFDCheck},
-		"smtp_alert": boolInto(func(r *realDraft, v bool) { r.smtpAlert.put(v) }).later(),
+		"smtp_alert": boolInto(func(r *realDraft, v bool) { r.smtpAlert.put(v) }),
 		"snmp_name":  stringInto(func(r *realDraft, v string) { r.rs.SNMPName = v }).later(),
 	})
 }

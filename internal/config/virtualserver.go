@@ -151,7 +151,7 @@ func init() {
 			}
 		}},
 		"ha_suspend": flagInto(func(d *draft) { d.vs.HASuspend = true }).later(),
-		"smtp_alert": boolInto(func(d *draft, v bool) { d.smtpAlert.put(v) }).later(),
+		"smtp_alert": boolInto(func(d *draft, v bool) { d.smtpAlert.put(v) }),
 		"snmp_name":  stringInto(func(d *draft, v string) { d.vs.SNMPName = v }).later(),
 		// The original reads it, too, and does nothing.
 		"hashed": {read: func(l *loader, n *parser.Node, d *draft) {

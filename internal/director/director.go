@@ -16,6 +16,8 @@ type Director struct {
 	cfg      *config.Config
 	virtuals []*virtual
 	targets  []healthcheck.Target
+	// name is the router_id of mails.
+	name string
 }
 
 // virtual is a virtual server with its state.
@@ -33,8 +35,11 @@ type server struct {
 	// first and count are its checks within Director.targets.
 	first, count int
 	alive        bool
-	// seen is set once alive has been told by a check's status.
-	seen bool
+	// seen is set once alive has been told by a check's status, tried once every
+	// check has run.
+	seen, tried bool
+	// passing is where each check stood.
+	passing []bool
 	// extra is what the checks add to the configured weight, negative for less.
 	extra int
 }
@@ -57,10 +62,18 @@ func (v *virtual) key() virtualKey {
 	return virtualKey{endpoint: endpointKey(v.cfg, v.cfg.Endpoints[0])}
 }
 
+// Named gives the name of mails if the configuration has no router_id, which is
+// the host's.
+func (d *Director) Named(host string) {
+	if d.name == "" {
+		d.name = host
+	}
+}
+
 // New returns a director for cfg that knows nothing about health yet. What
 // [Director.Observe] is told first decides.
 func New(cfg *config.Config) *Director {
-	d := &Director{cfg: cfg}
+	d := &Director{cfg: cfg, name: cfg.Global.RouterID}
 	for i := range cfg.VirtualServers {
 		v := &virtual{cfg: &cfg.VirtualServers[i]}
 		for k := range v.cfg.RealServers {
@@ -91,6 +104,7 @@ func (d *Director) Config() *config.Config { return d.cfg }
 // Its Observe must be called before Tables.
 func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 	next := New(cfg)
+	next.Named(d.name)
 	old := make(map[virtualKey]*virtual, len(d.virtuals))
 	for _, v := range d.virtuals {
 		old[v.key()] = v
@@ -128,7 +142,7 @@ func (v *virtual) inherit(o *virtual) []Notice {
 			continue
 		}
 		delete(old, s.cfg.Addr)
-		s.alive, s.seen = was.alive, was.seen
+		s.alive, s.seen, s.tried = was.alive, was.seen, was.tried
 		switch {
 		case was.extra != 0:
 			// The weight that the checks said stays until Observe knows better.
@@ -151,19 +165,19 @@ func (d *Director) Observe(status []healthcheck.Status) []Notice {
 	var notices []Notice
 	for _, v := range d.virtuals {
 		for _, s := range v.servers {
-			notices = append(notices, v.observe(s, status[s.first:s.first+s.count])...)
+			notices = append(notices, d.observe(v, s, status[s.first:s.first+s.count])...)
 		}
-		notices = append(notices, v.vote()...)
+		notices = append(notices, d.vote(v)...)
 	}
 	return notices
 }
 
 // observe has a server alive while none of its checks fails, with the weight
 // that they say.
-func (v *virtual) observe(s *server, checks []healthcheck.Status) []Notice {
-	alive, extra := true, 0
+func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) []Notice {
+	alive, tried, extra := true, true, 0
 	for _, c := range checks {
-		alive = alive && c.Up
+		alive, tried = alive && c.Up, tried && c.Known
 		if c.Weighted {
 			extra += int(c.Weight) - s.cfg.Weight
 		}
@@ -175,15 +189,52 @@ func (v *virtual) observe(s *server, checks []healthcheck.Status) []Notice {
 			notices = append(notices, Notice{Text: v.msgWeight(s, was)})
 		}
 	}
-	changed := s.seen && alive != s.alive
-	s.alive, s.seen = alive, true
+	changed, first := s.seen && alive != s.alive, !s.seen
+	// Who begins as down is said to be so once the checks know it.
+	found := s.seen && tried && !s.tried && !alive && !changed
+	s.alive, s.seen, s.tried = alive, true, s.tried || tried
+	kind, others := d.compare(v, s, checks, changed)
 	switch {
-	case changed && alive:
-		notices = append(notices, Notice{v.msgUp(s), s.cfg.NotifyUp})
 	case changed:
-		notices = append(notices, Notice{v.msgDown(s), s.cfg.NotifyDown})
+		n := d.notice(v, s)
+		n.Text, n.Mail = v.msgTurn(s), d.mailServer(v, s, alive, kind)
+		notices = append(notices, n)
+	case found, first && d.cfg.Global.RSInitNotifies:
+		notices = append(notices, d.notice(v, s))
 	}
-	return notices
+	return append(notices, others...)
+}
+
+// notice is what commands and FIFOs are told of a server.
+func (d *Director) notice(v *virtual, s *server) Notice {
+	n := Notice{Script: s.cfg.NotifyDown, FIFO: v.fifoServer(s, s.alive)}
+	if s.alive {
+		n.Script = s.cfg.NotifyUp
+	}
+	return n
+}
+
+// compare looks at each check for itself. kind is the one that turned as the
+// server did, if it did; others are mails about the rest.
+func (d *Director) compare(v *virtual, s *server, checks []healthcheck.Status, changed bool) (kind config.CheckKind, others []Notice) {
+	known := s.passing != nil
+	if !known {
+		s.passing = make([]bool, len(checks))
+	}
+	for i, c := range checks {
+		turned := known && c.Up != s.passing[i]
+		s.passing[i] = c.Up
+		switch {
+		case !turned:
+		case changed && kind == "" && c.Up == s.alive:
+			kind = s.cfg.Checkers[i].Kind
+		case !d.cfg.Global.Mail.NoChecker:
+			if m := d.mailServer(v, s, c.Up, s.cfg.Checkers[i].Kind); m.Subject != "" {
+				others = append(others, Notice{Mail: m})
+			}
+		}
+	}
+	return kind, others
 }
 
 // Stop returns what is to be said and run at the end: with omega the commands
@@ -194,12 +245,12 @@ func (d *Director) Stop() []Notice {
 		for _, s := range v.servers {
 			n := Notice{Text: v.msgShutdown(s)}
 			if v.cfg.Omega && s.alive {
-				n.Script = s.cfg.NotifyDown
+				n.Script, n.FIFO = s.cfg.NotifyDown, v.fifoServer(s, false)
 			}
 			notices = append(notices, n)
 		}
 		if v.cfg.Omega && v.quorum {
-			notices = append(notices, Notice{Script: v.cfg.QuorumDown})
+			notices = append(notices, Notice{Script: v.cfg.QuorumDown, FIFO: v.fifoQuorum(false)})
 		}
 	}
 	return notices

@@ -196,9 +196,10 @@ func TestHysteresis(t *testing.T) {
 	v.servers = []*server{{cfg: rs, alive: true}}
 	// However large the hysteresis, nothing left is no quorum.
 	vs.Quorum, rs.Weight = 1, 2
-	v.vote()
+	d := New(&config.Config{})
+	d.vote(v)
 	rs.Weight = 0
-	if v.vote(); v.quorum {
+	if d.vote(v); v.quorum {
 		t.Error("quorum without any server")
 	}
 	vs.Quorum = 3
@@ -207,7 +208,7 @@ func TestHysteresis(t *testing.T) {
 		want   bool
 	}{{3, false}, {4, true}, {3, true}, {2, true}, {1, false}, {3, false}, {4, true}, {0, false}} {
 		rs.Weight = c.weight
-		v.vote()
+		d.vote(v)
 		if v.quorum != c.want {
 			t.Errorf("weight %d: quorum %v, want %v", c.weight, v.quorum, c.want)
 		}
@@ -471,5 +472,75 @@ virtual_server fwmark 7 {
 `
 	if got := table.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+}
+
+// TestMail: one alert for a server that turns, with the check that decided, and
+// one for each further check; of quorums only when it is asked for.
+func TestMail(t *testing.T) {
+	vs := config.VirtualServer{Name: "[10.0.1.1]:tcp:80", Protocol: config.TCP, Quorum: 1, SMTPAlert: true, Endpoints: []config.Endpoint{{FWMark: 1, Family: config.IPv4}}}
+	vs.RealServers = []config.RealServer{{
+		Addr: netip.MustParseAddrPort("10.0.2.1:80"), Weight: 1, SMTPAlert: true,
+		Checkers: []config.Checker{{Kind: config.TCPCheck}, {Kind: config.HTTPGet}},
+	}}
+	cfg := &config.Config{VirtualServers: []config.VirtualServer{vs}}
+	d := New(cfg)
+	d.Named("director")
+	mails := func(up ...bool) (list []string) {
+		status := make([]healthcheck.Status, len(up))
+		for i, u := range up {
+			status[i] = healthcheck.Status{Up: u, Known: true}
+		}
+		for _, n := range d.Observe(status) {
+			if n.Mail.Subject != "" {
+				list = append(list, n.Mail.Subject+"|"+n.Mail.Body)
+			}
+		}
+		return list
+	}
+	const rs, quorum = "[director] Realserver [10.0.2.1]:tcp:80 of virtual server [10.0.1.1]:tcp:80 - ", "[director] Virtualserver [10.0.1.1]:tcp:80 - "
+	for i, c := range []struct {
+		up   []bool
+		want []string
+	}{
+		{[]bool{true, true}, []string{quorum + "UP|=> Gained quorum 1+0=1 <= 1 for VS [10.0.1.1]:tcp:80 <="}},
+		{[]bool{true, false}, []string{rs + "DOWN|=> HTTP CHECK failed on service <=", quorum + "DOWN|=> Lost quorum 1-0=1 > 0 for VS [10.0.1.1]:tcp:80 <="}},
+		{[]bool{false, false}, []string{rs + "DOWN|=> TCP CHECK failed on service <="}},
+		{[]bool{false, false}, nil},
+		{[]bool{false, true}, []string{rs + "UP|=> HTTP CHECK succeed on service <="}},
+		{[]bool{true, true}, []string{rs + "UP|=> TCP CHECK succeed on service <=", quorum + "UP|=> Gained quorum 1+0=1 <= 1 for VS [10.0.1.1]:tcp:80 <="}},
+	} {
+		if got := mails(c.up...); !slices.Equal(got, c.want) {
+			t.Errorf("step %d: %q, want %q", i, got, c.want)
+		}
+	}
+	cfg.Global.Mail.NoChecker = true
+	mails(true, false)
+	if got := mails(false, false); got != nil {
+		t.Errorf("no_checker_emails: %q", got)
+	}
+	cfg.VirtualServers[0].RealServers[0].SMTPAlert, cfg.VirtualServers[0].SMTPAlert = false, false
+	if got := mails(true, true); got != nil {
+		t.Errorf("without smtp_alert: %q", got)
+	}
+}
+
+// TestBornDown: who begins as down is said to be so once a check has found it.
+func TestBornDown(t *testing.T) {
+	vs := config.VirtualServer{Name: "v", Quorum: 1, Endpoints: []config.Endpoint{{FWMark: 1, Family: config.IPv4}}}
+	vs.RealServers = []config.RealServer{{
+		Addr: netip.MustParseAddrPort("10.0.2.1:80"), Weight: 1, NotifyDown: config.Script{Command: "down"},
+		Checkers: []config.Checker{{Kind: config.TCPCheck}},
+	}}
+	d := New(&config.Config{VirtualServers: []config.VirtualServer{vs}})
+	said := ""
+	for _, s := range []healthcheck.Status{{}, {Known: true}, {Known: true}, {Up: true, Known: true}} {
+		for _, n := range d.Observe([]healthcheck.Status{s}) {
+			said += n.FIFO + n.Script.Command
+		}
+		said += "/"
+	}
+	if want := "/RS [10.0.2.1]:any:80 v DOWN\n\x00down//RS [10.0.2.1]:any:80 v UP\n\x00VS v UP\n\x00/"; said != want {
+		t.Errorf("said %q, want %q", said, want)
 	}
 }

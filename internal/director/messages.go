@@ -4,6 +4,7 @@ package director
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 )
@@ -11,11 +12,66 @@ import (
 // The lines of this file are keepalived's, word for word where its users'
 // scripts look for them.
 
-// Notice is something that happened: a line to log and a command to run, in
-// that order. Either may be empty.
+// Notice is something that happened: a line to log, a command to run, a line for
+// the FIFOs, and a mail, in that order. Each may be empty.
 type Notice struct {
 	Text   string
 	Script config.Script
+	FIFO   string
+	Mail   Mail
+}
+
+// Mail is an alert; without Subject there is none.
+type Mail struct{ Subject, Body string }
+
+// fifoName is v in the lines of FIFOs and subjects of mails.
+func (v *virtual) fifoName() string {
+	if v.cfg.Group != "" {
+		return fmt.Sprintf("[%s]:0", v.cfg.Group)
+	}
+	return v.cfg.Name
+}
+
+// state is the word of FIFOs and mails.
+func state(up bool) string {
+	if up {
+		return "UP"
+	}
+	return "DOWN"
+}
+
+// The original ends these lines with a NUL behind the line break; readers count
+// on it or skip it.
+func (v *virtual) fifoQuorum(up bool) string {
+	return fmt.Sprintf("VS %s %s\n\x00", v.fifoName(), state(up))
+}
+
+func (v *virtual) fifoServer(s *server, up bool) string {
+	return fmt.Sprintf("RS %s %s %s\n\x00", v.serverName(s.cfg), v.fifoName(), state(up))
+}
+
+func (d *Director) mailQuorum(v *virtual, up bool, text string) Mail {
+	if !v.cfg.SMTPAlert {
+		return Mail{}
+	}
+	return Mail{fmt.Sprintf("[%s] Virtualserver %s - %s", d.name, v.fifoName(), state(up)), "=> " + text + " <="}
+}
+
+// mailServer tells of a server, or of one of its checks alone; kind is the check
+// that decided, empty if none has.
+func (d *Director) mailServer(v *virtual, s *server, up bool, kind config.CheckKind) Mail {
+	if !s.cfg.SMTPAlert {
+		return Mail{}
+	}
+	what := map[bool]string{true: "succeed", false: "failed"}[up]
+	body := fmt.Sprintf("=> %s %s on service <=", strings.ReplaceAll(string(kind), "_", " "), what)
+	if kind == "" {
+		body = fmt.Sprintf("=> CHECK %s on service <=", what)
+	}
+	if kind == config.HTTPGet || kind == config.SSLGet {
+		body = fmt.Sprintf("=> HTTP CHECK %s on service <=", what)
+	}
+	return Mail{fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.fifoName(), state(up)), body}
 }
 
 func (v *virtual) serverName(rs *config.RealServer) string {
@@ -37,6 +93,13 @@ func (v *virtual) msgUp(s *server) string {
 
 func (v *virtual) msgDown(s *server) string {
 	return fmt.Sprintf("%s service %s from VS %s", pick(s.cfg.InhibitOnFailure, "Disabling", "Removing"), v.serverName(s.cfg), v.cfg.Name)
+}
+
+func (v *virtual) msgTurn(s *server) string {
+	if s.alive {
+		return v.msgUp(s)
+	}
+	return v.msgDown(s)
 }
 
 func (v *virtual) msgSorryIn() string {

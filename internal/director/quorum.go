@@ -2,6 +2,8 @@
 
 package director
 
+import "github.com/lvs-fnat/lvs/internal/config"
+
 // weight is the weight of the servers alive.
 func (v *virtual) weight() int {
 	sum := 0
@@ -16,25 +18,30 @@ func (v *virtual) weight() int {
 // vote moves the quorum. It is gained at quorum + hysteresis and lost below
 // quorum - hysteresis, or when nothing is left; a virtual server begins
 // without.
-func (v *virtual) vote() []Notice {
+func (d *Director) vote(v *virtual) []Notice {
 	w := v.weight()
 	switch {
 	case !v.quorum && w >= v.cfg.Quorum+v.cfg.Hysteresis:
 		v.quorum = true
-		notices := []Notice{{v.msgGained(w), v.cfg.QuorumUp}}
+		notices := []Notice{d.turned(v, v.msgGained(w), v.cfg.QuorumUp)}
 		if v.cfg.SorryServer != nil {
 			notices = append(notices, Notice{Text: v.msgSorryOut()})
 		}
 		return notices
 	case v.quorum && (w == 0 || w < v.cfg.Quorum-v.cfg.Hysteresis):
 		v.quorum = false
-		notices := []Notice{{v.msgLost(w), v.cfg.QuorumDown}}
+		notices := []Notice{d.turned(v, v.msgLost(w), v.cfg.QuorumDown)}
 		if v.cfg.SorryServer != nil {
 			notices = append(notices, Notice{Text: v.msgSorryIn()})
 		}
 		return notices
 	}
 	return nil
+}
+
+// turned is the notice about a quorum that has changed.
+func (d *Director) turned(v *virtual, text string, script config.Script) Notice {
+	return Notice{text, script, v.fifoQuorum(v.quorum), d.mailQuorum(v, v.quorum, text)}
 }
 
 // sorry tells whether the sorry server stands in for the real servers.

@@ -21,7 +21,7 @@ const module = "github.com/lvs-fnat/lvs/"
 // where something new belongs is decided once, in this table.
 var mayImport = map[string][]string{
 	"ipvsadm":    {"ipvs", "internal/popt"},
-	"keepalived": {"internal/config", "internal/director", "internal/logline", "internal/popt", "internal/supervise", "healthcheck", "ipvs"},
+	"keepalived": {"internal/config", "internal/director", "internal/logline", "internal/notify", "internal/popt", "internal/supervise", "healthcheck", "ipvs"},
 
 	"ipvs":          {"ipvs/uapi"},
 	"ipvs/ipvstest": {"ipvs", "ipvs/uapi"},
@@ -35,6 +35,7 @@ var mayImport = map[string][]string{
 	"internal/director":   {"ipvs", "healthcheck", "internal/config"},
 	"internal/houserules": {},
 	"internal/logline":    {},
+	"internal/notify":     {},
 	"internal/poll":       {},
 	"internal/popt":       {},
 	"internal/supervise":  {},

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/parser"
 )
 
@@ -140,6 +141,8 @@ type Laddr struct {
 	Addr  netip.Addr
 	Ports parser.PortRange // zero: the kernel's default, the larger gap beside the ephemeral ports
 	CPUs  string           // list such as 0-3,8 for laddr_select cpu; "": every CPU
+	// Flags that the file sets; a flag it does not name is left as it is.
+	Flags ipvs.LaddrFlags
 	Pos   Pos
 }
 
@@ -217,12 +220,14 @@ func (s LaddrSelect) String() string { return laddrSelects[s] }
 
 var laddrSelects = []string{"rr", "source", "cpu"}
 
-// Ext is what the extended module does beyond stock ip_vs. Without FNAT and
-// SynProxy it is the zero value: a stock kernel serves such a virtual server.
+// Ext is what the extended module does beyond stock ip_vs. The zero value is
+// nothing: a stock kernel serves such a virtual server.
 type Ext struct {
-	SynProxy    bool
-	TOA         bool // tell the real server the client's address; default with FNAT unless UDP
-	TOASyn      bool // on the SYN too
+	Synproxy    ipvs.SynproxyMode
+	SP          ipvs.Synproxy // with Synproxy other than off
+	SPDefer     bool          // wait for data before the real server is asked
+	TOA         bool          // tell the real server the client's address; default with FNAT unless UDP
+	TOASyn      bool          // on the SYN too
 	TOAKind4    uint8
 	TOAKind6    uint8
 	SeqAdjust   bool
@@ -230,6 +235,10 @@ type Ext struct {
 	MSSClamp    uint16 // 0: off
 	ExhaustRST  bool   // reset instead of silence when the local ports are used up
 	LaddrSelect LaddrSelect
+	Invalid     ipvs.InvalidPolicy // TCP that belongs to no connection
+	RSTOnExpire bool               // tell both sides when a connection times out
+	Fast        bool               // past the kernel's routing, for connections that stand
+	Limits      ipvs.Limits
 }
 
 // Script is a command to run on an event; the zero value is none.

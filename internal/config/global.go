@@ -89,6 +89,8 @@ func init() {
 			walk(l, n.Children, "global_defs", globalKeywords, &c.Global)
 		}},
 		"local_address_group":  {block: true, read: readLaddrGroup},
+		"deny_address_group":   {block: true, read: readClients},
+		"allow_address_group":  {block: true, read: readClients},
 		"virtual_server_group": {block: true, read: readServerGroup},
 		"virtual_server":       {block: true, read: readVirtualServer},
 		"track_file":           {block: true, read: readTrackFile},

@@ -103,7 +103,12 @@ func (l *loader) unread(n *parser.Node, path string, here func(func(string) bool
 
 // notYet says once per path that a keyword does nothing.
 func (l *loader) notYet(n *parser.Node, path string) {
-	l.note(n.Pos(), path+"/"+n.Key(), "Keyword '%s' is known but not in force in this version", n.Key())
+	full := strings.TrimPrefix(path+"/"+n.Key(), "/")
+	remedy := remedies[full]
+	if remedy != "" {
+		remedy = ": " + remedy
+	}
+	l.note(n.Pos(), full, "Keyword '%s' is known but not in force in this version%s", n.Key(), remedy)
 }
 
 // hint names the keyword that was probably meant, or the block where this one belongs.

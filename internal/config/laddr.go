@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/parser"
 )
 
@@ -122,6 +123,7 @@ func (l *loader) readLaddr(n *parser.Node, s *laddrSource, seen map[netip.Addr]P
 // laddrWords reads what follows the address. A word that is not a port range
 // is the interface name of the dpvs dialect, which has no meaning here.
 func (l *loader) laddrWords(n *parser.Node, a *Laddr) bool {
+	var portsAt Pos
 	for i := 1; i < len(n.Words); i++ {
 		w := n.Arg(i)
 		switch {
@@ -131,20 +133,26 @@ func (l *loader) laddrWords(n *parser.Node, a *Laddr) bool {
 				l.error(n.ArgPos(i), "cpu: invalid list '%s': expected numbers and ranges, such as 0-3,8", a.CPUs)
 				return false
 			}
+		case laddrFlags[w] != 0:
+			a.Flags |= laddrFlags[w]
 		case w[:min(1, len(w))] >= "0" && w[:min(1, len(w))] <= "9":
 			r, err := parser.ParsePortRange(w)
 			if err != nil {
 				l.error(n.ArgPos(i), "bad port range %v; addresses stand one per line", err)
 				return false
 			}
-			if a.Ports = r; !l.checkPorts(n.ArgPos(i), r) {
-				return false
-			}
+			a.Ports, portsAt = r, n.ArgPos(i)
 		default:
 			l.note(n.ArgPos(i), "local_address_group/interface", "interface name '%s' behind a local address is ignored: the route decides", w)
 		}
 	}
-	return true
+	return a.Ports.IsZero() || a.Flags&ipvs.LaddrForce != 0 || l.checkPorts(portsAt, a.Ports)
+}
+
+// laddrFlags are the words of a local address that is not for new connections
+// of this director.
+var laddrFlags = map[string]ipvs.LaddrFlags{
+	"drain": ipvs.LaddrNoNew, "foreign": ipvs.LaddrForeign, "force": ipvs.LaddrForce,
 }
 
 // note is info once per topic.
@@ -239,7 +247,7 @@ func (s *laddrSource) String() string {
 func fingerprint(addrs []Laddr) string {
 	lines := make([]string, len(addrs))
 	for i, a := range addrs {
-		lines[i] = fmt.Sprint(a.Addr, " ", a.Ports, " ", a.CPUs)
+		lines[i] = fmt.Sprint(a.Addr, " ", a.Ports, " ", a.CPUs, " ", a.Flags)
 	}
 	slices.Sort(lines)
 	return strings.Join(lines, "\n")

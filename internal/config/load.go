@@ -38,6 +38,8 @@ type loader struct {
 	vsGrp  map[string]*serverGroup
 	drafts []*draft
 
+	clients map[string]*clientGroup
+
 	ephemeral *Ephemeral // nil until asked for
 
 	scriptUserAt Pos
@@ -70,6 +72,7 @@ func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []
 	l := &loader{
 		opts:     opts,
 		commands: map[string]bool{},
+		clients:  map[string]*clientGroup{},
 		noted:    map[string]bool{},
 		hints:    map[string]string{},
 		byName:   map[string]*laddrSource{},

@@ -11,7 +11,9 @@ import (
 // ours are the paths of keywords that no other program has.
 var ours = func() map[string]bool {
 	m := map[string]bool{"global_defs/lvs_max_changes": true, "global_defs/lvs_repair": true}
-	for _, w := range strings.Fields("local_address toa toa_syn toa_kind toa_kind4 toa_kind6 seq_adjust exhaust_rst mss_clamp timestamps laddr_select") {
+	for _, w := range strings.Fields("local_address toa toa_syn toa_kind toa_kind4 toa_kind6 seq_adjust exhaust_rst mss_clamp timestamps laddr_select " +
+		"synproxy synproxy_defer synproxy_options synproxy_mss synproxy_wscale synproxy_window synproxy_ttl synproxy_retries synproxy_queue " +
+		"synproxy_auto_on synproxy_auto_off established_timeout cps bps_in bps_out conn_limit acl acl_set4 acl_set6 invalid rst_on_expire fast") {
 		m["virtual_server/"+w] = true
 	}
 	// The field writes the HTTP words into TCP_CHECK too.

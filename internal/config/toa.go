@@ -6,11 +6,11 @@ import "github.com/lvs-fnat/lvs/parser"
 
 // extDraft is what a virtual_server says to the extended module, before defaults.
 type extDraft struct {
-	synProxy, toa, toaSyn, seqAdjust, exhaustRST opt[bool]
-	kind4, kind6                                 opt[uint8]
-	timestamps                                   opt[TSMode]
-	mssClamp                                     opt[uint16]
-	laddrSelect                                  opt[LaddrSelect]
+	toa, toaSyn, seqAdjust, exhaustRST opt[bool]
+	kind4, kind6                       opt[uint8]
+	timestamps                         opt[TSMode]
+	mssClamp                           opt[uint16]
+	laddrSelect                        opt[LaddrSelect]
 }
 
 // Ranges of IPVS_EXT_SVC_TOA_KIND* and IPVS_EXT_SVC_MSS_CLAMP.
@@ -21,7 +21,6 @@ const (
 )
 
 var extKeywords = keywords[draft]{
-	"syn_proxy":   extBool(func(e *extDraft) *opt[bool] { return &e.synProxy }),
 	"toa":         extBool(func(e *extDraft) *opt[bool] { return &e.toa }),
 	"toa_syn":     extBool(func(e *extDraft) *opt[bool] { return &e.toaSyn }),
 	"seq_adjust":  extBool(func(e *extDraft) *opt[bool] { return &e.seqAdjust }),
@@ -30,10 +29,8 @@ var extKeywords = keywords[draft]{
 	"toa_kind4":   toaKind(true, false),
 	"toa_kind6":   toaKind(false, true),
 	"mss_clamp": {read: func(l *loader, n *parser.Node, d *draft) {
-		if n.Arg(1) == "off" {
-			d.ext.mssClamp = opt[uint16]{set: true, at: n.Pos()}
-		} else if v, ok := l.int(n, 1, mssClampMin, mssClampMax); ok {
-			d.ext.mssClamp = opt[uint16]{v: uint16(v), set: true, at: n.Pos()}
+		if v, ok := l.mss(n); ok {
+			d.ext.mssClamp = opt[uint16]{v: v, set: true, at: n.Pos()}
 		}
 	}},
 	"timestamps": {read: func(l *loader, n *parser.Node, d *draft) {
@@ -46,6 +43,15 @@ var extKeywords = keywords[draft]{
 			d.ext.laddrSelect = opt[LaddrSelect]{v: LaddrSelect(k), set: true, at: n.Pos()}
 		}
 	}},
+}
+
+// mss reads off, which is 0, or what a clamp can be.
+func (l *loader) mss(n *parser.Node) (uint16, bool) {
+	if n.Arg(1) == "off" {
+		return 0, true
+	}
+	v, ok := l.int(n, 1, mssClampMin, mssClampMax)
+	return uint16(v), ok
 }
 
 func extBool(of func(*extDraft) *opt[bool]) keyword[draft] {
@@ -72,27 +78,24 @@ func toaKind(four, six bool) keyword[draft] {
 	}}
 }
 
-// resolveExt fills in the defaults of FNAT and refuses what has no meaning.
+// resolveExt fills in the defaults of FNAT. What has no meaning here is dropped
+// with an error, and the service is served without it; false: it must not be.
 func (l *loader) resolveExt(d *draft) bool {
-	e, x, p := &d.ext, &d.vs.Ext, d.vs.Protocol
-	if e.synProxy.v && p != TCP && p != 0 {
-		l.error(e.synProxy.at, "syn_proxy is for TCP only, this service is %s: remove it", p)
-		return false
+	l.resolveSynproxy(d)
+	if d.vs.Method == FNAT {
+		l.resolveFNAT(d)
+	} else {
+		l.needsFNAT(&d.ext)
 	}
-	if m := d.vs.Method; e.synProxy.v && m != NAT && m != FNAT {
-		l.error(e.synProxy.at, "syn_proxy needs lb_kind NAT or FNAT, this service is %s: the director would not see the replies", m)
-		return false
+	return l.resolveLimits(d)
+}
+
+func (l *loader) resolveFNAT(d *draft) {
+	e, x, tcp := &d.ext, &d.vs.Ext, d.vs.Protocol != UDP
+	if e.toa.v && !tcp {
+		l.error(e.toa.at, "toa is for TCP only, this service is udp: it is ignored")
 	}
-	x.SynProxy = e.synProxy.v
-	if d.vs.Method != FNAT {
-		return l.needsFNAT(e)
-	}
-	if e.toa.v && p == UDP {
-		l.error(e.toa.at, "toa is for TCP only, this service is udp: remove it")
-		return false
-	}
-	tcp := p != UDP
-	x.TOA = e.toa.or(tcp)
+	x.TOA = tcp && e.toa.or(true)
 	x.TOASyn = e.toaSyn.v && x.TOA
 	x.TOAKind4 = e.kind4.or(toaKindDefault)
 	x.TOAKind6 = e.kind6.or(toaKindDefault)
@@ -104,11 +107,10 @@ func (l *loader) resolveExt(d *draft) bool {
 	x.MSSClamp = e.mssClamp.v
 	x.ExhaustRST = e.exhaustRST.v
 	x.LaddrSelect = e.laddrSelect.v
-	return true
 }
 
-// needsFNAT refuses the settings that only FNAT gives a meaning; off is always fine.
-func (l *loader) needsFNAT(e *extDraft) bool {
+// needsFNAT tells of the settings that only FNAT gives a meaning; off is always fine.
+func (l *loader) needsFNAT(e *extDraft) {
 	for _, s := range []struct {
 		word string
 		on   bool
@@ -119,9 +121,7 @@ func (l *loader) needsFNAT(e *extDraft) bool {
 		{"mss_clamp", e.mssClamp.v != 0, e.mssClamp.at}, {"laddr_select", e.laddrSelect.v != SelectRR, e.laddrSelect.at},
 	} {
 		if s.on {
-			l.error(s.at, "%s needs FNAT: write 'lb_kind FNAT' or remove it", s.word)
-			return false
+			l.error(s.at, "%s needs FNAT: write 'lb_kind FNAT' or remove it; it is ignored", s.word)
 		}
 	}
-	return true
 }

@@ -31,6 +31,8 @@ type draft struct {
 	groupAt   Pos
 	inline    *laddrSource
 	ext       extDraft
+	syn       synDraft
+	limit     limitDraft
 	reals     []*realDraft
 	unread    []Pos // of real servers whose address could not be read
 	sorry     *realDraft
@@ -98,7 +100,8 @@ func (k keywords[T]) with(more keywords[T]) keywords[T] {
 var serverKeywords keywords[draft]
 
 func init() {
-	serverKeywords = timed(func(d *draft) *timing { return &d.timing }).with(extKeywords).with(keywords[draft]{
+	serverKeywords = timed(func(d *draft) *timing { return &d.timing }).with(extKeywords).
+		with(synproxyKeywords).with(limitKeywords).with(keywords[draft]{
 		"retry": atLeastOne(func(d *draft) *timing { return &d.timing }),
 		"ip_family": {read: func(l *loader, n *parser.Node, d *draft) {
 			if k, ok := l.oneOf(n, 1, "inet", "inet6"); ok {
@@ -182,6 +185,7 @@ func readVirtualServer(l *loader, n *parser.Node, _ *Config) {
 	d := &draft{weight: 1}
 	d.vs.Pos = n.Pos()
 	d.vs.Quorum = 1
+	d.syn.sp = synproxyDefaults()
 	switch n.Arg(1) {
 	case "fwmark":
 		mark, ok := l.int(n, 2, 1, math.MaxUint32)
@@ -189,6 +193,9 @@ func readVirtualServer(l *loader, n *parser.Node, _ *Config) {
 	case "group":
 		name, ok := l.word(n, 2, "name of a virtual_server_group")
 		d.vs.Group, d.broken = name, !ok
+	case "match":
+		l.error(n.ArgPos(1), "virtual_server match: SNAT services of dpvs are not supported: SNAT is a matter of nftables")
+		d.broken = true
 	default:
 		ap, ok := l.addrPort(n, 1)
 		if d.broken = !ok; ok {

@@ -26,10 +26,15 @@ func Unsupported(cfg *config.Config, info ipvs.Info) (config.Diagnostic, bool) {
 		needs         func(*config.VirtualServer) bool
 	}{
 		{"FNAT", "FNAT", func(vs *config.VirtualServer) bool { return vs.Method == config.FNAT }},
-		{"syn_proxy", "SYNPROXY", func(vs *config.VirtualServer) bool { return vs.Ext.SynProxy }},
+		{"syn_proxy", "SYNPROXY", func(vs *config.VirtualServer) bool { return vs.Ext.Synproxy != ipvs.SynproxyOff }},
 		{"toa", "TOA", func(vs *config.VirtualServer) bool { return vs.Ext.TOA }},
 		{"timestamps", "TS_MODE", func(vs *config.VirtualServer) bool { return vs.Ext.Timestamps != config.TSKeep }},
 		{"mss_clamp", "MSS", func(vs *config.VirtualServer) bool { return vs.Ext.MSSClamp != 0 }},
+		{"limits", "LIMITS", func(vs *config.VirtualServer) bool { return limited(vs.Ext.Limits) }},
+		{"acl", "ACL", func(vs *config.VirtualServer) bool { return vs.Ext.Limits.ACL != ipvs.ACLOff }},
+		{"invalid", "FLOOD", func(vs *config.VirtualServer) bool { return vs.Ext.Invalid != ipvs.InvalidAccept }},
+		{"rst_on_expire", "EXPIRE_RST", func(vs *config.VirtualServer) bool { return vs.Ext.RSTOnExpire }},
+		{"fast", "FAST", func(vs *config.VirtualServer) bool { return vs.Ext.Fast }},
 	} {
 		if slices.Contains(features, f.feature) {
 			continue
@@ -39,6 +44,12 @@ func Unsupported(cfg *config.Config, info ipvs.Info) (config.Diagnostic, bool) {
 		}
 	}
 	return config.Diagnostic{}, false
+}
+
+// limited tells whether anything but the list of clients is set.
+func limited(l ipvs.Limits) bool {
+	l.ACL, l.ACLSet4, l.ACLSet6 = 0, "", ""
+	return l != (ipvs.Limits{})
 }
 
 func firstNeeding(cfg *config.Config, word string, ext *ipvs.ExtInfo, needs func(*config.VirtualServer) bool) (config.Diagnostic, bool) {

@@ -3,22 +3,26 @@
 package director
 
 import (
+	"maps"
 	"net/netip"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/ipvs"
 )
 
-// managed are the flags a configuration decides; the others stay as they are.
-const managed = ipvs.ExtFNAT | ipvs.ExtSynproxy | ipvs.ExtTOA | ipvs.ExtTOASyn | ipvs.ExtSeq | ipvs.ExtExhaustRST
+// managed are the flags a configuration decides.
+const managed = ipvs.ExtFNAT | ipvs.ExtSynproxy | ipvs.ExtSPAuto | ipvs.ExtSPDefer | ipvs.ExtTOA | ipvs.ExtTOASyn | ipvs.ExtSeq |
+	ipvs.ExtExhaustRST | ipvs.ExtRSTOnExpire | ipvs.ExtFast
 
-// active are the flags without which all other settings mean nothing.
+// active are the flags without which local addresses, TOA, timestamps and
+// cookies mean nothing.
 const active = ipvs.ExtFNAT | ipvs.ExtSynproxy
 
 // diffExt returns the settings to send. Of a service that is served by the
 // extension already only what differs is sent. One that was not has settings
 // nobody looked at, the kernel's defaults or older ones, and is told all; one
-// that will not be keeps them.
+// that will not be keeps them. Limits, lists and the policy for stray packets
+// hold for every service, and are none in one that nobody has touched.
 func diffExt(have, want ipvs.Ext) (ipvs.Ext, bool) {
 	var e ipvs.Ext
 	e.FlagsMask = (have.Flags ^ want.Flags) & managed
@@ -29,6 +33,8 @@ func diffExt(have, want ipvs.Ext) (ipvs.Ext, bool) {
 		e.Set, e.Flags = ipvs.ExtFieldFlags, want.Flags&e.FlagsMask
 	}
 	set(&e, ipvs.ExtFieldLGroup, &e.LGroup, have.LGroup, want.LGroup, false)
+	set(&e, ipvs.ExtFieldInvalid, &e.Invalid, have.Invalid, want.Invalid, false)
+	diffLimits(&e, have.Limits, want.Limits)
 	if want.Flags&active == 0 {
 		return e, e.Set != 0
 	}
@@ -37,11 +43,43 @@ func diffExt(have, want ipvs.Ext) (ipvs.Ext, bool) {
 	set(&e, ipvs.ExtFieldTSMode, &e.TSMode, have.TSMode, want.TSMode, all)
 	set(&e, ipvs.ExtFieldMSSClamp, &e.MSSClamp, have.MSSClamp, want.MSSClamp, all)
 	if want.Flags&ipvs.ExtTOA != 0 {
-		all = have.Flags&ipvs.ExtTOA == 0
+		all := have.Flags&ipvs.ExtTOA == 0
 		set(&e, ipvs.ExtFieldTOAKind4, &e.TOAKind4, have.TOAKind4, want.TOAKind4, all)
 		set(&e, ipvs.ExtFieldTOAKind6, &e.TOAKind6, have.TOAKind6, want.TOAKind6, all)
 	}
+	if want.Flags&ipvs.ExtSynproxy != 0 {
+		diffSynproxy(&e, have.SP, want.SP, have.Flags&ipvs.ExtSynproxy == 0)
+	}
 	return e, e.Set != 0
+}
+
+func diffLimits(e *ipvs.Ext, have, want ipvs.Limits) {
+	to := &e.Limits
+	set(e, ipvs.ExtFieldTimeoutEst, &to.TimeoutEst, have.TimeoutEst, want.TimeoutEst, false)
+	set(e, ipvs.ExtFieldCPS, &to.CPS, have.CPS, want.CPS, false)
+	set(e, ipvs.ExtFieldCPSBurst, &to.CPSBurst, have.CPSBurst, want.CPSBurst, false)
+	set(e, ipvs.ExtFieldBPSIn, &to.BPSIn, have.BPSIn, want.BPSIn, false)
+	set(e, ipvs.ExtFieldBPSOut, &to.BPSOut, have.BPSOut, want.BPSOut, false)
+	set(e, ipvs.ExtFieldConnLimit, &to.ConnLimit, have.ConnLimit, want.ConnLimit, false)
+	set(e, ipvs.ExtFieldACLMode, &to.ACL, have.ACL, want.ACL, false)
+	set(e, ipvs.ExtFieldACLSet4, &to.ACLSet4, have.ACLSet4, want.ACLSet4, false)
+	set(e, ipvs.ExtFieldACLSet6, &to.ACLSet6, have.ACLSet6, want.ACLSet6, false)
+}
+
+func diffSynproxy(e *ipvs.Ext, have, want ipvs.Synproxy, all bool) {
+	to := &e.SP
+	const known = ipvs.SPOptSACK | ipvs.SPOptTS
+	set(e, ipvs.ExtFieldSPMSS, &to.MSS, have.MSS, want.MSS, all)
+	set(e, ipvs.ExtFieldSPWScale, &to.WScale, have.WScale, want.WScale, all)
+	if set(e, ipvs.ExtFieldSPOpts, &to.Opts, have.Opts&known, want.Opts, all); e.Set&ipvs.ExtFieldSPOpts != 0 {
+		to.OptsMask = known
+	}
+	set(e, ipvs.ExtFieldSPWindow, &to.Window, have.Window, want.Window, all)
+	set(e, ipvs.ExtFieldSPTTL, &to.TTL, have.TTL, want.TTL, all)
+	set(e, ipvs.ExtFieldSPRetries, &to.SYNRetries, have.SYNRetries, want.SYNRetries, all)
+	set(e, ipvs.ExtFieldSPQueue, &to.Queue, have.Queue, want.Queue, all)
+	set(e, ipvs.ExtFieldSPAutoOn, &to.AutoOn, have.AutoOn, want.AutoOn, all)
+	set(e, ipvs.ExtFieldSPAutoOff, &to.AutoOff, have.AutoOff, want.AutoOff, all)
 }
 
 func set[T comparable](e *ipvs.Ext, field ipvs.ExtField, to *T, have, want T, always bool) {
@@ -61,13 +99,18 @@ func wantedExt(vs *config.VirtualServer, e config.Endpoint) ipvs.Ext {
 		MSSClamp: x.MSSClamp,
 		TOAKind4: x.TOAKind4,
 		TOAKind6: x.TOAKind6,
+		Invalid:  x.Invalid,
+		Limits:   x.Limits,
+		SP:       x.SP,
 	}
 	for _, f := range []struct {
 		on   bool
 		flag ipvs.ExtFlags
 	}{
-		{vs.Method == config.FNAT, ipvs.ExtFNAT}, {x.SynProxy, ipvs.ExtSynproxy}, {x.TOA, ipvs.ExtTOA},
+		{vs.Method == config.FNAT, ipvs.ExtFNAT}, {x.TOA, ipvs.ExtTOA},
 		{x.TOASyn, ipvs.ExtTOASyn}, {x.SeqAdjust, ipvs.ExtSeq}, {x.ExhaustRST, ipvs.ExtExhaustRST},
+		{x.Synproxy != ipvs.SynproxyOff, ipvs.ExtSynproxy}, {x.Synproxy == ipvs.SynproxyAuto, ipvs.ExtSPAuto},
+		{x.SPDefer, ipvs.ExtSPDefer}, {x.RSTOnExpire, ipvs.ExtRSTOnExpire}, {x.Fast, ipvs.ExtFast},
 	} {
 		if f.on {
 			ext.Flags |= f.flag
@@ -83,7 +126,7 @@ func wantedGroups(cfg *config.Config) []Group {
 	for _, g := range cfg.LaddrGroups {
 		to := Group{Name: g.Name, Family: ipvs.Family(g.Family)}
 		for _, a := range g.Addrs {
-			to.Laddrs = append(to.Laddrs, ipvs.Laddr{Addr: a.Addr, PortMin: a.Ports.Min, PortMax: a.Ports.Max, CPUs: a.CPUs})
+			to.Laddrs = append(to.Laddrs, ipvs.Laddr{Addr: a.Addr, PortMin: a.Ports.Min, PortMax: a.Ports.Max, CPUs: a.CPUs, Flags: a.Flags})
 		}
 		groups = append(groups, to)
 	}
@@ -96,7 +139,9 @@ func wantedGroups(cfg *config.Config) []Group {
 func (d *differ) growGroups(have, want []Group) {
 	home := map[netip.Addr]string{}
 	old := map[netip.Addr]ipvs.Laddr{}
+	hand := map[netip.Addr]ipvs.LaddrFlags{}
 	for _, g := range have {
+		maps.Copy(hand, g.Hand)
 		for _, a := range g.Laddrs {
 			home[a.Addr], old[a.Addr] = g.Name, a
 		}
@@ -116,7 +161,7 @@ func (d *differ) growGroups(have, want []Group) {
 				continue
 			case known && at == g.Name && !backToDefault(old[a.Addr], a):
 				op.Kind = ipvs.SetLaddr
-				op.Laddr.Flags = old[a.Addr].Flags
+				op.Laddr.Flags |= hand[a.Addr]
 			case known:
 				d.delLaddr(at, a.Addr)
 			}

@@ -198,10 +198,14 @@ func (m *Mirror) readGroups(ctx context.Context, found *Tables, scope Tables) er
 		if names[g.Name] == nil && (g.Refs > ours[g.Name] || !holdsAny(laddrs, asked)) {
 			continue
 		}
+		to := Group{Name: g.Name, Family: g.Family, Laddrs: laddrs, Hand: map[netip.Addr]ipvs.LaddrFlags{}}
 		for i, a := range laddrs {
 			laddrs[i] = undefault(a, asked)
+			if flags := a.Flags &^ laddrs[i].Flags; flags != 0 {
+				to.Hand[a.Addr] = flags
+			}
 		}
-		found.Groups = append(found.Groups, Group{Name: g.Name, Family: g.Family, Laddrs: laddrs})
+		found.Groups = append(found.Groups, to)
 	}
 	*found = found.sorted()
 	return nil
@@ -224,10 +228,11 @@ func holdsAny(laddrs []ipvs.Laddr, asked map[netip.Addr]ipvs.Laddr) bool {
 	return slices.ContainsFunc(laddrs, func(a ipvs.Laddr) bool { _, ok := asked[a.Addr]; return ok })
 }
 
-// undefault puts back what was left to the kernel: it reports the ports and
-// CPUs that it chose.
+// undefault puts back what was left to the kernel, which reports the ports and
+// CPUs that it chose, and takes out flags that nobody of ours asked for.
 func undefault(a ipvs.Laddr, asked map[netip.Addr]ipvs.Laddr) ipvs.Laddr {
 	want, ok := asked[a.Addr]
+	a.Flags &= want.Flags
 	if ok && want.PortMin == 0 && want.PortMax == 0 {
 		a.PortMin, a.PortMax = 0, 0
 	}

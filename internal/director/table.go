@@ -5,6 +5,7 @@ package director
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,6 +29,9 @@ type Group struct {
 	Name   string
 	Family ipvs.Family
 	Laddrs []ipvs.Laddr
+	// Hand are flags that somebody has set by hand. They stay: who drains an
+	// address with ipvsadm does not want a reload to undo that.
+	Hand map[netip.Addr]ipvs.LaddrFlags
 }
 
 // Service is a virtual service with what the extension knows of it (zero on a
@@ -83,11 +87,13 @@ func sameDest(a, b ipvs.Dest) bool {
 	return canon(a) == canon(b)
 }
 
-// sameLaddr compares what a configuration can set. Flags are not part of it:
-// who drains an address with ipvsadm does not want a reload to undo that.
-// Ports that the kernel chose have been put back to none by [Mirror], see
-// undefault, so that ports that go out of a configuration are told from them.
-func sameLaddr(a, b ipvs.Laddr) bool {
+// sameLaddr compares what a configuration can set. Ports that the kernel chose
+// have been put back to none by [Mirror], see undefault, so that ports that go
+// out of a configuration are told from them; and flags that others have set are
+// in [Group.Hand].
+func sameLaddr(a, b ipvs.Laddr) bool { return a.Flags == b.Flags && samePorts(a, b) }
+
+func samePorts(a, b ipvs.Laddr) bool {
 	return a.Addr == b.Addr && a.PortMin == b.PortMin && a.PortMax == b.PortMax && sameCPUs(a.CPUs, b.CPUs)
 }
 

@@ -3,7 +3,7 @@
 
 _keepalived() {
 	local options="--use-file --vrrp --check --no_bfd --all --dont-respawn --vrrp_pid --checkers_pid --bfd_pid
-		--log-console --log-detail --log-facility --dont-release-ipvs
+		--log-console --log-detail --log-facility --dont-release-ipvs --dont-release-vrrp
 		--dont-fork --pid --config-test --signum --version --help"
 	COMPREPLY=()
 	case ${COMP_WORDS[COMP_CWORD-1]} in

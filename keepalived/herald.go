@@ -86,19 +86,21 @@ func (o *pipe) close(remove bool, log *slog.Logger) {
 }
 
 // herald says what has happened to the log, to scripts, to FIFOs and by mail. It
-// belongs to the goroutine of the balancer, but for credential.
+// belongs to one goroutine, but for policy.
 type herald struct {
 	log     *slog.Logger
 	scripts *notify.Scripts
 	mailer  *notify.Mailer
 	mail    notify.Mail
-	all     *pipe // of all children; its reader is the parent's
-	lvs     *pipe
+	router  string // router_id, "" for none
+	all     *pipe  // of all children; its reader is the parent's
+	own     *pipe  // of this child
+	ownOf   func(*config.FIFOs) config.FIFO
 	policy  *atomic.Pointer[notify.Policy]
 }
 
-func newHerald(log *slog.Logger, p *atomic.Pointer[notify.Policy]) *herald {
-	return &herald{log: log, scripts: notify.NewScripts(log), mailer: notify.NewMailer(log), policy: p}
+func newHerald(log *slog.Logger, p *atomic.Pointer[notify.Policy], own func(*config.FIFOs) config.FIFO) *herald {
+	return &herald{log: log, ownOf: own, scripts: notify.NewScripts(log), mailer: notify.NewMailer(log), policy: p}
 }
 
 // follow takes over what a configuration says.
@@ -107,17 +109,18 @@ func (h *herald) follow(cfg *config.Config) {
 	p := policy(g)
 	h.policy.Store(&p)
 	h.scripts.SetPolicy(p)
+	h.router = g.RouterID
 	m := &g.Mail
 	h.mail = notify.Mail{Server: m.Server, Port: m.Port, From: m.From, To: m.To, Helo: m.Helo, Timeout: m.ConnectTimeout}
 	follow(&h.all, g.FIFOs.All, p, false, h.log)
-	follow(&h.lvs, g.FIFOs.LVS, p, true, h.log)
+	follow(&h.own, h.ownOf(&g.FIFOs), p, true, h.log)
 }
 
 func (h *herald) close(remove bool) {
 	h.scripts.Close()
 	h.mailer.Close()
 	h.all.close(remove, h.log)
-	h.lvs.close(remove, h.log)
+	h.own.close(remove, h.log)
 }
 
 // tell logs notices, execute does the rest: first what happened, then the change
@@ -140,7 +143,7 @@ func (h *herald) execute(notices []director.Notice) {
 			h.scripts.Start(cmd)
 		}
 		if n.FIFO != "" {
-			for _, p := range []*pipe{h.all, h.lvs} {
+			for _, p := range []*pipe{h.all, h.own} {
 				if p != nil {
 					p.fifo.Write(n.FIFO)
 				}

@@ -43,6 +43,12 @@ func kinds() []*kind {
 			wanted: func(cfg *config.Config) bool { return needsKernel(cfg) || len(cfg.Lost) > 0 },
 			run:    func(ctx context.Context, c *child) error { return (&balancer{child: c}).run(ctx) },
 		},
+		{
+			name: "vrrp", title: "VRRP", ident: "Keepalived_vrrp", option: subsystemVRRP,
+			pidFile: func(o *options) string { return o.vrrpPID },
+			wanted:  needsVRRP,
+			run:     func(ctx context.Context, c *child) error { return (&routers{child: c}).run(ctx) },
+		},
 	}
 }
 

@@ -14,22 +14,23 @@ import (
 
 // options is the command line.
 type options struct {
-	file        string
-	pidFile     string
-	vrrpPID     string
-	checkersPID string
-	bfdPID      string
-	foreground  bool
-	console     bool
-	detail      bool
-	facility    int // of syslog: local0 to local7, -1 for daemon
-	keepTable   bool
-	check       bool
-	checkFile   string // where -t writes; "" is standard error
-	version     bool
-	help        bool
-	signal      string
-	unexpected  []string
+	file          string
+	pidFile       string
+	vrrpPID       string
+	checkersPID   string
+	bfdPID        string
+	foreground    bool
+	console       bool
+	detail        bool
+	facility      int // of syslog: local0 to local7, -1 for daemon
+	keepTable     bool
+	keepAddresses bool // of virtual routers, at the end
+	check         bool
+	checkFile     string // where -t writes; "" is standard error
+	version       bool
+	help          bool
+	signal        string
+	unexpected    []string
 	// subsystems are the children that may run, all of them unless an option
 	// names some; all has them run even without work.
 	subsystems  subsystem
@@ -59,6 +60,7 @@ const (
 	optDetail      = 'D'
 	optFacility    = 'S'
 	optKeepTable   = 'I'
+	optKeepVIPs    = 'V'
 	optDontFork    = 'n'
 	optPID         = 'p'
 	optTest        = 't'
@@ -92,6 +94,7 @@ var optionRows = []optionRow{
 	row(optDetail, "log-detail", popt.None, "", "log more"),
 	row(optFacility, "log-facility", popt.Required, "0-7", "log to syslog as local0 to local7 instead of daemon"),
 	row(optKeepTable, "dont-release-ipvs", popt.None, "", "leave the kernel's tables as they are at the end"),
+	row(optKeepVIPs, "dont-release-vrrp", popt.None, "", "leave the addresses of virtual routers where they are at the end"),
 	row(optDontFork, "dont-fork", popt.None, "", "stay in the foreground"),
 	row(optDontRespawn, "dont-respawn", popt.None, "", "end when a child process dies, instead of starting it again"),
 	row(optPID, "pid", popt.Required, "FILE", "pid file (default "+defaultPIDFile+")"),
@@ -172,6 +175,8 @@ func (o *options) take(m popt.Match) error {
 		o.facility = n
 	case optKeepTable:
 		o.keepTable = true
+	case optKeepVIPs:
+		o.keepAddresses = true
 	case optDontFork:
 		o.foreground = true
 	case optPID:

@@ -323,3 +323,16 @@ func (r *Receiver) checkAddrs(a Advert, src netip.Addr) error {
 	r.checked = src
 	return nil
 }
+
+// Count adds one to the counter of a class.
+func (c *Counters) Count(class error) { *c.of(class)++ }
+
+// PeekVRID reads for which virtual router a packet is, without believing it;
+// false when it is too short to say.
+func PeekVRID(d Datagram) (uint8, bool) {
+	pdu, _, err := splitAH(d)
+	if err != nil || len(pdu) < 2 {
+		return 0, false
+	}
+	return pdu[1], true
+}

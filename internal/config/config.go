@@ -21,6 +21,7 @@ type Config struct {
 	TrackFiles     []TrackFile  // track_file and vrrp_track_file, in file order
 	LaddrGroups    []LaddrGroup // kernel groups to exist, in file order
 	VirtualServers []VirtualServer
+	VRRP           VRRP
 
 	// Lost are definitions that errors keep out of this. A running daemon may
 	// not give up what it has for one of them.

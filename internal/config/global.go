@@ -11,7 +11,7 @@ import (
 )
 
 // Global is what global_defs says about the whole program and the balancer.
-// What only VRRP and BFD read is not in it.
+// What only BFD reads is not in it.
 type Global struct {
 	RouterID  string // "": the host's name
 	Processes Processes
@@ -24,6 +24,7 @@ type Global struct {
 	DBus      DBus
 	IPRoute   IPRouteDirs
 
+	VRRP                  VRRPGlobal
 	LVSTimeouts           *LVSTimeouts // nil: the kernel's values stay
 	LVSFlush              bool         // empty the whole IPVS table at start
 	LVSFlushOnStop        FlushOnStop
@@ -109,6 +110,7 @@ func init() {
 			c.Root.ChildWaitTime = time.Duration(v) * time.Second
 		}).later(),
 	}
+	rootKeywords.with(vrrpRoots)
 	globalKeywords = keywords[Global]{
 		"router_id":                stringInto(func(g *Global, v string) { g.RouterID = v }),
 		"checker_log_all_failures": boolInto(func(g *Global, v bool) { g.CheckerLogAllFailures = v }),
@@ -136,7 +138,7 @@ func init() {
 			g.LVSNetlink.MonitorForce = v
 		}).later(),
 	}.with(processKeywords).with(scriptKeywords).with(fifoKeywords).with(mailKeywords).
-		with(reloadKeywords).with(dumpKeywords).with(snmpKeywords)
+		with(reloadKeywords).with(dumpKeywords).with(snmpKeywords).with(vrrpGlobals())
 }
 
 // setDefaults fills in what is not zero when nothing is written.

@@ -102,7 +102,7 @@ func blank(v, def reflect.Value) {
 // dump prints every field that is not zero, one a line.
 func dump(b *strings.Builder, v reflect.Value, level int) {
 	switch x := v.Interface().(type) {
-	case netip.Addr, netip.AddrPort, parser.PortRange, time.Duration, Family, Protocol, Method, TSMode, LaddrSelect:
+	case netip.Addr, netip.AddrPort, netip.Prefix, parser.PortRange, time.Duration, Family, Protocol, Method, TSMode, LaddrSelect:
 		fmt.Fprintf(b, " %v\n", x)
 		return
 	case Pos:

@@ -37,6 +37,8 @@ type loader struct {
 	byName map[string]*laddrSource
 	vsGrp  map[string]*serverGroup
 	drafts []*draft
+	vrrp   vrrpDraft
+	tracks *trackNames // nil until asked for
 
 	clients map[string]*clientGroup
 
@@ -77,6 +79,7 @@ func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []
 		hints:    map[string]string{},
 		byName:   map[string]*laddrSource{},
 		vsGrp:    map[string]*serverGroup{},
+		vrrp:     vrrpDraft{byName: map[string]*instanceDraft{}},
 	}
 	for _, f := range faults {
 		d := l.report(f.Pos, severities[f.Severity], "%s", f.Text)
@@ -130,6 +133,7 @@ func (l *loader) finish() {
 		}
 	}
 	l.dropUnused()
+	l.finishVRRP()
 }
 
 // hollow says that nothing was written that could serve.

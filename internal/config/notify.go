@@ -74,13 +74,13 @@ var scriptKeywords = keywords[Global]{
 var fifoKeywords = keywords[Global]{
 	"notify_fifo":             fifoPath(func(f *FIFOs) *FIFO { return &f.All }),
 	"lvs_notify_fifo":         fifoPath(func(f *FIFOs) *FIFO { return &f.LVS }),
-	"vrrp_notify_fifo":        fifoPath(func(f *FIFOs) *FIFO { return &f.VRRP }).later(),
+	"vrrp_notify_fifo":        fifoPath(func(f *FIFOs) *FIFO { return &f.VRRP }),
 	"notify_fifo_script":      scriptInto(func(g *Global) *Script { return &g.FIFOs.All.Script }),
 	"lvs_notify_fifo_script":  scriptInto(func(g *Global) *Script { return &g.FIFOs.LVS.Script }),
-	"vrrp_notify_fifo_script": scriptInto(func(g *Global) *Script { return &g.FIFOs.VRRP.Script }).later(),
+	"vrrp_notify_fifo_script": scriptInto(func(g *Global) *Script { return &g.FIFOs.VRRP.Script }),
 	"fifo_write_vrrp_states_on_reload": flagInto(func(g *Global) {
 		g.FIFOs.VRRPStatesOnReload = true
-	}).later(),
+	}),
 }
 
 // fifoPath reads PATH [USER [GROUP]].
@@ -127,9 +127,9 @@ var mailKeywords = keywords[Global]{
 		}
 	}},
 	"smtp_alert":         boolInto(func(g *Global, v bool) { g.Mail.Alert = &v }),
-	"smtp_alert_vrrp":    boolInto(func(g *Global, v bool) { g.Mail.AlertVRRP = &v }).later(),
+	"smtp_alert_vrrp":    boolInto(func(g *Global, v bool) { g.Mail.AlertVRRP = &v }),
 	"smtp_alert_checker": boolInto(func(g *Global, v bool) { g.Mail.AlertChecker = &v }),
-	"no_email_faults":    flagInto(func(g *Global) { g.Mail.NoFaults = true }).later(),
+	"no_email_faults":    flagInto(func(g *Global) { g.Mail.NoFaults = true }),
 	"no_checker_emails":  flagInto(func(g *Global) { g.Mail.NoChecker = true }),
 }
 
@@ -152,6 +152,16 @@ func readSMTPServer(l *loader, n *parser.Node, g *Global) {
 		host = a.String()
 	}
 	g.Mail.Server, g.Mail.Port = host, port
+}
+
+// alertVRRP gives smtp_alert of an instance or group that does not say.
+func (m *Mail) alertVRRP() bool {
+	for _, p := range []*bool{m.AlertVRRP, m.Alert} {
+		if p != nil {
+			return *p
+		}
+	}
+	return false
 }
 
 // alert gives smtp_alert of an object of the checkers that does not say.

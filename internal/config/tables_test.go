@@ -30,6 +30,12 @@ func readKeywords() map[string]bool {
 	add(m, "SSL", tlsKeywords)
 	add(m, "track_file", trackFileKeywords)
 	add(m, "vrrp_track_file", trackFileKeywords)
+	add(m, "vrrp_instance", instanceKeywords)
+	add(m, "vrrp_instance/authentication", authKeywords)
+	add(m, "vrrp_sync_group", groupKeywords)
+	add(m, "vrrp_script", trackScriptKeywords)
+	add(m, "vrrp_track_process", trackProcessKeywords)
+	add(m, "garp_group", garpGroupKeywords)
 	add(m, "virtual_server", serverKeywords)
 	add(m, "virtual_server/real_server", realKeywords)
 	add(m, checkerPath+"TCP_CHECK", tcpKeywords)
@@ -47,7 +53,7 @@ func readKeywords() map[string]bool {
 	add(m, checkerPath+"BFD_CHECK", bfdKeywords)
 	// What these blocks say is kept and not acted on.
 	for path := range m {
-		if strings.Contains(path, "/FILE_CHECK") || strings.Contains(path, "/BFD_CHECK") || strings.Contains(path, "track_file") || strings.HasPrefix(path, "SSL/") {
+		if strings.Contains(path, "/FILE_CHECK") || strings.Contains(path, "/BFD_CHECK") || strings.HasPrefix(path, "SSL/") {
 			m[path] = false
 		}
 	}

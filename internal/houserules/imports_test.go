@@ -21,7 +21,7 @@ const module = "github.com/lvs-fnat/lvs/"
 // where something new belongs is decided once, in this table.
 var mayImport = map[string][]string{
 	"ipvsadm":    {"ipvs", "internal/popt"},
-	"keepalived": {"internal/config", "internal/director", "internal/logline", "internal/notify", "internal/popt", "internal/supervise", "healthcheck", "ipvs"},
+	"keepalived": {"internal/config", "internal/director", "internal/logline", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs"},
 
 	"ipvs":          {"ipvs/uapi"},
 	"ipvs/ipvstest": {"ipvs", "ipvs/uapi"},
@@ -31,14 +31,16 @@ var mayImport = map[string][]string{
 	"healthcheck":   {"internal/poll"},
 	"vrrp":          {},
 
-	"internal/config":     {"parser", "ipvs", "healthcheck"},
+	"internal/config":     {"parser", "ipvs", "healthcheck", "vrrp"},
 	"internal/director":   {"ipvs", "healthcheck", "internal/config"},
 	"internal/houserules": {},
 	"internal/logline":    {},
 	"internal/notify":     {},
+	"internal/netif":      {"internal/config", "vrrp"},
 	"internal/poll":       {},
 	"internal/popt":       {},
 	"internal/supervise":  {},
+	"internal/vrouter":    {"internal/config", "internal/netif", "internal/poll", "vrrp"},
 
 	"kmod/toa/bpf": {},
 }
@@ -51,12 +53,12 @@ var testOnly = []string{"internal/test", "e2e", "kmod/test", "kmod/toa/test"}
 var outside = map[string][]string{
 	"github.com/mdlayher/netlink":      {"ipvs"},
 	"github.com/mdlayher/genetlink":    {"ipvs"},
-	"github.com/vishvananda/netlink":   {},
+	"github.com/vishvananda/netlink":   {"internal/netif"},
 	"github.com/moby/ipvs":             {},
 	"github.com/sirupsen/logrus":       {},
 	"github.com/cilium/ebpf":           {"kmod/toa/bpf"},
 	"github.com/alecthomas/participle": {"parser"},
-	"golang.org/x/sys/unix":            {"internal/poll", "internal/popt", "internal/supervise", "ipvs", "kmod/toa/bpf"},
+	"golang.org/x/sys/unix":            {"internal/netif", "internal/poll", "internal/popt", "internal/supervise", "ipvs", "kmod/toa/bpf"},
 }
 
 // heavy must not be linked into ipvsadm, which scripts call a thousand times.

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/lvs-fnat/lvs/vrrp"
+)
+
+// VRRP is what the process of virtual routers runs. It is empty when the file
+// has nothing of it.
+type VRRP struct {
+	Instances []Instance
+	Groups    []SyncGroup
+
+	// What instances and groups track beside files; only what one of them refers to.
+	Scripts   []TrackScript
+	Processes []TrackProcess
+
+	Static Static
+	Delays []LinkDelay
+
+	// Faults counts the errors in all of this. What they are in has a default or
+	// is missing: a daemon that runs well may rather go on as it is.
+	Faults int
+}
+
+// Empty tells whether there is nothing to run.
+func (v *VRRP) Empty() bool {
+	s := &v.Static
+	return len(v.Instances) == 0 && len(v.Groups) == 0 && len(s.Addrs) == 0 && len(s.Routes) == 0 && len(s.Rules) == 0
+}
+
+// VRRPGlobal is what global_defs says to the process as a whole; defaults of
+// instances are resolved into them.
+type VRRPGlobal struct {
+	StartupDelay      time.Duration
+	DelayAfterBoot    time.Duration // since the host's boot
+	DynamicInterfaces bool
+	LogUnknownVRIDs   bool
+	DisableLocalIGMP  bool
+	GARPInterval      time.Duration // between two gratuitous ARP packets of one interface
+	GNAInterval       time.Duration
+	LinkIntervals     map[string]LinkInterval // garp_group, by interface
+	NFTable           string                  // nftables
+	NFPriority        int
+	NFCounters        bool
+	NFIfindex         bool
+}
+
+// LinkInterval are the gaps of a garp_group.
+type LinkInterval struct{ GARP, GNA time.Duration }
+
+// LinkDelay is one line of interface_up_down_delays.
+type LinkDelay struct {
+	Interface string
+	Down, Up  time.Duration
+}
+
+// Instance is one vrrp_instance with every default filled in. Its Machine lacks
+// Source, which only the host knows.
+type Instance struct {
+	Pos     Pos
+	Machine vrrp.Config
+	Family  Family
+
+	Interface   string // "": any, for unicast from SourceAddr
+	VRF         string
+	WantMaster  bool // state MASTER
+	VMAC        *VMAC
+	SourceAddr  netip.Addr // mcast_src_ip or unicast_src_ip; zero: the interface's first
+	TrackSource bool
+	Multicast   netip.Addr // group of advertisements
+	Unicast     bool       // Peers instead of Multicast
+	Peers       []vrrp.Peer
+	FaultNoPeer bool // unicast_fault_no_peer
+	UnicastTTL  int  // -1: the kernel's default
+
+	Auth               vrrp.AuthType
+	Password           [8]byte
+	CheckUnicastSrc    bool
+	SkipCheckAdvAddr   bool
+	Checksum           vrrp.Checksum
+	OldUnicastChecksum bool
+	Strict             bool
+	NoAccept           bool
+
+	Addrs    []Address // in advertisements
+	Excluded []Address
+	Routes   []Route
+	Rules    []Rule
+
+	NoTrackPrimary     bool // dont_track_primary
+	PromoteSecondaries bool
+	GARPExtra          time.Duration // garp_extra_if; 0: off
+	GARPExtraAll       bool
+	RxBufSize          int // kernel_rx_buf_size; 0: RxBufs
+	TimerExpired       int // timer_expired_backup; 0: off
+	Debug              int
+
+	Track  Track
+	Notify Notify
+}
+
+// VMAC is use_vmac or use_ipvlan: an interface of the virtual router's own.
+type VMAC struct {
+	IPVLAN     bool
+	Name       string // "": prefix and VRID
+	MAC        [6]byte
+	OwnMAC     bool         // MAC is not the one of RFC 5798 7.3
+	Addr       netip.Prefix // of an ipvlan
+	Mode       string       // bridge, private or vepa, of an ipvlan
+	Group      string
+	NetlinkMsg bool
+	XmitBase   bool // vmac_xmit_base
+	Addresses  bool // use_vmac_addr
+}
+
+// Track is what moves the priority of an instance or group, or fails it.
+type Track struct {
+	Interfaces, Scripts, Files, Processes []Tracked
+}
+
+// Tracked is one line of a track_ block.
+type Tracked struct {
+	Name    string
+	Weight  int // 0: a failure is a fault
+	Reverse bool
+}
+
+// Notify is whom to tell what.
+type Notify struct {
+	Master, Backup, Fault, Stop, Deleted Script
+	Any                                  Script // with four words appended
+	RxLowerPrio                          Script
+	PriorityChanges                      bool
+	SMTPAlert                            bool
+}
+
+// SyncGroup is one vrrp_sync_group.
+type SyncGroup struct {
+	Pos            Pos
+	Name           string
+	Members        []string // names of instances
+	TrackingWeight bool     // sync_group_tracking_weight
+	Track          Track
+	Notify         Notify
+}
+
+// TrackScript is one vrrp_script.
+type TrackScript struct {
+	Pos      Pos
+	Name     string
+	Script   Script
+	Interval time.Duration
+	Timeout  time.Duration
+	Weight   int
+	Reverse  bool
+	Rise     int
+	Fall     int
+	InitFail bool
+}
+
+// TrackProcess is one vrrp_track_process.
+type TrackProcess struct {
+	Pos            Pos
+	Name           string
+	Process        string
+	Params         []string
+	ParamMatch     string // "", exact, initial or partial; "" ignores parameters
+	FullCommand    bool
+	Weight         int
+	Reverse        bool
+	Quorum         int
+	QuorumMax      int
+	TerminateDelay time.Duration
+	ForkDelay      time.Duration
+}
+
+// Static are addresses, routes and rules that exist while the process runs.
+type Static struct {
+	Addrs  []Address
+	Routes []Route
+	Rules  []Rule
+}

@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/netif"
+	"github.com/lvs-fnat/lvs/internal/poll"
+	"github.com/lvs-fnat/lvs/vrrp"
+)
+
+// Options are the surroundings of an Engine.
+type Options struct {
+	Log *slog.Logger
+	// Adopt is called with each configuration that is taken over, before anything
+	// is told under it; as Tell, by the loop.
+	Adopt func(*config.Config)
+	// Tell passes a notice on to those outside. The loop calls it: it must not wait.
+	Tell func(Notice)
+	// Command makes a command of a tracked script, as whom it has to run, in a
+	// process group of its own; it is not started. It may be called from several
+	// goroutines.
+	Command func(context.Context, config.Script) (*exec.Cmd, error)
+	// KeepAddresses leaves the addresses of masters there at the end (-V).
+	KeepAddresses bool
+}
+
+// Engine runs the virtual routers of one configuration.
+type Engine struct {
+	opts Options
+	log  *slog.Logger
+	loop *poll.Loop
+	host *netif.Host
+	ann  *netif.Announcer
+
+	watch    *netif.Watcher
+	links    links
+	sockets  map[socketKey]*socket
+	queues   map[int]*announceQueue
+	units    []*unit
+	byName   map[string]*instance
+	tracks   tracks
+	cfg      *config.Config
+	started  bool
+	stopping bool
+	strays   vrrp.Counters // packets that belong to no instance
+	commands sync.WaitGroup
+	stopCmds context.CancelFunc
+	cmdCtx   context.Context // of the commands, not of a call: they outlive it
+}
+
+// ConfigError says that the configuration cannot run on this host.
+type ConfigError struct{ Errs []string }
+
+// Error joins the lines.
+func (e *ConfigError) Error() string { return strings.Join(e.Errs, "; ") }
+
+// Open prepares to run cfg in the network namespace of the process. Addresses
+// that a dead process has left are removed. A *ConfigError says that cfg cannot
+// run here. Close the Engine.
+func Open(ctx context.Context, cfg *config.Config, opts Options) (*Engine, error) {
+	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, queues: map[int]*announceQueue{}, byName: map[string]*instance{}}
+	e.cmdCtx, e.stopCmds = context.WithCancel(context.Background())
+	if err := e.open(ctx, cfg); err != nil {
+		return nil, errors.Join(err, e.Close())
+	}
+	return e, nil
+}
+
+func (e *Engine) open(ctx context.Context, cfg *config.Config) error {
+	var err error
+	if e.loop, err = poll.New(nil); err != nil {
+		return err
+	}
+	if e.host, err = netif.Open(); err != nil {
+		return err
+	}
+	if e.ann, err = netif.NewAnnouncer(); err != nil {
+		return err
+	}
+	post := func(ev netif.Event) { e.loop.Post(func() { e.event(ev) }) }
+	lost := func(err error) { e.loop.Post(func() { e.resync(err) }) }
+	if e.watch, err = netif.Watch(post, lost); err != nil {
+		return err
+	}
+	if err := e.links.read(e.host); err != nil {
+		return err
+	}
+	if err := e.check(cfg); err != nil {
+		return err
+	}
+	return e.build(ctx, cfg)
+}
+
+// check tells what of cfg this host cannot run.
+func (e *Engine) check(cfg *config.Config) error {
+	var errs []string
+	if !cfg.Global.VRRP.DynamicInterfaces {
+		for i := range cfg.VRRP.Instances {
+			in := &cfg.VRRP.Instances[i]
+			if in.Interface != "" && e.links.named(in.Interface) == nil {
+				errs = append(errs, fmt.Sprintf("(%s) interface %s does not exist: create it, or write dynamic_interfaces", in.Machine.Name, in.Interface))
+			}
+		}
+	}
+	if len(errs) > 0 {
+		return &ConfigError{errs}
+	}
+	return nil
+}
+
+// build makes everything of a first configuration.
+func (e *Engine) build(ctx context.Context, cfg *config.Config) error {
+	e.opts.Adopt(cfg)
+	e.cfg = cfg
+	for i := range cfg.VRRP.Instances {
+		in, err := e.newInstance(&cfg.VRRP.Instances[i])
+		if err != nil {
+			return &ConfigError{[]string{err.Error()}}
+		}
+		in.clean(ctx)
+	}
+	if err := e.regroup(); err != nil {
+		return err
+	}
+	e.static(ctx, config.Static{}, cfg.VRRP.Static)
+	e.tracks.build(e, cfg)
+	return nil
+}
+
+// regroup makes the units of the configuration out of its instances.
+func (e *Engine) regroup() error {
+	taken := map[string]bool{}
+	e.units = nil
+	for i := range e.cfg.VRRP.Groups {
+		g := &e.cfg.VRRP.Groups[i]
+		u := &unit{e: e, name: g.Name, cfg: g}
+		var machines []*vrrp.Machine
+		for _, name := range g.Members {
+			if in := e.byName[name]; in != nil {
+				taken[name] = true
+				u.add(in)
+				machines = append(machines, in.m)
+			}
+		}
+		u.group = vrrp.Regroup(g.Name, machines...)
+		e.units = append(e.units, u)
+	}
+	for i := range e.cfg.VRRP.Instances {
+		if name := e.cfg.VRRP.Instances[i].Machine.Name; !taken[name] {
+			u := &unit{e: e, name: name}
+			u.add(e.byName[name])
+			e.units = append(e.units, u)
+		}
+	}
+	for _, u := range e.units {
+		u.timer.E = u
+	}
+	return nil
+}
+
+// Run runs until ctx ends; then masters resign, and addresses go.
+func (e *Engine) Run(ctx context.Context) error {
+	delay := e.cfg.Global.VRRP.StartupDelay
+	if boot := e.cfg.Global.VRRP.DelayAfterBoot; boot > 0 {
+		delay = max(delay, boot-uptime())
+	}
+	start := expirer(func() {
+		e.started = true
+		e.tracks.start()
+		for _, u := range e.units {
+			u.start()
+		}
+	})
+	timer := poll.Timer{E: start}
+	if delay > 0 {
+		e.log.Info(fmt.Sprintf("Delaying startup for %v", delay))
+		e.loop.Arm(&timer, delay)
+	} else {
+		e.loop.Post(start.Expire)
+	}
+	err := e.loop.Run(ctx)
+	e.stop()
+	return err
+}
+
+// expirer is a function as a timer's handler.
+type expirer func()
+
+// Expire calls it.
+func (f expirer) Expire() { f() }
+
+func uptime() time.Duration {
+	b, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		return 0
+	}
+	text, _, _ := strings.Cut(string(b), " ")
+	s, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(s * float64(time.Second))
+}
+
+// stop is the end of all units, in the reverse order.
+func (e *Engine) stop() {
+	e.stopping = true
+	ctx := context.Background()
+	for _, u := range slices.Backward(e.units) {
+		u.stop()
+	}
+	if !e.opts.KeepAddresses {
+		e.static(ctx, e.cfg.VRRP.Static, config.Static{})
+	}
+	e.tracks.stop()
+}
+
+// patience is how long commands may go on after the end.
+const patience = time.Second
+
+// Close waits for the commands that still run, ends them when patience is over,
+// and closes all that Open has opened.
+func (e *Engine) Close() error {
+	end := time.AfterFunc(patience, e.stopCmds)
+	e.commands.Wait()
+	end.Stop()
+	e.stopCmds()
+	e.tracks.close()
+	if e.watch != nil {
+		e.watch.Close()
+	}
+	var errs []error
+	for _, s := range e.sockets {
+		errs = append(errs, s.Close())
+	}
+	if e.ann != nil {
+		errs = append(errs, e.ann.Close())
+	}
+	if e.host != nil {
+		e.host.Close()
+	}
+	if e.loop != nil {
+		errs = append(errs, e.loop.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Do runs f on the loop's goroutine and waits for it; an error says that the
+// engine does not run or ctx has ended.
+func (e *Engine) Do(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	if !e.loop.Post(func() { done <- f() }) {
+		return poll.ErrClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (e *Engine) warn(err error) {
+	if err != nil {
+		e.log.Warn(err.Error())
+	}
+}

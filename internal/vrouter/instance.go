@@ -1,0 +1,390 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/netif"
+	"github.com/lvs-fnat/lvs/vrrp"
+)
+
+// instance is one virtual router. It is the vrrp.Host of its machine.
+type instance struct {
+	e      *Engine
+	cfg    *config.Instance
+	m      *vrrp.Machine
+	accept vrrp.Receiver
+
+	unit   *unit
+	member int
+
+	link *netif.Link // nil: any, or not there
+	rx   *socket     // nil while there is no link
+	id   uint16      // of the last IPv4 packet sent
+	buf  []byte
+	held map[heldKey]config.Address // addresses put there by us
+
+	sendFault   string // of the last advertisement, so that one text is logged once
+	lastMaster  netip.Addr
+	lastAddrs   string            // complaint about the list of addresses, likewise
+	oldSettings map[string]string // sysctls to restore, by path
+	weights     map[string]int    // as the machine was told, by object
+}
+
+// heldKey is where an address is.
+type heldKey struct {
+	link int
+	addr netip.Addr
+}
+
+// newInstance makes an instance that is not yet in any unit.
+func (e *Engine) newInstance(cfg *config.Instance) (*instance, error) {
+	in := &instance{e: e, held: map[heldKey]config.Address{}, oldSettings: map[string]string{}, weights: map[string]int{}}
+	in.set(cfg)
+	m, err := vrrp.New(in.machineConfig())
+	if err != nil {
+		return nil, err
+	}
+	in.m = m
+	in.attach()
+	in.assess()
+	e.byName[cfg.Machine.Name] = in
+	return in, nil
+}
+
+// set takes over the rules for packets.
+func (in *instance) set(cfg *config.Instance) {
+	in.cfg = cfg
+	m := &cfg.Machine
+	in.accept.Rules = vrrp.Rules{
+		Version: m.Version, VRID: m.VRID, Auth: cfg.Auth, Password: cfg.Password, Interval: m.Interval, Addrs: m.Addrs,
+		Peers: cfg.Peers, CheckUnicastSrc: cfg.CheckUnicastSrc, SkipCheckAdvAddr: cfg.SkipCheckAdvAddr,
+		Checksum: cfg.Checksum, OldUnicastChecksum: cfg.Unicast && cfg.OldUnicastChecksum, Multicast: cfg.Multicast,
+	}
+	if !cfg.Unicast {
+		in.accept.Peers = nil
+	}
+}
+
+func (in *instance) machineConfig() vrrp.Config {
+	c := in.cfg.Machine
+	c.KeepAddressesWhenStop = in.e.opts.KeepAddresses
+	c.Source = in.source()
+	if !c.Source.IsValid() { // until the link has an address; the machine is in FAULT meanwhile
+		c.Source = unspecified(in.six())
+	}
+	return c
+}
+
+func unspecified(six bool) netip.Addr {
+	if six {
+		return netip.IPv6Unspecified()
+	}
+	return netip.IPv4Unspecified()
+}
+
+func (in *instance) name() string { return in.cfg.Machine.Name }
+func (in *instance) six() bool    { return in.cfg.Family == config.IPv6 }
+
+// attach finds the link and opens the socket of the instance.
+func (in *instance) attach() {
+	in.detach()
+	in.link = nil
+	if in.cfg.Interface != "" {
+		if in.link = in.e.links.named(in.cfg.Interface); in.link == nil {
+			return
+		}
+	}
+	s, err := in.e.listen(in)
+	if err != nil {
+		in.e.warn(fmt.Errorf("(%s) %w", in.name(), err))
+		return
+	}
+	in.rx = s
+}
+
+func (in *instance) detach() {
+	if in.rx != nil {
+		in.rx.release(in)
+		in.rx = nil
+	}
+}
+
+// source is what adverts are sent from: what is configured, else the first
+// address of the link that is no virtual one.
+func (in *instance) source() netip.Addr {
+	if in.cfg.SourceAddr.IsValid() {
+		return in.cfg.SourceAddr
+	}
+	if in.link == nil {
+		return netip.Addr{}
+	}
+	for _, a := range in.e.links.addrs[in.link.Index] {
+		addr := a.Prefix.Addr()
+		if addr.Is6() != in.six() || !a.Ready || in.six() && !addr.IsLinkLocalUnicast() || in.e.virtual(addr) {
+			continue
+		}
+		return addr
+	}
+	return netip.Addr{}
+}
+
+// virtual tells whether some instance has addr as a virtual address.
+func (e *Engine) virtual(addr netip.Addr) bool {
+	is := func(a config.Address) bool { return a.Prefix.Addr() == addr }
+	for i := range e.cfg.VRRP.Instances {
+		in := &e.cfg.VRRP.Instances[i]
+		if slices.ContainsFunc(in.Addrs, is) || slices.ContainsFunc(in.Excluded, is) {
+			return true
+		}
+	}
+	return false
+}
+
+// Reasons for FAULT that are no tracked object.
+const (
+	faultLink   = "interface"
+	faultSource = "no source address"
+	faultPeers  = "no unicast peer"
+)
+
+// assess compares what the host has with what the instance needs.
+func (in *instance) assess() {
+	src := in.source()
+	if src.IsValid() {
+		in.m.SetSource(src)
+	}
+	gone := in.cfg.Interface != "" && in.link == nil
+	down := in.link != nil && !in.e.links.up(in.link.Index) && !in.cfg.NoTrackPrimary
+	in.fault(faultLink, gone || down || in.rx == nil)
+	lost := in.cfg.TrackSource && in.cfg.SourceAddr.IsValid() && !in.e.links.has(in.cfg.SourceAddr)
+	in.fault(faultSource, !src.IsValid() || lost)
+	in.fault(faultPeers, in.cfg.Unicast && len(in.cfg.Peers) == 0)
+}
+
+// fault hands a change of one reason to the machine.
+func (in *instance) fault(what string, down bool) {
+	if slices.Contains(in.m.Faults(), what) == down {
+		return
+	}
+	if down {
+		in.event(vrrp.Down{What: what})
+	} else {
+		in.event(vrrp.Up{What: what})
+	}
+}
+
+// event goes through the unit where there is one.
+func (in *instance) event(ev vrrp.Event) {
+	if in.unit == nil {
+		in.apply(in.m.Handle(in.e.now(), ev)...)
+		return
+	}
+	in.unit.handle(in.member, ev)
+}
+
+func (in *instance) apply(actions ...vrrp.Action) {
+	if err := vrrp.Apply(context.Background(), in, in.m.Config(), actions); err != nil {
+		in.e.warn(err)
+	}
+}
+
+// received handles one packet for the instance.
+func (in *instance) received(d vrrp.Datagram) {
+	if s := in.m.State(); s == vrrp.Init || s == vrrp.Fault {
+		return
+	}
+	a, notice, err := in.accept.Accept(d)
+	if err != nil {
+		in.e.log.Info(fmt.Sprintf("(%s) received an invalid advert from %s: %v", in.name(), d.Src, err))
+		return
+	}
+	if complaint := fmt.Sprint(notice.Addrs, " ", d.Src); notice.Addrs != nil && complaint != in.lastAddrs {
+		in.lastAddrs = complaint
+		in.e.log.Info(fmt.Sprintf("(%s) advert from %s: %v", in.name(), d.Src, notice.Addrs))
+	}
+	in.lastMaster = d.Src
+	in.event(vrrp.Received{Advert: a, Src: d.Src})
+}
+
+// SendAdvert implements vrrp.Host.
+func (in *instance) SendAdvert(_ context.Context, cfg vrrp.Config, priority uint8) error {
+	if in.rx == nil || cfg.Source.IsUnspecified() {
+		return nil // in FAULT, on the way there
+	}
+	var errs []error
+	if in.cfg.Unicast {
+		for _, p := range in.cfg.Peers {
+			if !in.e.links.has(p.Addr) { // a file shared by all nodes lists every one
+				errs = append(errs, in.send(&cfg, priority, p.Addr))
+			}
+		}
+	} else {
+		errs = append(errs, in.send(&cfg, priority, in.cfg.Multicast))
+	}
+	err := errors.Join(errs...)
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if text == in.sendFault {
+		return nil
+	}
+	in.sendFault = text
+	return err
+}
+
+func (in *instance) send(cfg *vrrp.Config, priority uint8, dst netip.Addr) (err error) {
+	a := cfg.Advert(priority, in.cfg.Auth, in.cfg.Password)
+	ttl := vrrp.TTL
+	if in.cfg.Unicast && (in.cfg.UnicastTTL >= 0 || in.six()) {
+		ttl = in.cfg.UnicastTTL
+	}
+	if in.six() {
+		if in.buf, err = a.Append(in.buf[:0], cfg.Source, dst, in.cfg.Checksum); err != nil {
+			return err
+		}
+		index := 0
+		if in.link != nil {
+			index = in.link.Index
+		}
+		return in.rx.Send6(in.buf, cfg.Source, dst, index, ttl)
+	}
+	in.id++
+	sequence := uint32(0)
+	if a.Auth == vrrp.AuthAH {
+		sequence = in.accept.NextSequence()
+	}
+	in.buf, err = a.AppendIPv4(in.buf[:0], cfg.Source, dst, in.id, uint8(ttl), in.cfg.Checksum, in.cfg.Password, sequence)
+	if err != nil {
+		return err
+	}
+	return in.rx.Send4(in.buf, dst)
+}
+
+// addresses are all of the instance, the advertised ones first.
+func (in *instance) addresses() []config.Address {
+	return append(slices.Clone(in.cfg.Addrs), in.cfg.Excluded...)
+}
+
+// place is the link an address belongs on, nil if it does not exist.
+func (in *instance) place(a config.Address) *netif.Link {
+	if a.Interface != "" {
+		return in.e.links.named(a.Interface)
+	}
+	return in.link
+}
+
+// AddAddrs implements vrrp.Host.
+func (in *instance) AddAddrs(_ context.Context, _ vrrp.Config) error {
+	in.e.log.Debug(fmt.Sprintf("(%s) setting VIPs.", in.name()))
+	if in.cfg.PromoteSecondaries && in.link != nil {
+		in.setting("ipv4", in.link.Name, "promote_secondaries", "1")
+	}
+	var errs []error
+	for _, a := range in.addresses() {
+		errs = append(errs, in.add(a))
+	}
+	for _, r := range in.cfg.Routes {
+		errs = append(errs, in.e.host.AddRoute(in.route(r), in.e.links.index))
+	}
+	for _, r := range in.cfg.Rules {
+		errs = append(errs, in.e.host.AddRule(r))
+	}
+	return errors.Join(errs...)
+}
+
+func (in *instance) add(a config.Address) error {
+	link := in.place(a)
+	if link == nil {
+		return fmt.Errorf("add address %s: no interface %s", a.Prefix, a.Interface)
+	}
+	in.held[heldKey{link.Index, a.Prefix.Addr()}] = a
+	return in.e.host.AddAddr(link.Index, a)
+}
+
+// DelAddrs implements vrrp.Host.
+func (in *instance) DelAddrs(_ context.Context, _ vrrp.Config) error {
+	in.e.log.Debug(fmt.Sprintf("(%s) removing VIPs.", in.name()))
+	var errs []error
+	for _, r := range slices.Backward(in.cfg.Rules) {
+		errs = append(errs, in.e.host.DelRule(r))
+	}
+	for _, r := range slices.Backward(in.cfg.Routes) {
+		errs = append(errs, in.e.host.DelRoute(in.route(r), in.e.links.index))
+	}
+	for _, a := range slices.Backward(in.addresses()) {
+		if link := in.place(a); link != nil {
+			errs = append(errs, in.del(link.Index, a))
+		}
+	}
+	in.restore()
+	return errors.Join(errs...)
+}
+
+// del forgets the address first: the kernel's report of it is no news then.
+func (in *instance) del(link int, a config.Address) error {
+	delete(in.held, heldKey{link, a.Prefix.Addr()})
+	return in.e.host.DelAddr(link, a)
+}
+
+// clean removes what a dead process has left.
+func (in *instance) clean(ctx context.Context) {
+	in.e.warn(in.DelAddrs(ctx, in.cfg.Machine))
+}
+
+// gone is the end of the instance.
+func (in *instance) gone(context.Context) {
+	in.restore()
+	in.detach()
+}
+
+// route has the instance's link where a route needs one.
+func (in *instance) route(r config.Route) config.Route {
+	if r.Interface == "" && !r.Via.IsValid() && len(r.NextHops) == 0 && r.Type == "unicast" {
+		r.Interface = in.cfg.Interface
+	}
+	return r
+}
+
+func (in *instance) setting(family, link, key, value string) {
+	old, err := netif.Sysctl(family, link, key, value)
+	if err != nil {
+		in.e.warn(fmt.Errorf("(%s) %s of %s: %w", in.name(), key, link, err))
+		return
+	}
+	path := family + " " + link + " " + key
+	if _, ok := in.oldSettings[path]; !ok {
+		in.oldSettings[path] = old
+	}
+}
+
+func (in *instance) restore() {
+	for path, old := range in.oldSettings {
+		var family, link, key string
+		if _, err := fmt.Sscan(path, &family, &link, &key); err == nil {
+			if _, err := netif.Sysctl(family, link, key, old); err != nil {
+				in.e.warn(fmt.Errorf("(%s) restore %s of %s: %w", in.name(), key, link, err))
+			}
+		}
+	}
+	clear(in.oldSettings)
+}
+
+// Announce implements vrrp.Host: rounds outer, addresses inner.
+func (in *instance) Announce(_ context.Context, _ vrrp.Config, rounds int) error {
+	for range rounds {
+		for _, a := range in.addresses() {
+			if link := in.place(a); link != nil && link.Ethernet {
+				in.e.announce(link, a.Prefix.Addr())
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"context"
+	"slices"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/vrrp"
+)
+
+// Reload takes over a new configuration while the routers run: an instance that
+// has the same virtual router id, family and interface as before keeps its
+// state. On an error, a *ConfigError where cfg is to blame, nothing has changed.
+func (e *Engine) Reload(ctx context.Context, cfg *config.Config) error {
+	return e.Do(ctx, func() error { return e.reload(ctx, cfg) })
+}
+
+func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
+	if err := e.check(cfg); err != nil {
+		return err
+	}
+	if err := e.tryMachines(cfg); err != nil {
+		return err
+	}
+	e.opts.Adopt(cfg)
+	old, before := e.cfg, e.instances()
+	for _, u := range e.units {
+		e.loop.Stop(&u.timer)
+		if u.group != nil {
+			u.group.Release()
+		}
+		for _, in := range u.members {
+			in.unit = nil
+		}
+	}
+	match := map[*config.Instance]*instance{}
+	for i := range cfg.VRRP.Instances {
+		c := &cfg.VRRP.Instances[i]
+		if k := slices.IndexFunc(before, func(in *instance) bool { return in.is(c) }); k >= 0 {
+			match[c] = before[k]
+			before = slices.Delete(before, k, k+1)
+		}
+	}
+	// First what goes: an address may move to another instance.
+	for _, in := range before {
+		in.remove(ctx)
+	}
+	e.cfg, e.byName = cfg, map[string]*instance{}
+	for i := range cfg.VRRP.Instances {
+		c := &cfg.VRRP.Instances[i]
+		in := match[c]
+		if in == nil {
+			var err error
+			if in, err = e.newInstance(c); err != nil {
+				return err // tryMachines has made the same machine
+			}
+			in.clean(ctx)
+			continue
+		}
+		e.byName[c.Machine.Name] = in
+		if err := in.reconfigure(c); err != nil {
+			return err
+		}
+	}
+	if err := e.regroup(); err != nil {
+		return err
+	}
+	e.static(ctx, old.VRRP.Static, cfg.VRRP.Static)
+	e.tracks.build(e, cfg)
+	for _, u := range e.units {
+		u.start()
+		u.arm()
+	}
+	if cfg.Global.FIFOs.VRRPStatesOnReload {
+		for _, in := range e.instances() {
+			e.opts.Tell(Notice{FIFO: fifoLine(kindInstance, in.name(), in.m.State().String(), in.m.Priority())})
+		}
+	}
+	return nil
+}
+
+// tryMachines makes the machines of cfg and throws them away: what can be
+// refused is refused before anything changes.
+func (e *Engine) tryMachines(cfg *config.Config) error {
+	var errs []string
+	for i := range cfg.VRRP.Instances {
+		c := cfg.VRRP.Instances[i].Machine
+		c.Source = cfg.VRRP.Instances[i].SourceAddr
+		if !c.Source.IsValid() {
+			c.Source = unspecified(cfg.VRRP.Instances[i].Family == config.IPv6)
+		}
+		if _, err := vrrp.New(c); err != nil {
+			errs = append(errs, err.Error())
+		}
+	}
+	if len(errs) > 0 {
+		return &ConfigError{errs}
+	}
+	return nil
+}
+
+// is tells whether c is the same virtual router.
+func (in *instance) is(c *config.Instance) bool {
+	o := in.cfg
+	return o.Machine.VRID == c.Machine.VRID && o.Family == c.Family && o.Interface == c.Interface &&
+		(o.Interface != "" || o.SourceAddr == c.SourceAddr) && (o.VMAC == nil) == (c.VMAC == nil)
+}
+
+// remove ends an instance that the file no longer has.
+func (in *instance) remove(ctx context.Context) {
+	if in.m.State() != vrrp.Init {
+		state := in.m.State()
+		var acts []vrrp.Action
+		for _, a := range in.m.Handle(in.e.now(), vrrp.Stop{}) {
+			if a.Kind != vrrp.NotifyStop {
+				acts = append(acts, a)
+			}
+		}
+		in.apply(acts...)
+		n := &in.cfg.Notify
+		if n.Deleted.Command != "" {
+			in.e.tell(n, kindInstance, in.name(), stateDeleted, in.m.Priority())
+		} else if state != vrrp.Fault {
+			in.e.tell(n, kindInstance, in.name(), vrrp.Fault.String(), in.m.Priority())
+		}
+	}
+	in.gone(ctx)
+}
+
+// reconfigure goes from the old to the new configuration in the present state.
+func (in *instance) reconfigure(c *config.Instance) error {
+	old, master := in.cfg, in.m.State() == vrrp.Master
+	gone := func(list []config.Address, a config.Address) bool { return !has(list, a) }
+	next := append(slices.Clone(c.Addrs), c.Excluded...)
+	was := in.addresses()
+	if master {
+		for _, r := range slices.Backward(old.Rules) {
+			if !has(c.Rules, r) {
+				in.e.warn(in.e.host.DelRule(r))
+			}
+		}
+		for _, r := range slices.Backward(old.Routes) {
+			if !has(c.Routes, r) {
+				in.e.warn(in.e.host.DelRoute(in.route(r), in.e.links.index))
+			}
+		}
+		for _, a := range slices.Backward(was) {
+			if link := in.place(a); link != nil && gone(next, a) {
+				in.e.log.Info("(" + c.Machine.Name + ") ip address " + a.Prefix.String() + " no longer exists")
+				in.e.warn(in.del(link.Index, a))
+			}
+		}
+	}
+	in.set(c)
+	if old.Auth != c.Auth || old.Unicast != c.Unicast || old.Multicast != c.Multicast || old.RxBufSize != c.RxBufSize || in.rx == nil {
+		in.attach()
+	}
+	actions, err := in.m.Reconfigure(in.e.now(), in.machineConfig())
+	if err != nil {
+		return err
+	}
+	in.apply(actions...)
+	if master {
+		for _, a := range next {
+			if !gone(was, a) {
+				continue
+			}
+			in.e.warn(in.add(a))
+			for range max(1, c.Machine.GARPMasterRepeat) {
+				if link := in.place(a); link != nil && link.Ethernet {
+					in.e.announce(link, a.Prefix.Addr())
+				}
+			}
+		}
+		for _, r := range c.Routes {
+			if !has(old.Routes, r) {
+				in.e.warn(in.e.host.AddRoute(in.route(r), in.e.links.index))
+			}
+		}
+		for _, r := range c.Rules {
+			if !has(old.Rules, r) {
+				in.e.warn(in.e.host.AddRule(r))
+			}
+		}
+	}
+	in.assess()
+	return nil
+}

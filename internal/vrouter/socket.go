@@ -1,0 +1,131 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrouter
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/netif"
+	"github.com/lvs-fnat/lvs/internal/poll"
+	"github.com/lvs-fnat/lvs/vrrp"
+)
+
+// socketKey tells sockets apart; instances that agree in it share one.
+type socketKey struct {
+	six   bool
+	link  int // 0: any
+	proto int
+}
+
+// socket is one raw socket with the instances it serves.
+type socket struct {
+	*netif.Socket
+	e     *Engine
+	key   socketKey
+	users []*instance
+	byID  [256][]*instance
+}
+
+// listen finds or opens the socket of an instance.
+func (e *Engine) listen(in *instance) (*socket, error) {
+	key := socketKey{six: in.six(), proto: vrrp.Protocol}
+	if in.cfg.Auth == vrrp.AuthAH {
+		key.proto = vrrp.ProtocolAH
+	}
+	if in.link != nil {
+		key.link = in.link.Index
+	}
+	s := e.sockets[key]
+	if s == nil {
+		raw, err := netif.Listen(key.six, key.proto, in.link)
+		if err != nil {
+			return nil, err
+		}
+		s = &socket{Socket: raw, e: e, key: key}
+		if err := e.loop.Watch(raw.FD, poll.In, s); err != nil {
+			return nil, errors.Join(err, raw.Close())
+		}
+		e.sockets[key] = s
+	}
+	s.users = append(s.users, in)
+	vrid := in.cfg.Machine.VRID
+	s.byID[vrid] = append(s.byID[vrid], in)
+	if in.cfg.RxBufSize > 0 {
+		e.warn(s.SetReadBuffer(in.cfg.RxBufSize))
+	}
+	if !in.cfg.Unicast && in.link != nil {
+		if err := s.Join(in.cfg.Multicast, in.link.Index); err != nil {
+			s.release(in)
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// release closes the socket after its last user.
+func (s *socket) release(in *instance) {
+	is := func(x *instance) bool { return x == in }
+	s.users = slices.DeleteFunc(s.users, is)
+	for id := range s.byID {
+		s.byID[id] = slices.DeleteFunc(s.byID[id], is)
+	}
+	if len(s.users) == 0 {
+		s.e.loop.Forget(s.FD)
+		s.e.warn(s.Close())
+		delete(s.e.sockets, s.key)
+	}
+}
+
+// burst bounds how many packets one turn reads from one socket, so that a flood
+// cannot keep timers from running.
+const burst = 1024
+
+// Ready reads what is there.
+func (s *socket) Ready(poll.Events) {
+	for range burst {
+		d, err := s.Receive()
+		var bad *vrrp.Malformed
+		switch {
+		case errors.Is(err, netif.ErrEmpty):
+			return
+		case errors.As(err, &bad):
+			s.e.strays.Count(bad.Class)
+			continue
+		case err != nil:
+			// Such as ENETDOWN: the link's own event says more.
+			s.e.log.Debug(fmt.Sprintf("receive: %v", err))
+			return
+		}
+		s.dispatch(d)
+		if len(s.users) == 0 {
+			return // the last one has gone, and the socket with it
+		}
+	}
+}
+
+func (s *socket) dispatch(d vrrp.Datagram) {
+	vrid, ok := vrrp.PeekVRID(d)
+	if !ok {
+		s.e.strays.Count(vrrp.ErrLength)
+		return
+	}
+	found := false
+	for _, in := range slices.Clone(s.byID[vrid]) {
+		if in.cfg.Unicast == !d.Dst.IsMulticast() && (in.cfg.Unicast || d.Dst == in.cfg.Multicast) {
+			found = true
+			in.received(d)
+		}
+	}
+	if !found {
+		s.e.strays.Count(vrrp.ErrVRID)
+		if s.e.cfg.Global.VRRP.LogUnknownVRIDs {
+			s.e.log.Info(fmt.Sprintf("Unknown VRID(%d) received from %s", vrid, d.Src))
+		}
+	}
+}
+
+// now is the time for machines; it has the monotonic clock.
+func (e *Engine) now() time.Time { return time.Now() }

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"sync/atomic"
+	"syscall"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/notify"
+	"github.com/lvs-fnat/lvs/internal/vrouter"
+)
+
+// routers is the child process of virtual routers at work.
+type routers struct {
+	*child
+	cfg    *config.Config
+	engine *vrouter.Engine
+	herald *herald
+	policy atomic.Pointer[notify.Policy]
+	cancel context.CancelFunc
+	done   chan error
+}
+
+// needsVRRP tells whether cfg has anything for the child.
+func needsVRRP(cfg *config.Config) bool { return !cfg.VRRP.Empty() }
+
+// run is the life of the process.
+func (r *routers) run(ctx context.Context) error {
+	return runSteps(ctx, r.log, []step{
+		{do: r.readConfig},
+		{
+			do: func(context.Context) error {
+				r.herald = newHerald(r.log, &r.policy, func(f *config.FIFOs) config.FIFO { return f.VRRP })
+				return nil
+			},
+			undo: func(context.Context) error { r.herald.close(true); return nil },
+		},
+		{do: r.open, undo: r.close},
+		{do: r.start, undo: r.stop},
+	}, func(ctx context.Context) error {
+		if err := r.ready(); err != nil {
+			return err
+		}
+		return r.serve(ctx)
+	})
+}
+
+func (r *routers) readConfig(ctx context.Context) (err error) {
+	r.cfg, err = r.loadConfig(ctx, r.opts, r.log, false)
+	return err
+}
+
+func (r *routers) open(ctx context.Context) (err error) {
+	r.engine, err = vrouter.Open(ctx, r.cfg, vrouter.Options{
+		Log: r.log, Adopt: r.herald.follow, Tell: r.tell, Command: r.command, KeepAddresses: r.opts.keepAddresses,
+	})
+	var bad *vrouter.ConfigError
+	if errors.As(err, &bad) {
+		return &exit{exitConfig, err}
+	}
+	return err
+}
+
+// tell runs on the engine's loop, as follow does: the herald has one user at a time.
+func (r *routers) tell(n vrouter.Notice) {
+	for _, c := range n.Scripts {
+		if c.Script.Command == "" {
+			continue
+		}
+		cmd, err := command(c.Script)
+		if err != nil {
+			r.warn(err)
+			continue
+		}
+		cmd.Args = append(cmd.Args, c.Args...)
+		r.herald.scripts.Start(cmd)
+	}
+	for _, p := range []*pipe{r.herald.all, r.herald.own} {
+		if p != nil && n.FIFO != "" {
+			p.fifo.Write(n.FIFO)
+		}
+	}
+	if n.Subject != "" {
+		router := r.herald.router
+		if router == "" {
+			router = hostname()
+		}
+		r.herald.mailer.Send(r.herald.mail, notify.Alert{Subject: "[" + router + "] " + n.Subject, Body: n.Body})
+	}
+}
+
+// command is a tracked script under the policy of the moment.
+func (r *routers) command(ctx context.Context, sc config.Script) (*exec.Cmd, error) {
+	cmd, err := command(sc)
+	if err != nil {
+		return nil, err
+	}
+	return r.policy.Load().Prepare(ctx, cmd)
+}
+
+func (r *routers) close(context.Context) error { return r.engine.Close() }
+
+// start has the engine run beside the signals.
+func (r *routers) start(context.Context) error {
+	ctx, cancel := context.WithCancel(context.Background())
+	r.cancel, r.done = cancel, make(chan error, 1)
+	go func() { r.done <- r.engine.Run(ctx) }()
+	return nil
+}
+
+func (r *routers) stop(context.Context) error {
+	r.cancel()
+	return <-r.done
+}
+
+func (r *routers) serve(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case err := <-r.done:
+			r.done <- err
+			return err
+		case sig := <-r.heard:
+			switch sig {
+			case syscall.SIGTERM, syscall.SIGINT:
+				return nil
+			case syscall.SIGHUP:
+				r.reloaded(r.reload(ctx))
+			}
+		case <-r.relayed:
+		}
+	}
+}
+
+// reload reads the file beside the running routers. One with errors in the part
+// for them, or that this host cannot run, changes nothing.
+func (r *routers) reload(ctx context.Context) error {
+	cfg, err := r.loadConfig(ctx, r.opts, r.log, false)
+	if err == nil && cfg.VRRP.Faults > 0 {
+		err = fmt.Errorf("%s has %d error(s) for VRRP, see above", r.opts.file, cfg.VRRP.Faults)
+	}
+	if err == nil {
+		err = r.engine.Reload(ctx, cfg)
+	}
+	if err == nil {
+		r.cfg = cfg
+	}
+	return err
+}

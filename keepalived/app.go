@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,7 +28,7 @@ import (
 type app struct {
 	stdout, stderr io.Writer
 	config         config.Options
-	dial           func(context.Context) (kernel, error)
+	dial           func(ctx context.Context, netns string) (kernel, error)
 	load           func(context.Context) error // loads the kernel module
 	engine         func(*slog.Logger, *atomic.Pointer[notify.Policy]) (engine, error)
 	syslog         func(ident string, facility int) (logline.Writer, error)
@@ -36,7 +37,8 @@ type app struct {
 	after          func(time.Duration) <-chan time.Time
 	detach         func() (code int, err error)
 	kinds          []*kind
-	start          func(*kind, *options) (process, error) // a child
+	start          func(k *kind, o *options, netns string) (process, error) // a child
+	embody         func(birth) error
 }
 
 // engine is what the daemon needs of [healthcheck.Engine].
@@ -62,9 +64,10 @@ func newApp(stdout, stderr *os.File) *app {
 		after:   time.After,
 		detach:  func() (int, error) { return supervise.Detach(stderr) },
 		kinds:   kinds(),
-		start: func(k *kind, _ *options) (process, error) {
-			return supervise.Start(supervise.Spec{Name: k.name})
+		start: func(k *kind, _ *options, netns string) (process, error) {
+			return supervise.Start(supervise.Spec{Name: k.name, NetNS: netns})
 		},
+		embody: embody,
 	}
 }
 
@@ -102,6 +105,12 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err != nil {
 		fmt.Fprintf(a.stderr, "%s: %v\n", program, err)
 		return exitFatal
+	}
+	if a.config.Parser.ConfigID = o.configID; o.configID == "" {
+		a.config.Parser.ConfigID, _, _ = strings.Cut(hostname(), ".")
+	}
+	if o.allConfig {
+		a.config.RequireIncludes()
 	}
 	if name, conn, ok, err := supervise.Child(); ok {
 		if err != nil {
@@ -169,7 +178,7 @@ func (a *app) checkConfig(ctx context.Context, o *options) int {
 // logger opens the log under the name ident. Without syslog the lines go to
 // standard error, so that they are not lost. Whoever logs never waits for the
 // log; the function that is returned waits for the last lines.
-func (a *app) logger(o *options, ident string) (*slog.Logger, func()) {
+func (a *app) logger(o *options, ident, file string) (*slog.Logger, func()) {
 	level := slog.LevelInfo
 	if o.detail {
 		level = slog.LevelDebug
@@ -180,20 +189,37 @@ func (a *app) logger(o *options, ident string) (*slog.Logger, func()) {
 		q := logline.NewQueue(w)
 		queues, writers = append(queues, q), append(writers, q)
 	}
-	sys, err := a.syslog(ident, o.facility)
-	if err == nil {
-		add(sys)
+	var faults []error
+	if !o.noSyslog {
+		sys, err := a.syslog(ident, o.facility)
+		if err == nil {
+			add(sys)
+		} else if !o.console {
+			faults = append(faults, fmt.Errorf("no syslog, logging to standard error: %w", err))
+		}
 	}
-	if o.console || err != nil {
+	var out *logline.File
+	if file != "" {
+		var err error
+		if out, err = logline.OpenFile(file, o.flushLog); err == nil {
+			add(out)
+		} else {
+			out, faults = nil, append(faults, err)
+		}
+	}
+	if o.console || len(writers) == 0 && !o.noSyslog {
 		add(logline.Console(a.stderr))
 	}
 	log := slog.New(logline.New(level, writers...))
-	if err != nil && !o.console {
-		log.Warn(fmt.Sprintf("No syslog, logging to standard error: %v", err))
+	for _, err := range faults {
+		log.Warn(err.Error())
 	}
 	return log, func() {
 		for _, q := range queues {
 			q.Close()
+		}
+		if out != nil {
+			_ = out.Close() // the log is where its faults would go
 		}
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -47,7 +47,7 @@ type balancer struct {
 
 // run is the life of the process.
 func (b *balancer) run(ctx context.Context) error {
-	return runSteps(ctx, b.log, []step{
+	return runSteps(ctx, b.logger, []step{
 		{do: b.readConfig},
 		{do: b.openHerald, undo: b.closeHerald},
 		{do: b.openEngine, undo: b.closeEngine},
@@ -104,7 +104,7 @@ func (b *balancer) kernelFor(ctx context.Context, cfg *config.Config) error {
 		return nil
 	}
 	if b.kernel == nil {
-		k, err := b.connect(ctx)
+		k, err := b.connect(ctx, cfg.Root.NetNamespaceIPVS)
 		if err != nil {
 			return fmt.Errorf(msgNoIPVS, err)
 		}
@@ -216,8 +216,9 @@ func (b *balancer) serve(ctx context.Context) error {
 				return nil
 			case sig == syscall.SIGHUP:
 				b.reload(ctx)
-			case slices.Contains(foreign, sig):
-				b.log.Info(fmt.Sprintf(msgSignal, sig))
+			case sig == syscall.SIGUSR1:
+				b.log.Info(fmt.Sprintf(msgDump, "checker", os.Getpid()))
+				b.warn(writeDump(dumpFile("_check", placeOf(b.opts, &b.dir.Config().Root), &b.dir.Config().Global.Dump), b.dump))
 			}
 		case <-b.changed:
 			b.follow(ctx)

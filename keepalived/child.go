@@ -22,9 +22,10 @@ const relayQueue = 1024
 // child is a child process at work: what its kind's run is given.
 type child struct {
 	*app
-	kind *kind
-	opts *options
-	log  *slog.Logger
+	kind  *kind
+	opts  *options
+	birth birth
+	log   *slog.Logger
 	// heard are the signals to this process.
 	heard <-chan os.Signal
 	// relayed are words of other children; see relay.
@@ -51,6 +52,8 @@ func (c *child) relay(to string, data []byte) error {
 	return c.conn.Send(supervise.Message{Verb: supervise.VerbRelay, To: to, Data: data})
 }
 
+func (c *child) logger() *slog.Logger { return c.log }
+
 func (c *child) warn(err error) {
 	if err != nil {
 		c.log.Warn(err.Error())
@@ -71,8 +74,16 @@ func (a *app) childRun(ctx context.Context, o *options, name string, conn *super
 		fmt.Fprintf(a.stderr, "there is no child process %q\n", name)
 		return exitFatal
 	}
-	log, closeLog := a.logger(o, k.ident)
+	b, err := beBorn(conn)
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%s: %v\n", name, err)
+		return exitFatal
+	}
+	log, closeLog := a.logger(o, b.Ident, b.LogFile)
 	defer closeLog()
+	if err := a.embody(b); err != nil {
+		log.Warn(err.Error())
+	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	relayed := make(chan supervise.Message, relayQueue)
 	listening := make(chan struct{})
@@ -80,8 +91,8 @@ func (a *app) childRun(ctx context.Context, o *options, name string, conn *super
 		defer close(listening)
 		listen(log, conn, relayed, cancel)
 	}()
-	c := &child{app: a, kind: k, opts: o, log: log, heard: heard, relayed: relayed, conn: conn}
-	err := c.life(ctx)
+	c := &child{app: a, kind: k, opts: o, birth: b, log: log, heard: heard, relayed: relayed, conn: conn}
+	err = c.life(ctx)
 	if err != nil {
 		log.Error(err.Error())
 	}
@@ -97,10 +108,10 @@ func (a *app) childRun(ctx context.Context, o *options, name string, conn *super
 // life is run within what every child has.
 func (c *child) life(ctx context.Context) error {
 	var pid *supervise.PIDFile
-	return runSteps(ctx, c.log, []step{{
+	return runSteps(ctx, c.logger, []step{{
 		do: func(ctx context.Context) (err error) {
 			// A child whose parent was killed may not have ended yet.
-			pid, err = supervise.WaitPIDFile(ctx, c.kind.pidFile(c.opts), childPatience)
+			pid, err = supervise.WaitPIDFile(ctx, c.birth.PIDFile, childPatience)
 			if errors.Is(err, supervise.ErrRunning) {
 				c.log.Error(msgRunning)
 			}

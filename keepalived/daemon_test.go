@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
 )
@@ -182,7 +183,7 @@ func TestRefusals(t *testing.T) {
 		"FNAT on stock": {demo(t), nil, exitFatal,
 			"Virtual server [10.0.1.100]:tcp:80 needs FNAT: the running ip_vs has no FNAT; install the package lvs-dkms and load its ip_vs module (and 3 more)"},
 		"no ip_vs": {nat, func(d *testDaemon) {
-			d.app.dial = func(context.Context) (kernel, error) { return nil, ipvs.ErrNoIPVS }
+			d.app.dial = func(context.Context, string) (kernel, error) { return nil, ipvs.ErrNoIPVS }
 		}, exitFatal, "IPVS: Can't initialize ipvs: ip_vs is not in the kernel; load it with 'modprobe ip_vs' (/sbin/modprobe: no module here)"},
 		"no right":    {nat, func(d *testDaemon) { d.table.FailAt(0, syscall.EPERM) }, exitPermission, "Line 2)"},
 		"refused":     {nat, func(d *testDaemon) { d.table.FailAt(2, syscall.ENOMEM) }, exitFatal, "Line 11)"},
@@ -211,11 +212,11 @@ func TestModuleIsLoaded(t *testing.T) {
 	d := newDaemon(t, ipvstest.NewStock(), nat)
 	loads := 0
 	dial := d.app.dial
-	d.app.dial = func(ctx context.Context) (kernel, error) {
+	d.app.dial = func(ctx context.Context, ns string) (kernel, error) {
 		if loads == 0 {
 			return nil, ipvs.ErrNoIPVS
 		}
-		return dial(ctx)
+		return dial(ctx, ns)
 	}
 	d.app.load = func(context.Context) error { loads++; return nil }
 	d.start()
@@ -231,7 +232,7 @@ func TestModuleIsLoaded(t *testing.T) {
 func TestNoKernelNeeded(t *testing.T) {
 	d := newDaemon(t, ipvstest.NewStock(), "global_defs {\nrouter_id x\n}\n")
 	dials, dial := 0, d.app.dial
-	d.app.dial = func(ctx context.Context) (kernel, error) { dials++; return dial(ctx) }
+	d.app.dial = func(ctx context.Context, ns string) (kernel, error) { dials++; return dial(ctx, ns) }
 	d.start()
 	d.reload(nat, msgReloaded)
 	d.holds(natLines)
@@ -278,7 +279,7 @@ func TestTriesAgain(t *testing.T) {
 func TestRetryTimer(t *testing.T) {
 	d := newDaemon(t, ipvstest.NewStock(), nat)
 	flaky := &flakyKernel{Table: d.table}
-	d.app.dial = func(context.Context) (kernel, error) { return flaky, nil }
+	d.app.dial = func(context.Context, string) (kernel, error) { return flaky, nil }
 	d.start()
 	flaky.fail(2)
 	d.checks.turn("[10.0.2.11]:tcp:80", false)
@@ -341,12 +342,94 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-func TestForeignSignals(t *testing.T) {
+// TestDump: the signal of DATA has each process write its state, for its owner
+// alone.
+func TestDump(t *testing.T) {
+	dir := t.TempDir()
+	t.Setenv("TMPDIR", dir)
 	d := newDaemon(t, ipvstest.NewStock(), nat)
 	d.start()
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.wait("Removing service")
+	if err := os.Symlink(filepath.Join(dir, "victim"), filepath.Join(dir, "keepalived_check.data")); err != nil {
+		t.Fatal(err)
+	}
 	d.signals <- syscall.SIGUSR1
-	d.wait("asks for something this version does not have")
+	d.waitAny("Printing parent data for process(")
+	d.waitAny("Printing checker data for process(")
+	for name, want := range map[string]string{
+		"keepalived_parent.data": "------< Global definitions >------\n Network namespace = (default)\n",
+		"keepalived_check.data":  "   RIP = 10.0.2.11:80\n     weight = 1 (configured 1)\n     alive = no\n",
+	} {
+		path := filepath.Join(dir, name)
+		var b []byte
+		for range 1000 {
+			if b, _ = os.ReadFile(path); strings.Contains(string(b), want) {
+				break
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+		if !strings.Contains(string(b), want) {
+			t.Errorf("%s has no %q:\n%s", name, want, b)
+		}
+		if info, err := os.Lstat(path); err != nil || info.Mode() != 0o600 {
+			t.Errorf("%s is %v %v", name, info.Mode(), err)
+		}
+	}
+	if d.exists(filepath.Join(dir, "victim")) {
+		t.Error("a link was followed")
+	}
 	d.stop()
+}
+
+// TestStartupScript: it has run when the first child starts, and the shutdown
+// script runs when the last has ended; failing stops nothing.
+func TestStartupScript(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("commands run as a named user, which needs root")
+	}
+	out := filepath.Join(t.TempDir(), "out")
+	say := func(what string) string { return fmt.Sprintf("\"/bin/sh -c 'echo %s >> %s; exit 1'\" root", what, out) }
+	a := &player{name: "a"}
+	a.play = func(ctx context.Context, c *child, n int) error {
+		err := serve(ctx, c)
+		b, readErr := os.ReadFile(out)
+		if string(b) != "up\n" {
+			t.Errorf("while the child ran: %q", b)
+		}
+		return errors.Join(err, readErr)
+	}
+	d := newFamily(t, "a", a)
+	d.write("global_defs {\nrouter_id a\nstartup_script " + say("up") + "\nshutdown_script " + say("down") + "\n}\n")
+	d.start()
+	d.stop()
+	if b, _ := os.ReadFile(out); string(b) != "up\ndown\n" {
+		t.Errorf("scripts said %q; log:\n%s", b, strings.Join(d.log.all(), "\n"))
+	}
+	d.waitAny("startup script /bin/sh -c ")
+}
+
+// TestPlace: who is one of several daemons has names of its own.
+func TestPlace(t *testing.T) {
+	for _, c := range []struct {
+		args           []string
+		root           config.Root
+		pid, log, name string
+	}{
+		{nil, config.Root{}, "/run/vrrp.pid", "/var/log/k_vrrp.log", ""},
+		{nil, config.Root{UsePIDDir: true}, "/run/keepalived/vrrp.pid", "/var/log/k_vrrp.log", ""},
+		{nil, config.Root{Instance: "one", NetNamespace: "blue"}, "/run/keepalived/vrrp_blue_one.pid", "/var/log/k_vrrp_blue_one.log", "_blue_one"},
+		{[]string{"-s", "red", "-r", "/x"}, config.Root{NetNamespace: "blue"}, "/x", "/var/log/k_vrrp_red.log", "_red"},
+	} {
+		o, err := parseOptions(append(c.args, "-g", "/var/log/k.log"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := placeOf(o, &c.root)
+		if pid, log := p.pidFile(o.vrrpPID, "vrrp"), p.logFile(o.logFile, "vrrp"); pid != c.pid || log != c.log || p.suffix() != c.name {
+			t.Errorf("%v %+v: %s %s %s", c.args, c.root, pid, log, p.suffix())
+		}
+	}
 }
 
 // TestFIFO: lines for both pipes in the words of the original, also over a reload,

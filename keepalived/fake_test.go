@@ -200,6 +200,7 @@ func testApp(stdout, stderr io.Writer) *app {
 		syslog: noSyslog,
 		now:    time.Now,
 		kinds:  kinds(),
+		embody: func(birth) error { return nil },
 		detach: func() (int, error) { return 1, errors.New("no background here") },
 	}
 }
@@ -214,10 +215,10 @@ func newDaemon(t *testing.T, table *ipvstest.Table, conf string) *testDaemon {
 		code: make(chan int, 1),
 	}
 	d.app = testApp(io.Discard, d.log)
-	d.app.dial = func(context.Context) (kernel, error) { return d.table, nil }
+	d.app.dial = func(context.Context, string) (kernel, error) { return d.table, nil }
 	d.app.engine = func(*slog.Logger, *atomic.Pointer[notify.Policy]) (engine, error) { return d.checks, nil }
 	d.app.signals = func(bool) (<-chan os.Signal, func()) { return d.signals, func() {} }
-	d.app.start = func(k *kind, o *options) (process, error) { return startFake(d.app, k, o) }
+	d.app.start = func(k *kind, o *options, _ string) (process, error) { return startFake(d.app, k, o) }
 	d.app.after = func(time.Duration) <-chan time.Time { return d.retry }
 	d.write(conf)
 	return d

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 
@@ -20,7 +21,19 @@ type kernel interface {
 	Close() error
 }
 
-func dial(ctx context.Context) (kernel, error) { return ipvs.Dial(ctx) }
+// dial reaches the tables of the network namespace in the file netns, "" for
+// that of this process.
+func dial(ctx context.Context, netns string) (kernel, error) {
+	if netns == "" {
+		return ipvs.Dial(ctx)
+	}
+	f, err := os.Open(netns)
+	if err != nil {
+		return nil, fmt.Errorf("net_namespace_ipvs: %w", err)
+	}
+	defer f.Close()
+	return ipvs.Config{NetNS: int(f.Fd())}.Dial(ctx)
+}
 
 // modprobe is where the kernel's own loader is by convention; no search.
 const modprobe = "/sbin/modprobe"
@@ -34,15 +47,16 @@ func loadModule(ctx context.Context) error {
 }
 
 // connect reaches the kernel, loading ip_vs if it is not there.
-func (a *app) connect(ctx context.Context) (kernel, error) {
-	k, err := a.dial(ctx)
+func (a *app) connect(ctx context.Context, netns string) (kernel, error) {
+	netns = netnsFile(netns)
+	k, err := a.dial(ctx, netns)
 	if !errors.Is(err, ipvs.ErrNoIPVS) {
 		return k, err
 	}
 	if loadErr := a.load(ctx); loadErr != nil {
 		return nil, fmt.Errorf("%w (%s: %w)", err, modprobe, loadErr)
 	}
-	return a.dial(ctx)
+	return a.dial(ctx, netns)
 }
 
 // needsKernel tells whether cfg says anything to the kernel.

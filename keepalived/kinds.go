@@ -18,8 +18,13 @@ type kind struct {
 	ident string
 	// option is the bit of --vrrp, --check or --bfd that wants it to run.
 	option subsystem
-	// pidFile is the path of its pid file.
+	// comm is the name of its process under process_names, at most 15 bytes.
+	comm string
+	// pidFile is the path of its pid file if an option gives it; else it is made of
+	// name.
 	pidFile func(*options) string
+	// process finds its settings in global_defs.
+	process func(*config.Processes) *config.Process
 	// wanted tells whether cfg gives it work. It runs while that is so.
 	wanted func(cfg *config.Config) bool
 	// run does the work: it says c.ready once, then follows c.heard, in which
@@ -38,6 +43,8 @@ func kinds() []*kind {
 		{
 			name: "checkers", title: "Healthcheck", ident: "Keepalived_healthcheckers", option: subsystemChecker,
 			pidFile: func(o *options) string { return o.checkersPID },
+			comm:    "keepalived_lvs",
+			process: func(p *config.Processes) *config.Process { return &p.Checker },
 			// What an error keeps out of the configuration may be running: the
 			// child decides.
 			wanted: func(cfg *config.Config) bool { return needsKernel(cfg) || len(cfg.Lost) > 0 },
@@ -46,6 +53,8 @@ func kinds() []*kind {
 		{
 			name: "vrrp", title: "VRRP", ident: "Keepalived_vrrp", option: subsystemVRRP,
 			pidFile: func(o *options) string { return o.vrrpPID },
+			comm:    "keepalived_vrrp",
+			process: func(p *config.Processes) *config.Process { return &p.VRRP },
 			wanted:  needsVRRP,
 			run:     func(ctx context.Context, c *child) error { return (&routers{child: c}).run(ctx) },
 		},

@@ -25,7 +25,6 @@ const (
 	msgNoFile         = "Unable to find configuration file %v"
 	msgNoIPVS         = "IPVS: Can't initialize ipvs: %w"
 	msgRunning        = "daemon is already running"
-	msgSignal         = "Signal %s asks for something this version does not have"
 	msgApply          = "IPVS: %s; trying again every %v"
 	msgApplied        = "IPVS: the tables are as they should be again"
 	msgChildReloading = "Reloading"
@@ -35,6 +34,9 @@ const (
 	msgChildExit      = "pid %d exited with status %d"
 	msgChildPermanent = "pid %d exited with permanent error %d. Terminating"
 	msgChildDied      = "%s child process(%d) died: %s"
+	msgIdent          = "Changing syslog ident to %s"
+	msgPlace          = "instance, net_namespace, net_namespace_ipvs and use_pid_dir cannot be changed by a reload: restart keepalived"
+	msgDump           = "Printing %s data for process(%d) on signal"
 	msgRelayLost      = "A word of the child process %s was lost: too many wait to be read"
 	msgChildDelay     = "Restart of %s process delayed %d seconds to limit respawn rate"
 )

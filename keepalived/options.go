@@ -9,33 +9,50 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/logline"
 	"github.com/lvs-fnat/lvs/internal/popt"
 )
 
 // options is the command line.
 type options struct {
-	file          string
-	pidFile       string
-	vrrpPID       string
-	checkersPID   string
-	bfdPID        string
-	foreground    bool
-	console       bool
-	detail        bool
-	facility      int // of syslog: local0 to local7, -1 for daemon
-	keepTable     bool
-	keepAddresses bool // of virtual routers, at the end
-	check         bool
-	checkFile     string // where -t writes; "" is standard error
-	version       bool
-	help          bool
-	signal        string
-	unexpected    []string
+	file string
+	// pidFile and the children's are "" unless an option gives them; see pidFileOf.
+	pidFile     string
+	vrrpPID     string
+	checkersPID string
+	bfdPID      string
+	foreground  bool
+	console     bool
+	detail      bool
+	facility    int // of syslog, as logline.Syslog wants it
+	keepTable   bool
+	check       bool
+	checkFile   string // where -t writes; "" is standard error
+	version     bool
+	help        bool
+	signal      string
+	unexpected  []string
 	// subsystems are the children that may run, all of them unless an option
 	// names some; all has them run even without work.
 	subsystems  subsystem
 	all         bool
 	dontRespawn bool
+
+	logFile      string // "" for none
+	flushLog     bool   // write each line of it through to the disk
+	noSyslog     bool
+	dumpConf     bool
+	namespace    string // overrides net_namespace
+	configID     string
+	allConfig    bool // every include must be there
+	umask        int  // -1: that of the configuration
+	coreDump     bool
+	corePattern  string
+	ignoreSIGINT bool
+	snmp         bool // asked for, which is logged: there is none yet
+	// keepAddresses, releaseVIPs and monitor are for the child process of VRRP.
+	keepAddresses, releaseVIPs, monitor bool
 }
 
 const (
@@ -60,14 +77,29 @@ const (
 	optDetail      = 'D'
 	optFacility    = 'S'
 	optKeepTable   = 'I'
-	optKeepVIPs    = 'V'
 	optDontFork    = 'n'
 	optPID         = 'p'
 	optTest        = 't'
 	optVersion     = 'v'
 	optHelp        = 'h'
+	optLogFile     = 'g'
+	optNoSyslog    = 'G'
+	optDumpConf    = 'd'
+	optNamespace   = 's'
+	optConfigID    = 'i'
+	optAllConfig   = 'e'
+	optUmask       = 'u'
+	optCoreDump    = 'm'
+	optCorePattern = 'M'
+	optReleaseVIPs = 'X'
+	optSNMP        = 'x'
+	optSNMPSocket  = 'A'
+	optKeepVRRP    = 'V'
+	optMonitor     = 'a'
 	optSignum      = 256 + iota
 	optAll
+	optFlushLog
+	optIgnoreSIGINT
 )
 
 // optionRow is an option with its line in the help.
@@ -92,15 +124,30 @@ var optionRows = []optionRow{
 	row(optAll, "all", popt.None, "", "run every child process, also those the configuration has no work for"),
 	row(optConsole, "log-console", popt.None, "", "log to standard error, and to syslog if there is one"),
 	row(optDetail, "log-detail", popt.None, "", "log more"),
-	row(optFacility, "log-facility", popt.Required, "0-7", "log to syslog as local0 to local7 instead of daemon"),
+	row(optFacility, "log-facility", popt.Required, "NAME", "log to syslog as local0 to local7 (or 0 to 7), user or daemon"),
+	row(optLogFile, "log-file", popt.Required, "FILE", "log to FILE, the children to files named after it"),
+	row(optFlushLog, "flush-log-file", popt.None, "", "write each line of the log file through to the disk"),
+	row(optNoSyslog, "no-syslog", popt.None, "", "do not log to syslog"),
 	row(optKeepTable, "dont-release-ipvs", popt.None, "", "leave the kernel's tables as they are at the end"),
-	row(optKeepVIPs, "dont-release-vrrp", popt.None, "", "leave the addresses of virtual routers where they are at the end"),
+	row(optKeepVRRP, "dont-release-vrrp", popt.None, "", "leave addresses and routes of VRRP as they are at the end"),
+	row(optReleaseVIPs, "release-vips", popt.None, "", "remove the addresses of VRRP when it begins"),
+	row(optMonitor, "address-monitoring", popt.None, "", "log every address that comes or goes"),
 	row(optDontFork, "dont-fork", popt.None, "", "stay in the foreground"),
 	row(optDontRespawn, "dont-respawn", popt.None, "", "end when a child process dies, instead of starting it again"),
 	row(optPID, "pid", popt.Required, "FILE", "pid file (default "+defaultPIDFile+")"),
 	row(optVRRPPID, "vrrp_pid", popt.Required, "FILE", "pid file of the VRRP child process (default "+defaultVRRPPID+")"),
 	row(optCheckersPID, "checkers_pid", popt.Required, "FILE", "pid file of the checkers' child process (default "+defaultCheckersPID+")"),
 	row(optBFDPID, "bfd_pid", popt.Required, "FILE", "pid file of the BFD child process (default "+defaultBFDPID+")"),
+	row(optSNMP, "snmp", popt.None, "", "taken and logged: SNMP is not in this version"),
+	row(optSNMPSocket, "snmp-agent-socket", popt.Required, "SOCKET", "likewise"),
+	row(optNamespace, "namespace", popt.Required, "NAME", "run in this network namespace"),
+	row(optConfigID, "config-id", popt.Required, "ID", "what @ID lines of the configuration are compared with"),
+	row(optAllConfig, "all-config", popt.None, "", "refuse a configuration whose includes are not all there"),
+	row(optUmask, "umask", popt.Required, "MASK", "of files that are made, octal or as IRWXG|IRWXO"),
+	row(optCoreDump, "core-dump", popt.None, "", "leave a core file when a process crashes"),
+	row(optCorePattern, "core-dump-pattern", popt.Required, "PATTERN", "set the host's pattern of core files, and leave them"),
+	row(optIgnoreSIGINT, "ignore-sigint", popt.None, "", "do not end at SIGINT"),
+	row(optDumpConf, "dump-conf", popt.None, "", "write the state into the log when everything has started"),
 	row(optTest, "config-test", popt.Optional, "FILE", "check the configuration and exit; remarks go to FILE or standard error"),
 	row(optSignum, "signum", popt.Required, "NAME", "print the number of the signal for STOP, RELOAD, DATA, STATS, STATS_CLEAR or JSON"),
 	row(optVersion, "version", popt.None, "", "print the version"),
@@ -118,8 +165,7 @@ func optionTable() []popt.Option {
 // parseOptions reads the words behind the program's name.
 func parseOptions(args []string) (*options, error) {
 	o := &options{
-		file: defaultFile, facility: -1, pidFile: defaultPIDFile,
-		vrrpPID: defaultVRRPPID, checkersPID: defaultCheckersPID, bfdPID: defaultBFDPID,
+		file: defaultFile, facility: logline.Daemon, umask: -1,
 	}
 	noBFD := subsystem(0)
 	s := popt.New(popt.GetoptLong, optionTable(), args)
@@ -168,15 +214,47 @@ func (o *options) take(m popt.Match) error {
 	case optDetail:
 		o.detail = true
 	case optFacility:
-		n, err := strconv.Atoi(m.Value)
-		if err != nil || n < 0 || n > 7 {
-			return fmt.Errorf("invalid log facility '%s': expected 0 to 7", m.Value)
+		n, ok := logFacility(m.Value)
+		if !ok {
+			return fmt.Errorf("invalid log facility '%s': expected 0 to 7, local0 to local7, user or daemon", m.Value)
 		}
 		o.facility = n
+	case optLogFile:
+		o.logFile = m.Value
+	case optFlushLog:
+		o.flushLog = true
+	case optNoSyslog:
+		o.noSyslog = true
+	case optDumpConf:
+		o.dumpConf = true
+	case optNamespace:
+		o.namespace = m.Value
+	case optConfigID:
+		o.configID = m.Value
+	case optAllConfig:
+		o.allConfig = true
+	case optUmask:
+		mask, ok := config.ParseUmask(m.Value)
+		if !ok {
+			return fmt.Errorf("invalid umask '%s': expected an octal number up to 0777, or bits such as IRWXG|IRWXO", m.Value)
+		}
+		o.umask = mask
+	case optCoreDump:
+		o.coreDump = true
+	case optCorePattern:
+		o.coreDump, o.corePattern = true, m.Value
+	case optIgnoreSIGINT:
+		o.ignoreSIGINT = true
+	case optSNMP, optSNMPSocket:
+		o.snmp = true
+	case optReleaseVIPs:
+		o.releaseVIPs = true
+	case optKeepVRRP:
+		o.keepAddresses = true
+	case optMonitor:
+		o.monitor = true
 	case optKeepTable:
 		o.keepTable = true
-	case optKeepVIPs:
-		o.keepAddresses = true
 	case optDontFork:
 		o.foreground = true
 	case optPID:
@@ -191,6 +269,19 @@ func (o *options) take(m popt.Match) error {
 		o.help = true
 	}
 	return nil
+}
+
+// logFacility reads the word behind -S: the number of local0 to local7, or those
+// of logline for user and daemon.
+func logFacility(word string) (int, bool) {
+	switch word {
+	case "daemon":
+		return logline.Daemon, true
+	case "user":
+		return logline.User, true
+	}
+	n, err := strconv.Atoi(strings.TrimPrefix(word, "local"))
+	return n, err == nil && n >= 0 && n <= 7
 }
 
 // usage is the text of --help.

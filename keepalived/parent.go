@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -16,8 +17,7 @@ import (
 	"github.com/lvs-fnat/lvs/internal/supervise"
 )
 
-// childPatience is how long a child may take to end, and how long a new one
-// waits for it.
+// childPatience is how long a new child waits for an old one to be gone.
 const childPatience = 5 * time.Second
 
 // process is a running child. [*supervise.Process] is one.
@@ -36,8 +36,11 @@ type parent struct {
 	opts *options
 	log  *slog.Logger
 	cfg  *config.Config
+	// place is what it was at the start: it does not change.
+	place place
 
 	heard  <-chan os.Signal
+	fifo   *pipe
 	slots  []*slot
 	events chan event
 	ended  chan struct{} // closed when all children have ended
@@ -76,10 +79,10 @@ type event struct {
 // parentProcess runs until a signal ends it, and returns the exit code. All that
 // was started is taken back in the reverse order, whatever ended it.
 func (a *app) parentProcess(ctx context.Context, o *options) int {
-	log, closeLog := a.logger(o, identParent)
-	defer closeLog()
-	log.Info(fmt.Sprintf(msgStarting, version))
+	log, closeLog := a.logger(o, identParent, o.logFile)
 	p := &parent{app: a, opts: o, log: log, events: make(chan event), ended: make(chan struct{})}
+	defer func() { closeLog() }()
+	p.log.Info(fmt.Sprintf(msgStarting, version))
 	for _, k := range a.kinds {
 		p.slots = append(p.slots, &slot{kind: k})
 	}
@@ -93,30 +96,95 @@ func (a *app) parentProcess(ctx context.Context, o *options) int {
 			undo: func(context.Context) error { unhear(); return nil },
 		},
 		{do: func(ctx context.Context) (err error) { p.cfg, err = a.loadConfig(ctx, o, log, true); return err }},
+		{do: func(context.Context) error {
+			p.place = placeOf(o, &p.cfg.Root)
+			if s := p.place.suffix(); s != "" {
+				p.log.Info(fmt.Sprintf(msgIdent, identParent+s))
+				closeLog()
+				p.log, closeLog = a.logger(o, identParent+s, p.place.logFile(o.logFile, ""))
+			}
+			return p.appear()
+		}},
 		{
 			do: func(context.Context) (err error) {
-				pid, err = supervise.CreatePIDFile(o.pidFile)
+				path := p.place.pidFile(o.pidFile, "keepalived")
+				if err := makePIDDir(path); err != nil {
+					return err
+				}
+				pid, err = supervise.CreatePIDFile(path)
 				if errors.Is(err, supervise.ErrRunning) {
-					log.Error(msgRunning)
+					p.log.Error(msgRunning)
 				}
 				return err
 			},
 			undo: func(context.Context) error { return pid.Remove() },
 		},
+		{
+			do:   func(ctx context.Context) error { p.script(ctx, "startup"); return nil },
+			undo: func(context.Context) error { p.script(context.WithoutCancel(ctx), "shutdown"); return nil },
+		},
+		{do: p.openFIFO, undo: p.closeFIFO},
 		{undo: p.stopChildren}, // also of a start that fails half way
 		{do: p.startChildren},
 	}
-	err := runSteps(ctx, log, steps, func(ctx context.Context) error {
+	err := runSteps(ctx, func() *slog.Logger { return p.log }, steps, func(ctx context.Context) error {
 		err := p.serve(ctx)
-		log.Info(msgStopping)
+		p.log.Info(msgStopping)
 		p.warn(supervise.Stopping())
 		return err
 	})
 	if err != nil {
-		log.Error(err.Error())
+		p.log.Error(err.Error())
 	}
-	log.Info(fmt.Sprintf(msgStopped, version))
+	p.log.Info(fmt.Sprintf(msgStopped, version))
 	return exitCode(err)
+}
+
+// appear makes this process what the configuration says of all processes.
+func (p *parent) appear() error {
+	g := &p.cfg.Global.Processes
+	b := birth{Umask: umaskOf(p.opts, g), Tuning: supervise.Tuning{Name: g.Name}}
+	p.warn(p.embody(b))
+	if p.opts.snmp {
+		p.log.Info("SNMP is not in force in this version: -x and -A have no effect")
+	}
+	if p.opts.coreDump {
+		p.warn(supervise.CoreDump(p.opts.corePattern))
+	}
+	return nil
+}
+
+// script runs the startup or shutdown script, and waits for it.
+func (p *parent) script(ctx context.Context, which string) {
+	s := &p.cfg.Global.Scripts
+	sc, limit := s.Startup, s.StartupTimeout
+	if which == "shutdown" {
+		sc, limit = s.Shutdown, s.ShutdownTimeout
+	}
+	if sc.Command == "" {
+		return
+	}
+	p.log.Info(fmt.Sprintf("Running %s script %s", which, sc.Command))
+	cmd, err := command(sc)
+	if err == nil {
+		pol := policy(&p.cfg.Global)
+		err = pol.Run(ctx, cmd, limit)
+	}
+	if err != nil {
+		p.log.Error(fmt.Sprintf("%s script %s failed: %v", which, sc.Command, err))
+	}
+}
+
+// openFIFO makes the FIFO that all children write to, and starts its reader, once
+// for all of them.
+func (p *parent) openFIFO(context.Context) error {
+	follow(&p.fifo, p.cfg.Global.FIFOs.All, policy(&p.cfg.Global), true, p.log)
+	return nil
+}
+
+func (p *parent) closeFIFO(context.Context) error {
+	p.fifo.close(true, p.log)
+	return nil
 }
 
 // wants tells whether a child of kind k is to run.
@@ -137,10 +205,19 @@ func (p *parent) startChildren(context.Context) error {
 
 // fill starts a child.
 func (p *parent) fill(s *slot) error {
-	proc, err := p.start(s.kind, p.opts)
+	b := p.birthOf(s.kind)
+	m, err := b.message()
+	if err == nil {
+		err = makePIDDir(b.PIDFile)
+	}
 	if err != nil {
 		return err
 	}
+	proc, err := p.start(s.kind, p.opts, netnsFile(p.place.netns))
+	if err != nil {
+		return err
+	}
+	p.warn(proc.Conn().Send(m))
 	s.proc, s.ready, s.asked, s.leaving = proc, false, false, false
 	s.restart.Started(p.now())
 	p.log.Info(fmt.Sprintf(msgStartingChild, s.kind.title, proc.Pid()))
@@ -173,8 +250,16 @@ func (p *parent) serve(ctx context.Context) error {
 			return nil
 		case sig := <-p.heard:
 			switch sig {
-			case syscall.SIGTERM, syscall.SIGINT:
+			case syscall.SIGINT:
+				if !p.opts.ignoreSIGINT {
+					return nil
+				}
+			case syscall.SIGTERM:
 				return nil
+			case syscall.SIGUSR1:
+				p.log.Info(fmt.Sprintf(msgDump, "parent", os.Getpid()))
+				p.warn(writeDump(dumpFile("_parent", p.place, &p.cfg.Global.Dump), p.dump))
+				p.forward(sig)
 			case syscall.SIGHUP:
 				p.reload(ctx)
 			default:
@@ -306,7 +391,11 @@ func (p *parent) reload(ctx context.Context) {
 	if cfg, err := p.loadConfig(ctx, p.opts, p.log, true); err != nil {
 		p.keep(err)
 	} else {
+		if placeOf(p.opts, &cfg.Root) != p.place || cfg.Root.NetNamespaceIPVS != p.cfg.Root.NetNamespaceIPVS {
+			p.log.Warn(msgPlace)
+		}
 		p.cfg = cfg
+		follow(&p.fifo, cfg.Global.FIFOs.All, policy(&cfg.Global), true, p.log)
 		p.hand()
 	}
 	p.settle(ctx)
@@ -359,6 +448,9 @@ func (p *parent) settle(ctx context.Context) {
 	if !p.up {
 		p.up = true
 		p.log.Info(msgStarted)
+		if p.opts.dumpConf {
+			p.logDump()
+		}
 		if supervise.Detached() {
 			p.tellAll(supervise.Message{Verb: supervise.VerbSilence})
 		}
@@ -378,11 +470,20 @@ func (p *parent) settle(ctx context.Context) {
 	}
 }
 
+// logDump is -d.
+func (p *parent) logDump() {
+	var b strings.Builder
+	p.dump(&b)
+	for l := range strings.Lines(b.String()) {
+		p.log.Info(strings.TrimRight(l, "\n"))
+	}
+}
+
 // stopChildren ends them all, by force those that take too long.
 func (p *parent) stopChildren(context.Context) error {
 	p.stopping = true
 	p.forward(syscall.SIGTERM)
-	force := p.after(childPatience)
+	force := p.after(p.cfg.Root.ChildWaitTime)
 	for p.running() {
 		select {
 		case e := <-p.events:

@@ -173,7 +173,7 @@ func TestRespawn(t *testing.T) {
 	d := newFamily(t, "a", a)
 	paused := make(chan time.Duration)
 	d.app.after = func(p time.Duration) <-chan time.Time {
-		if p == childPatience { // of the end
+		if p == 5*time.Second { // of the end
 			return nil
 		}
 		paused <- p
@@ -240,6 +240,13 @@ func TestParentGone(t *testing.T) {
 		t.Fatal(err)
 	}
 	o, err := parseOptions([]string{"-n", "-l", "-f", d.file, "-c", d.childPID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, err := birth{PIDFile: d.childPID}.message()
+	if err == nil {
+		err = near.Send(m)
+	}
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ type step struct {
 
 // runSteps does the steps, then body, then takes back what was done. The error
 // is the first of all.
-func runSteps(ctx context.Context, log *slog.Logger, steps []step, body func(context.Context) error) error {
+func runSteps(ctx context.Context, log func() *slog.Logger, steps []step, body func(context.Context) error) error {
 	done := 0
 	var err error
 	for ; done < len(steps); done++ {
@@ -40,7 +40,7 @@ func runSteps(ctx context.Context, log *slog.Logger, steps []step, body func(con
 			if err == nil {
 				err = undoErr
 			} else {
-				log.Error(undoErr.Error())
+				log().Error(undoErr.Error())
 			}
 		}
 	}

@@ -31,7 +31,7 @@ func needsVRRP(cfg *config.Config) bool { return !cfg.VRRP.Empty() }
 
 // run is the life of the process.
 func (r *routers) run(ctx context.Context) error {
-	return runSteps(ctx, r.log, []step{
+	return runSteps(ctx, r.logger, []step{
 		{do: r.readConfig},
 		{
 			do: func(context.Context) error {

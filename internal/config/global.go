@@ -101,14 +101,14 @@ func init() {
 			walk(l, n.Children, "SSL", tlsKeywords, &c.SSL)
 		}},
 
-		"instance":              onceInto(func(c *Config) *string { return &c.Root.Instance }).later(),
-		"net_namespace":         onceInto(func(c *Config) *string { return &c.Root.NetNamespace }).later(),
-		"net_namespace_ipvs":    onceInto(func(c *Config) *string { return &c.Root.NetNamespaceIPVS }).later(),
+		"instance":              onceInto(func(c *Config) *string { return &c.Root.Instance }),
+		"net_namespace":         onceInto(func(c *Config) *string { return &c.Root.NetNamespace }),
+		"net_namespace_ipvs":    onceInto(func(c *Config) *string { return &c.Root.NetNamespaceIPVS }),
 		"namespace_with_ipsets": flagInto(func(c *Config) { c.Root.NamespaceWithIPSet = true }).later(),
-		"use_pid_dir":           flagInto(func(c *Config) { c.Root.UsePIDDir = true }).later(),
+		"use_pid_dir":           flagInto(func(c *Config) { c.Root.UsePIDDir = true }),
 		"child_wait_time": intInto(0, math.MaxUint32, func(c *Config, v int) {
 			c.Root.ChildWaitTime = time.Duration(v) * time.Second
-		}).later(),
+		}),
 	}
 	rootKeywords.with(vrrpRoots)
 	globalKeywords = keywords[Global]{

@@ -26,6 +26,9 @@ type Options struct {
 	Command func(name string) (path string, err error)
 }
 
+// RequireIncludes has every include that does not find all its files be fatal.
+func (o *Options) RequireIncludes() { o.Parser.Include = parser.IncludeAll }
+
 // loader is the state of one Load.
 type loader struct {
 	opts   Options

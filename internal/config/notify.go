@@ -61,14 +61,14 @@ var scriptKeywords = keywords[Global]{
 	"enable_script_security":   flagInto(func(g *Global) { g.Scripts.Security = true }),
 	"use_symlink_paths":        boolInto(func(g *Global, v bool) { g.Scripts.SymlinkPaths = v }),
 	"set_supplementary_groups": boolInto(func(g *Global, v bool) { g.Scripts.SupplementaryGroups = v }),
-	"startup_script":           scriptInto(func(g *Global) *Script { return &g.Scripts.Startup }).later(),
-	"shutdown_script":          scriptInto(func(g *Global) *Script { return &g.Scripts.Shutdown }).later(),
+	"startup_script":           scriptInto(func(g *Global) *Script { return &g.Scripts.Startup }),
+	"shutdown_script":          scriptInto(func(g *Global) *Script { return &g.Scripts.Shutdown }),
 	"startup_script_timeout": intInto(1, 1000, func(g *Global, v int) {
 		g.Scripts.StartupTimeout = time.Duration(v) * time.Second
-	}).later(),
+	}),
 	"shutdown_script_timeout": intInto(1, 1000, func(g *Global, v int) {
 		g.Scripts.ShutdownTimeout = time.Duration(v) * time.Second
-	}).later(),
+	}),
 }
 
 var fifoKeywords = keywords[Global]{

@@ -34,27 +34,27 @@ type Process struct {
 }
 
 var processKeywords = keywords[Global]{
-	"process_names":                  flagInto(func(g *Global) { g.Processes.Names = true }).later(),
+	"process_names":                  flagInto(func(g *Global) { g.Processes.Names = true }),
 	"process_name":                   processName(func(p *Processes) *string { return &p.Name }),
 	"lvs_process_name":               processName(func(p *Processes) *string { return &p.Checker.Name }),
 	"max_auto_priority":              {read: readMaxAutoPriority, delayed: true},
 	"min_auto_priority_delay":        intInto(1, 10_000_000, func(g *Global, v int) { g.Processes.MinAutoPriorityDelay = time.Duration(v) * time.Microsecond }).later(),
 	"process_monitor_rcv_bufs":       intInto(0, math.MaxInt32, func(g *Global, v int) { g.Processes.Monitor.Monitor = v }).later(),
 	"process_monitor_rcv_bufs_force": boolInto(func(g *Global, v bool) { g.Processes.Monitor.MonitorForce = v }).later(),
-	"umask":                          {read: readUmask, delayed: true},
+	"umask":                          {read: readUmask},
 	"random_seed": intInto(0, math.MaxUint32, func(g *Global, v int) {
 		seed := uint32(v)
 		g.Processes.RandomSeed = &seed
 	}).later(),
 }.with(childKeywords("checker", func(p *Processes) *Process { return &p.Checker })).
 	with(childKeywords("vrrp", func(p *Processes) *Process { return &p.VRRP })).
-	with(childKeywords("bfd", func(p *Processes) *Process { return &p.BFD }))
+	with(childKeywords("bfd", func(p *Processes) *Process { return &p.BFD }).later())
 
 // processNameMax is what the kernel keeps of a process's name.
 const processNameMax = 15
 
 func processName(of func(*Processes) *string) keyword[Global] {
-	return keyword[Global]{delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+	return keyword[Global]{read: func(l *loader, n *parser.Node, g *Global) {
 		v, ok := l.word(n, 1, "name")
 		if ok && len(v) > processNameMax {
 			l.error(n.ArgPos(1), "%s: '%s' is longer than %d bytes", n.Key(), v, processNameMax)
@@ -70,14 +70,14 @@ func processName(of func(*Processes) *string) keyword[Global] {
 func childKeywords(child string, of func(*Processes) *Process) keywords[Global] {
 	limit := intInto(1, math.MaxUint32, func(g *Global, v int) {
 		of(&g.Processes).RTLimit = time.Duration(max(v, 2)) * time.Microsecond
-	}).later()
+	})
 	return keywords[Global]{
 		child + "_process_name":  processName(func(p *Processes) *string { return &of(p).Name }),
-		child + "_priority":      intInto(-20, 19, func(g *Global, v int) { of(&g.Processes).Nice = v }).later(),
-		child + "_no_swap":       flagInto(func(g *Global) { of(&g.Processes).NoSwap = true }).later(),
+		child + "_priority":      intInto(-20, 19, func(g *Global, v int) { of(&g.Processes).Nice = v }),
+		child + "_no_swap":       flagInto(func(g *Global) { of(&g.Processes).NoSwap = true }),
 		child + "_rlimit_rttime": limit,
 		child + "_rlimit_rtime":  limit,
-		child + "_rt_priority": keyword[Global]{delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+		child + "_rt_priority": keyword[Global]{read: func(l *loader, n *parser.Node, g *Global) {
 			v, ok := l.int(n, 1, math.MinInt32, math.MaxInt32)
 			if !ok {
 				return
@@ -88,7 +88,7 @@ func childKeywords(child string, of func(*Processes) *Process) keywords[Global] 
 			}
 			of(&g.Processes).RTPriority = int(v)
 		}},
-		child + "_cpu_affinity": keyword[Global]{delayed: true, read: func(l *loader, n *parser.Node, g *Global) {
+		child + "_cpu_affinity": keyword[Global]{read: func(l *loader, n *parser.Node, g *Global) {
 			if _, ok := l.word(n, 1, "number of a processor"); !ok {
 				return
 			}

@@ -80,7 +80,7 @@ var dumpKeywords = keywords[Global]{
 	"state_dump_file":   stringInto(func(g *Global, v string) { g.Dump.State = v }).later(),
 	"stats_dump_file":   stringInto(func(g *Global, v string) { g.Dump.Stats = v }).later(),
 	"json_dump_file":    stringInto(func(g *Global, v string) { g.Dump.JSON = v }).later(),
-	"data_use_instance": boolInto(func(g *Global, v bool) { g.Dump.UseInstance = v }).later(),
+	"data_use_instance": boolInto(func(g *Global, v bool) { g.Dump.UseInstance = v }),
 	"json_version":      intInto(1, 2, func(g *Global, v int) { g.Dump.JSONVersion = v }).later(),
 }
 

@@ -9,14 +9,21 @@ import (
 	"time"
 )
 
+// Facilities beside local0 to local7, which are 0 to 7.
+const (
+	Daemon = -1
+	User   = -2
+)
+
 // Syslog connects to the host's syslog under a name such as Keepalived.
-// facility is the number behind -S, 0 to 7 for local0 to local7; less than 0
-// means daemon.
+// facility is [Daemon], [User], or 0 to 7 for local0 to local7.
 func Syslog(ident string, facility int) (Writer, error) {
 	f := syslog.LOG_DAEMON
 	switch {
 	case facility > 7:
 		return nil, fmt.Errorf("syslog facility %d is not one of 0 to 7", facility)
+	case facility == User:
+		f = syslog.LOG_USER
 	case facility >= 0:
 		f = syslog.LOG_LOCAL0 + syslog.Priority(facility)<<3
 	}

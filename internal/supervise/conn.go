@@ -28,6 +28,9 @@ const (
 	// Relay is for another child, whose name is in To: the parent passes it on,
 	// with the sender's name in From. It is lost when that child does not run.
 	VerbRelay Verb = "relay"
+	// Begin, from the parent, is the first word to a child; Data says how it is to
+	// live.
+	VerbBegin Verb = "begin"
 	// Silence, from the parent, has the child close its standard streams: the
 	// start is over, and whoever waits for their end need not.
 	VerbSilence Verb = "silence"

@@ -34,7 +34,7 @@ func CreatePIDFile(path string) (*PIDFile, error) {
 		}
 		return nil, errors.Join(fmt.Errorf("pid file %s: %w", path, err), f.Close())
 	}
-	err = f.Truncate(0)
+	err = errors.Join(f.Chmod(0o644), f.Truncate(0)) // whatever the umask: others may read it
 	if err == nil {
 		_, err = fmt.Fprintf(f, "%d\n", os.Getpid())
 	}

@@ -139,9 +139,3 @@ func Child() (name string, conn *Conn, ok bool, err error) {
 	conn, err = NewConn(os.NewFile(childFD, "parent"))
 	return name, conn, true, errors.Join(err, os.Unsetenv(childName))
 }
-
-// Rename gives this process the name that ps and killall see (comm, at most 15
-// bytes).
-func Rename(name string) error {
-	return os.WriteFile("/proc/self/comm", []byte(name), 0)
-}

@@ -40,6 +40,26 @@ func player(name string, conn *Conn) int {
 				return 8
 			}
 		}
+	case "tune":
+		t := Tuning{Name: "tuned", Nice: 7, CPUs: []int{0}, RTLimit: time.Second}
+		err := t.Apply()
+		comm, _ := os.ReadFile("/proc/self/comm")
+		said := fmt.Sprintf("%v %s", err, strings.TrimSpace(string(comm)))
+		tasks, _ := os.ReadDir("/proc/self/task")
+		for _, task := range tasks {
+			var tid int
+			fmt.Sscan(task.Name(), &tid)
+			nice, _ := unix.Getpriority(unix.PRIO_PROCESS, tid) // 20 less the value
+			var set unix.CPUSet
+			err := unix.SchedGetaffinity(tid, &set)
+			if nice != 13 || err != nil || set.Count() != 1 || !set.IsSet(0) {
+				said += fmt.Sprintf("; thread %d: nice %d, %d CPUs, %v", tid, 20-nice, set.Count(), err)
+			}
+		}
+		if conn.Send(Message{Verb: VerbUp, Text: said}) != nil {
+			return 8
+		}
+		return 0
 	case "sleep":
 		time.Sleep(time.Minute)
 	}
@@ -159,6 +179,18 @@ func TestNetnsChild(t *testing.T) {
 	}
 	if _, err := Start(Spec{Name: "echo", NetNS: file + ".gone"}); err == nil || !strings.Contains(err.Error(), "network namespace") {
 		t.Errorf("a namespace that is not there: %v", err)
+	}
+}
+
+// TestTuning: every thread of the process is as it should be.
+func TestTuning(t *testing.T) {
+	p := start(t, Spec{Name: "tune"})
+	if m := receive(t, p.Conn()); m.Text != "<nil> tuned" {
+		t.Errorf("the child says %s", m.Text)
+	}
+	p.Wait()
+	if err := p.Conn().Close(); err != nil {
+		t.Error(err)
 	}
 }
 

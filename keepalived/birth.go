@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/supervise"
+)
+
+// pidDir is where pid files are when a host has several daemons.
+const pidDir = "/run/keepalived"
+
+// netnsDir is where network namespaces have names (ip-netns(8)).
+const netnsDir = "/run/netns"
+
+// place tells this daemon from others of the host. It stays for life.
+type place struct {
+	netns, instance string
+	pidDir          bool
+}
+
+func placeOf(o *options, r *config.Root) place {
+	p := place{netns: r.NetNamespace, instance: r.Instance, pidDir: r.UsePIDDir}
+	if o.namespace != "" {
+		p.netns = o.namespace
+	}
+	return p
+}
+
+// suffix is put behind names, such as _blue_one.
+func (p place) suffix() string {
+	s := ""
+	for _, part := range []string{p.netns, p.instance} {
+		if part != "" {
+			s += "_" + part
+		}
+	}
+	return s
+}
+
+// pidFile is the path that an option gives, or else that of the process name.
+func (p place) pidFile(option, name string) string {
+	switch {
+	case option != "":
+		return option
+	case p.pidDir || p.netns != "" || p.instance != "":
+		return filepath.Join(pidDir, name+p.suffix()+".pid")
+	}
+	return filepath.Join("/run", name+".pid")
+}
+
+// logFile is that of the process name, beside the one the option gives.
+func (p place) logFile(option, name string) string {
+	if option == "" {
+		return ""
+	}
+	ext := filepath.Ext(option)
+	base := strings.TrimSuffix(option, ext)
+	if name != "" {
+		base += "_" + name
+	}
+	return base + p.suffix() + ext
+}
+
+// netnsFile is the network namespace as a file, "" for that of the parent.
+func netnsFile(name string) string {
+	if name == "" || strings.HasPrefix(name, "/") {
+		return name
+	}
+	return filepath.Join(netnsDir, name)
+}
+
+// birth is what a child is told first.
+type birth struct {
+	PIDFile string
+	Ident   string // in syslog
+	LogFile string
+	Umask   int
+	Tuning  supervise.Tuning
+}
+
+// birthOf is how a child of kind k is to live under cfg.
+func (p *parent) birthOf(k *kind) birth {
+	g := &p.cfg.Global.Processes
+	own := config.Process{}
+	if k.process != nil {
+		own = *k.process(g)
+	}
+	name := own.Name
+	switch {
+	case name != "":
+	case g.Names:
+		name = k.comm
+	default:
+		name = g.Name
+	}
+	return birth{
+		PIDFile: p.place.pidFile(k.pidFile(p.opts), k.name),
+		Ident:   k.ident + p.place.suffix(),
+		LogFile: p.place.logFile(p.opts.logFile, k.name),
+		Umask:   umaskOf(p.opts, g),
+		Tuning: supervise.Tuning{
+			Name: name, Nice: own.Nice, RTPriority: own.RTPriority, RTLimit: own.RTLimit, CPUs: own.CPUAffinity, NoSwap: own.NoSwap,
+		},
+	}
+}
+
+// defaultUmask lets nobody but the owner at files, and nobody execute them.
+const defaultUmask = 0o177
+
+func umaskOf(o *options, g *config.Processes) int {
+	switch {
+	case o.umask >= 0:
+		return o.umask
+	case g.Umask != 0:
+		return g.Umask
+	}
+	return defaultUmask
+}
+
+func (b birth) message() (supervise.Message, error) {
+	data, err := json.Marshal(b)
+	return supervise.Message{Verb: supervise.VerbBegin, Data: data}, err
+}
+
+// beBorn waits for the first word of the parent.
+func beBorn(conn *supervise.Conn) (birth, error) {
+	var b birth
+	m, err := conn.Receive()
+	if err == nil && m.Verb != supervise.VerbBegin {
+		err = fmt.Errorf("the parent says %s first", m.Verb)
+	}
+	if err == nil {
+		err = json.Unmarshal(m.Data, &b)
+	}
+	return b, err
+}
+
+// embody makes this process what b says.
+func embody(b birth) error {
+	supervise.Umask(b.Umask)
+	return b.Tuning.Apply()
+}
+
+// makePIDDir makes the folder of path if it is the daemon's own.
+func makePIDDir(path string) error {
+	if filepath.Dir(path) != pidDir {
+		return nil
+	}
+	return os.MkdirAll(pidDir, 0o755)
+}

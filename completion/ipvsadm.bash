@@ -5,7 +5,8 @@ _ipvsadm() {
 	local commands options
 	commands="--add-service --edit-service --delete-service --clear --list --add-server
 		--delete-server --edit-server --set --start-daemon --stop-daemon --restore --save
-		--zero --add-laddr --del-laddr --get-laddr --set-ext --kill --help --version"
+		--zero --add-laddr --del-laddr --get-laddr --set-ext --kill --explain --help
+		--version"
 	options="--tcp-service --udp-service --sctp-service --fwmark-service --ipv6
 		--scheduler --pe --persistent --netmask --real-server --gatewaying --ipip
 		--masquerading --fullnat --tun-type --tun-port --tun-nocsum --tun-csum --tun-remcsum

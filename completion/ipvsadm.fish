@@ -24,6 +24,7 @@ complete -c ipvsadm -n __ipvsadm_first -s Q -l del-laddr -d 'delete a local addr
 complete -c ipvsadm -n __ipvsadm_first -s G -l get-laddr -d 'list local addresses'
 complete -c ipvsadm -n __ipvsadm_first -l set-ext -d 'change settings of the module for all services'
 complete -c ipvsadm -n __ipvsadm_first -l kill -d 'end connections of FNAT and SYNPROXY, by filter'
+complete -c ipvsadm -n __ipvsadm_first -l explain -d 'tell which server a client\'s next connection would get, and why'
 complete -c ipvsadm -n __ipvsadm_first -s h -l help -d 'print this text'
 complete -c ipvsadm -n __ipvsadm_first -s v -l version -d 'print the version'
 complete -c ipvsadm -n 'not __ipvsadm_first' -s t -l tcp-service -x -d 'TCP service, address:port'

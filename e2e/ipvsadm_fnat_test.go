@@ -108,6 +108,7 @@ func TestIpvsadmFNAT(t *testing.T) {
 	each(t, "connection", caseAdminConnection)
 	each(t, "own_group", caseAdminOwnGroup)
 	each(t, "kernel_texts", caseAdminTexts)
+	each(t, "explain", caseAdminExplain)
 	t.Run("save_restore", func(t *testing.T) { caseAdminSave(t, newRig(t, fam4)) })
 }
 
@@ -199,6 +200,29 @@ func caseAdminOwnGroup(t *testing.T, r *rig) {
 	settings("attached again", 0, ipvs.TSKeep, own)
 	r.admin(t, "ipvsadm", 0, "-C", "")
 	groups("after -C")
+}
+
+// --explain knows the local address that a client gets by its own.
+func caseAdminExplain(t *testing.T, r *rig) {
+	vip := netip.AddrPortFrom(r.vip, 80)
+	r.admin(t, "ipvsadm", 0, fmt.Sprintf("-A -t %v -s rr", vip), "")
+	for _, lip := range r.lip {
+		r.admin(t, "ipvsadm", 0, fmt.Sprintf("-P -t %v -z %v", vip, lip), "")
+	}
+	r.admin(t, "ipvsadm", 0, fmt.Sprintf("-a -t %v -r %v -b", vip, netip.AddrPortFrom(r.rip[0], rport)), "")
+	r.admin(t, "ipvsadm", 0, fmt.Sprintf("-E -t %v --laddr-select source", vip), "")
+	for i := range 6 {
+		client := netip.AddrPortFrom(r.cip[i], 4000)
+		said := r.admin(t, "ipvsadm", 0, fmt.Sprintf("--explain -n -t %v --client %v", vip, client), "").out
+		f := r.open(t, i, client.Port())
+		if want := "\nfrom           " + f.lip.Addr().String(); !strings.Contains(strings.ReplaceAll(said, "[", ""), want) || !strings.Contains(said, " accepted, certain: ") {
+			t.Errorf("%v got %v:\n%s", client, f.lip, said)
+		}
+		said = r.admin(t, "ipvsadm", 0, fmt.Sprintf("--explain -n -t %v --client %v", vip, client), "").out
+		if !strings.Contains(said, " connected, certain: the packet belongs to a connection in state ESTABLISHED\n") || !strings.Contains(said, f.lip.String()) {
+			t.Errorf("%v has %v:\n%s", client, f.lip, said)
+		}
+	}
 }
 
 // Refusals that only a real kernel knows, each on one line with what to do, and

@@ -125,6 +125,8 @@ func (a *app) execute(ctx context.Context, c *call) error {
 		return a.listLaddrs(ctx, c)
 	case cmdKill:
 		return a.kill(ctx, c)
+	case cmdExplain:
+		return a.explain(ctx, c)
 	}
 	if err := a.change(ctx, c); err != nil {
 		var f *failure

@@ -167,6 +167,9 @@ func (c *call) agree() error {
 	if c.set.has(colDryRun) && !c.set.has(colAtomic) {
 		return usagef(msgNeedOption, columnRows[colAtomic].name, c.cmd)
 	}
+	if err := c.agreeExplain(); err != nil {
+		return err
+	}
 	if c.cmd == cmdKill && !c.set.any(filterColumns) {
 		return usagef(msgKillAll)
 	}

@@ -264,13 +264,10 @@ func (l *lister) jsonService(s *ipvs.Service) jsonService {
 // jsonServer is d, a server of l.current.
 func (l *lister) jsonServer(d *ipvs.Dest) jsonServer {
 	j := jsonServer{
-		jsonEnd: jsonEnd{d.Addr.String(), d.Port}, Forward: "unknown",
+		jsonEnd: jsonEnd{d.Addr.String(), d.Port}, Forward: forwardJSON(l.forward(d)),
 		Weight: d.Weight, UpperThreshold: d.UpperThreshold, LowerThreshold: d.LowerThreshold,
 		ActiveConns: d.ActiveConns, InactiveConns: d.InactConns, PersistConns: d.PersistConns,
 		Stats: statsOf(&d.Stats), Rates: ratesOf(&d.Stats),
-	}
-	if word, ok := map[string]string{"FullNat": "fullnat", "Masq": "masq", "Local": "local", "Tunnel": "tunnel", "Route": "route"}[l.forward(d)]; ok {
-		j.Forward = word
 	}
 	if d.Forward == ipvs.Tunnel {
 		kind := map[ipvs.TunnelType]string{ipvs.TunnelIPIP: "ipip", ipvs.TunnelGUE: "gue", ipvs.TunnelGRE: "gre"}[d.TunType]

@@ -78,6 +78,8 @@ const (
 	msgSPServer       = "SYNPROXY needs NAT or FNAT real servers; use -m or -b, or switch it off: -E %s --synproxy disable"
 	msgACL            = "illegal acl mode `%s': use white, black or off"
 	msgIPSet          = "illegal %s `%s': the name of an ipset, at most %d bytes, no blanks"
+	msgOneClient      = "The 'explain' command needs one client: --client ADDRESS or ADDRESS:PORT"
+	msgClientFamily   = "the client and the service have different address families"
 	msgKillAll        = "The 'kill' command needs a filter; that of all connections is --client 0.0.0.0/0 or --client ::/0"
 	msgCookieKey      = "%s: %v"
 	msgNothingSet     = "The '%s' command needs an option that says what to set"
@@ -110,6 +112,7 @@ const synopsis = `Usage:
   $0 -L|l [VIRTUAL-SERVICE] [-n] [-X] [--json] [--stats|--rate|--thresholds|--persistent-conn|--tun-info|-c [filters]|--timeout|--daemon|--ext]
   $0 -Z [VIRTUAL-SERVICE]
   $0 --kill filters
+  $0 --explain VIRTUAL-SERVICE --client address[:port] [--json]
   $0 --set-ext [options of the module]
   $0 -C | -R [--atomic [--dry-run]] | -S [-n]
   $0 --set tcp tcpfin udp

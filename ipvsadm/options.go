@@ -34,6 +34,7 @@ const (
 	cmdGetLaddr
 	cmdSetExt
 	cmdKill
+	cmdExplain
 	cmdHelp
 	cmdVersion
 )
@@ -68,6 +69,7 @@ var commandRows = []commandRow{
 	{cmdGetLaddr, "get-laddr", "get-laddr", "G", popt.None, "list local addresses"},
 	{cmdSetExt, "set-ext", "set-ext", "", popt.None, "change settings of the module for all services"},
 	{cmdKill, "kill", "kill", "", popt.None, "end connections of FNAT and SYNPROXY, by filter"},
+	{cmdExplain, "explain", "explain", "", popt.None, "tell which server a client's next connection would get, and why"},
 	{cmdHelp, "help", "help", "h", popt.None, "print this text"},
 	{cmdVersion, "version", "version", "v", popt.None, "print the version"},
 }
@@ -191,9 +193,9 @@ func (r columnRow) rule(cmd command) byte {
 // The first 34 rows and 14 letters are the contract of ipvsadm 1.31.
 var columnRows = [numColumns]columnRow{
 	//                                        AEDCLade=+-RSZPQG
-	colNumeric:        {"numeric", "xxxx xxxxxxx xxx "},
+	colNumeric:        {"numeric", "xxxx xxxxxxx xxx xx "},
 	colConnection:     {"connection", "xxxx1xxxxxxxxxxxx"},
-	colService:        {"service-address", "+++x1+++xxxxx    "},
+	colService:        {"service-address", "+++x1+++xxxxx    xx+"},
 	colScheduler:      {"scheduler", "  xxxxxxxxxxxxxxx"},
 	colPersistent:     {"persistent", "  xxxxxxxxxxxxxxx"},
 	colNetmask:        {"netmask", "  xxxxxxxxxxxxxxx"},
@@ -274,8 +276,8 @@ var columnRows = [numColumns]columnRow{
 	//                                        AEDCLade=+-RSZPQG
 	colAtomic:   {"atomic", "xxxxxxxxxxx "},
 	colDryRun:   {"dry-run", "xxxxxxxxxxx "},
-	colJSON:     {"json", "xxxx xxxxxxxxxxx "},
-	colClient:   {"client", "xxxx xxxxxxxxxxxxx "},
+	colJSON:     {"json", "xxxx xxxxxxxxxxx xx "},
+	colClient:   {"client", "xxxx xxxxxxxxxxxxx +"},
 	colVIP:      {"vip", "xxxx xxxxxxxxxxxxx "},
 	colLIP:      {"lip", "xxxx xxxxxxxxxxxxx "},
 	colRIP:      {"rip", "xxxx xxxxxxxxxxxxx "},

@@ -64,6 +64,7 @@ func testApp(k kernel, dir string, stdin io.Reader, stdout, stderr io.Writer) *a
 //	stock                      an empty table without the extension from here on
 //	conn CLIENT VIRTUAL LOCAL SERVER [STATE]   the extension has this connection
 //	ipset NAME 4|6             there is an ipset of that family
+//	counts VIP SERVER ACTIVE INACTIVE   the TCP service's server has these connections
 //	fail KIND ERRNO            the next operation of this kind fails
 //	same FILE                  the standard output of run, to the byte; FILE - is empty
 //	said TEXT                  the whole standard error of run, without the last newline
@@ -112,6 +113,14 @@ func TestScripts(t *testing.T) {
 			},
 			"ipset": func(ts *testscript.TestScript, _ bool, args []string) {
 				of(ts).k.AddSet(args[0], map[string]ipvs.Family{"4": ipvs.IPv4, "6": ipvs.IPv6}[args[1]])
+			},
+			"counts": func(ts *testscript.TestScript, _ bool, args []string) {
+				vip, rip := netip.MustParseAddrPort(args[0]), netip.MustParseAddrPort(args[1])
+				active, err1 := strconv.ParseUint(args[2], 10, 32)
+				inactive, err2 := strconv.ParseUint(args[3], 10, 32)
+				ts.Check(errors.Join(err1, err2))
+				key := ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: vip.Addr(), Port: vip.Port()}
+				ts.Check(of(ts).k.SetDestConns(key, ipvs.DestKey{Family: ipvs.IPv4, Addr: rip.Addr(), Port: rip.Port()}, uint32(active), uint32(inactive)))
 			},
 			"fail": func(ts *testscript.TestScript, _ bool, args []string) {
 				kinds := map[string]ipvs.OpKind{"AddDest": ipvs.AddDest, "SetExt": ipvs.SetExt, "SetService": ipvs.SetService}

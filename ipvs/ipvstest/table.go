@@ -179,6 +179,22 @@ func (t *Table) AddSet(name string, family ipvs.Family) {
 	t.sets[name] = family
 }
 
+// SetDestConns says how many connections a dest has; ENOENT if there is none.
+func (t *Table) SetDestConns(k ipvs.ServiceKey, d ipvs.DestKey, active, inactive uint32) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.services[key(k)]
+	if s == nil {
+		return esrch
+	}
+	at := s.find(d)
+	if at < 0 {
+		return enoent
+	}
+	s.dests[at].ActiveConns, s.dests[at].InactConns = active, inactive
+	return nil
+}
+
 // Close does nothing.
 func (t *Table) Close() error { return nil }
 

@@ -376,8 +376,7 @@ func TestKeepalivedReload(t *testing.T) {
 	b.both("after a reload", testnet.VIP4, 4)
 
 	for text, conf := range map[string]string{
-		"Unknown protocol":   strings.Replace(good, "protocol TCP", "protocol ICMP", 1),
-		"outside range":      strings.Replace(good, "delay_loop 2", "delay_loop 0", 1),
+		"scheduler missing":  strings.Replace(good, "lb_algo wrr", "lb_algo", 1),
 		"address is not loc": strings.Replace(good, "    10.0.2.201-202\n", "    10.0.2.201-202\n    10.0.2.99\n", 1),
 		"needs syn_proxy":    strings.Replace(good, "protocol TCP", "protocol TCP\n    syn_proxy", 1),
 	} {

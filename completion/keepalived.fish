@@ -35,6 +35,8 @@ complete -c keepalived -s a -l address-monitoring -d 'log addresses that come or
 complete -c keepalived -l ignore-sigint -d 'do not end at SIGINT'
 complete -c keepalived -s x -l snmp -d 'taken, without effect'
 complete -c keepalived -s A -l snmp-agent-socket -x -d 'taken, without effect'
+complete -c keepalived -l plan -d 'print what a reload would do'
+complete -c keepalived -l force-reload -d 'reload, whatever lvs_max_changes says'
 complete -c keepalived -l signum -xa 'STOP RELOAD DATA STATS STATS_CLEAR JSON' -d 'print the number of a signal'
 complete -c keepalived -s v -l version -d 'print the version'
 complete -c keepalived -s h -l help -d 'print the options'

@@ -185,6 +185,10 @@ type identity struct {
 	probe           string // what is particular to the kind
 }
 
+// Key is comparable, and equal for targets that are the same check to an
+// [Engine]: whose state and timer a Set leaves alone.
+func (t *Target) Key() any { return t.identity() }
+
 func (t *Target) identity() identity {
 	id := identity{t.Service, t.Server, t.Spec.Kind, t.Spec.Conn, ""}
 	switch s := &t.Spec; s.Kind {

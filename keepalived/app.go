@@ -35,6 +35,8 @@ type app struct {
 	signals        func(inChild bool) (<-chan os.Signal, func())
 	now            func() time.Time
 	after          func(time.Duration) <-chan time.Time
+	every          func(time.Duration) (<-chan time.Time, func())
+	kill           func(pid int, sig syscall.Signal) error
 	detach         func() (code int, err error)
 	kinds          []*kind
 	start          func(k *kind, o *options, netns string) (process, error) // a child
@@ -62,8 +64,13 @@ func newApp(stdout, stderr *os.File) *app {
 		signals: systemSignals,
 		now:     time.Now,
 		after:   time.After,
-		detach:  func() (int, error) { return supervise.Detach(stderr) },
-		kinds:   kinds(),
+		every: func(d time.Duration) (<-chan time.Time, func()) {
+			t := time.NewTicker(d)
+			return t.C, t.Stop
+		},
+		kill:   syscall.Kill,
+		detach: func() (int, error) { return supervise.Detach(stderr) },
+		kinds:  kinds(),
 		start: func(k *kind, _ *options, netns string) (process, error) {
 			return supervise.Start(supervise.Spec{Name: k.name, NetNS: netns})
 		},
@@ -130,6 +137,10 @@ func (a *app) run(ctx context.Context, args []string) int {
 		fmt.Fprintf(a.stderr, "Unexpected argument(s): %q\n", o.unexpected)
 	case o.check:
 		return a.checkConfig(ctx, o)
+	case o.plan:
+		return a.plan(ctx, o)
+	case o.forceReload:
+		return a.forceReload(ctx, o)
 	case !o.foreground && !supervise.Detached():
 		code, err := a.detach()
 		if err != nil {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -43,6 +44,11 @@ type balancer struct {
 
 	// behind is the last error of the tables, until they are right again.
 	behind string
+
+	lookout lookout
+	workers sync.WaitGroup // of lookout
+	control *control
+	forced  bool // the next reload may change any number of servers
 }
 
 // run is the life of the process.
@@ -55,6 +61,8 @@ func (b *balancer) run(ctx context.Context) error {
 		{do: b.openKernel},
 		{do: b.fill, undo: b.empty},
 		{do: b.startChecks, undo: b.stopChecks},
+		{do: b.openLookout, undo: b.closeLookout},
+		{do: b.openControl, undo: b.closeControl},
 	}, func(ctx context.Context) error {
 		err := b.ready()
 		if err == nil {
@@ -197,8 +205,36 @@ func (b *balancer) stopChecks(context.Context) error {
 	return <-b.engineDone
 }
 
+func (b *balancer) openLookout(context.Context) error {
+	b.lookout.seen = make(chan drift, 1)
+	return nil
+}
+
+func (b *balancer) closeLookout(context.Context) error {
+	b.workers.Wait()
+	return nil
+}
+
+// openControl does without the socket if it cannot be: services are worth more
+// than --plan.
+func (b *balancer) openControl(context.Context) error {
+	c, err := openControl(b.log, controlPath(b.birth.PIDFile))
+	if err != nil {
+		b.warn(fmt.Errorf("no --plan, no --force-reload: %w", err))
+		c = &control{}
+	}
+	b.control = c
+	return nil
+}
+
+func (b *balancer) closeControl(context.Context) error { return b.control.close() }
+
 // serve follows the checks and the signals until one says stop.
 func (b *balancer) serve(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // ends a comparison that is under way
+	tick, stop := b.every(driftEvery)
+	defer stop()
 	var retry <-chan time.Time
 	for {
 		select {
@@ -219,11 +255,18 @@ func (b *balancer) serve(ctx context.Context) error {
 			case sig == syscall.SIGUSR1:
 				b.log.Info(fmt.Sprintf(msgDump, "checker", os.Getpid()))
 				b.warn(writeDump(dumpFile("_check", placeOf(b.opts, &b.dir.Config().Root), &b.dir.Config().Global.Dump), b.dump))
+				b.look(ctx)
 			}
 		case <-b.changed:
 			b.follow(ctx)
 		case <-retry:
 			b.follow(ctx)
+		case <-tick:
+			b.look(ctx)
+		case d := <-b.lookout.seen:
+			b.drifted(ctx, d)
+		case q := <-b.control.asked:
+			b.answer(ctx, q)
 		}
 		if retry = nil; b.behind != "" {
 			retry = b.after(retryEvery)
@@ -266,20 +309,31 @@ func (b *balancer) reload(ctx context.Context) {
 	b.reloaded(b.replace(ctx))
 }
 
+// vet reads a configuration and says why it must not be taken over.
+func (b *balancer) vet(ctx context.Context, o *options) (*config.Config, error) {
+	cfg, err := b.loadConfig(ctx, o, b.log, false)
+	if err != nil {
+		return nil, err
+	}
+	removed := b.dir.Removed(cfg)
+	if d, spoilt := removed.Spoilt(cfg); spoilt {
+		return nil, line(d.String())
+	}
+	// The brake in force counts: a file that is cut short has none.
+	if text, tooMany := removed.TooMany(b.dir.Config().Global.LVSMaxChanges); tooMany && !b.forced {
+		return nil, line(text)
+	}
+	return cfg, b.kernelFor(ctx, cfg)
+}
+
 // replace does all that can fail before it changes anything; the last that
 // can, the tables, is taken back.
 func (b *balancer) replace(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, kernelTime)
 	defer cancel()
-	cfg, err := b.loadConfig(ctx, b.opts, b.log, false)
+	cfg, err := b.vet(ctx, b.opts)
+	b.forced = false
 	if err != nil {
-		return err
-	}
-	removed := b.dir.Removed(cfg)
-	if d, spoilt := removed.Spoilt(cfg); spoilt {
-		return line(d.String())
-	}
-	if err := b.kernelFor(ctx, cfg); err != nil {
 		return err
 	}
 	next, notices := b.dir.Reload(cfg)

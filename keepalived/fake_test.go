@@ -183,6 +183,7 @@ type testDaemon struct {
 	log      *logbook
 	signals  chan os.Signal
 	retry    chan time.Time
+	tick     chan time.Time
 	file     string
 	pid      string
 	childPID string
@@ -210,7 +211,7 @@ func newDaemon(t *testing.T, table *ipvstest.Table, conf string) *testDaemon {
 	dir := t.TempDir()
 	d := &testDaemon{
 		t: t, table: table, checks: newFakeEngine(), log: newLogbook(),
-		signals: make(chan os.Signal), retry: make(chan time.Time),
+		signals: make(chan os.Signal), retry: make(chan time.Time), tick: make(chan time.Time),
 		file: filepath.Join(dir, "k.conf"), pid: filepath.Join(dir, "pid"), childPID: filepath.Join(dir, "checkers.pid"),
 		code: make(chan int, 1),
 	}
@@ -220,6 +221,7 @@ func newDaemon(t *testing.T, table *ipvstest.Table, conf string) *testDaemon {
 	d.app.signals = func(bool) (<-chan os.Signal, func()) { return d.signals, func() {} }
 	d.app.start = func(k *kind, o *options, _ string) (process, error) { return startFake(d.app, k, o) }
 	d.app.after = func(time.Duration) <-chan time.Time { return d.retry }
+	d.app.every = func(time.Duration) (<-chan time.Time, func()) { return d.tick, func() {} }
 	d.write(conf)
 	return d
 }

@@ -9,6 +9,7 @@ const (
 	exitConfig     = 2
 	exitPermission = 4
 	exitNoConfig   = 6
+	exitChanges    = 2 // of --plan: a reload would change something
 )
 
 // The lines of the daemon's life. Scripts look for those that keepalived has
@@ -27,6 +28,8 @@ const (
 	msgRunning        = "daemon is already running"
 	msgApply          = "IPVS: %s; trying again every %v"
 	msgApplied        = "IPVS: the tables are as they should be again"
+	msgDrift          = "IPVS: somebody has changed the tables in %d places"
+	msgRepaired       = "IPVS: the tables are repaired"
 	msgChildReloading = "Reloading"
 	msgChildStopped   = "Stopped - used %f user time, %f system time"
 	msgStartingChild  = "Starting %s child process, pid=%d"

@@ -29,6 +29,8 @@ type options struct {
 	keepTable   bool
 	check       bool
 	checkFile   string // where -t writes; "" is standard error
+	plan        bool
+	forceReload bool
 	version     bool
 	help        bool
 	signal      string
@@ -100,6 +102,8 @@ const (
 	optAll
 	optFlushLog
 	optIgnoreSIGINT
+	optPlan
+	optForceReload
 )
 
 // optionRow is an option with its line in the help.
@@ -149,6 +153,8 @@ var optionRows = []optionRow{
 	row(optIgnoreSIGINT, "ignore-sigint", popt.None, "", "do not end at SIGINT"),
 	row(optDumpConf, "dump-conf", popt.None, "", "write the state into the log when everything has started"),
 	row(optTest, "config-test", popt.Optional, "FILE", "check the configuration and exit; remarks go to FILE or standard error"),
+	row(optPlan, "plan", popt.None, "", "print what a reload would do; exit with 0 for nothing, 2 for changes"),
+	row(optForceReload, "force-reload", popt.None, "", "reload, whatever lvs_max_changes says"),
 	row(optSignum, "signum", popt.Required, "NAME", "print the number of the signal for STOP, RELOAD, DATA, STATS, STATS_CLEAR or JSON"),
 	row(optVersion, "version", popt.None, "", "print the version"),
 	row(optHelp, "help", popt.None, "", "print this"),
@@ -261,6 +267,10 @@ func (o *options) take(m popt.Match) error {
 		o.pidFile = m.Value
 	case optTest:
 		o.check, o.checkFile = true, m.Value
+	case optPlan:
+		o.plan = true
+	case optForceReload:
+		o.forceReload = true
 	case optSignum:
 		o.signal = m.Value
 	case optVersion:

@@ -46,6 +46,9 @@ type parent struct {
 	ended  chan struct{} // closed when all children have ended
 	wg     sync.WaitGroup
 
+	// braked is set while a configuration with lvs_max_changes is in force:
+	// then it is the child that says whether there is no work left for it.
+	braked    bool
 	up        bool // everything has been up once
 	reloading bool
 	queued    bool // a SIGHUP came while reloading
@@ -405,7 +408,7 @@ func (p *parent) reload(ctx context.Context) {
 func (p *parent) hand() {
 	for _, s := range p.slots {
 		was := s.wanted
-		s.wanted = p.wants(s.kind)
+		s.wanted = p.wants(s.kind) || p.braked && was && s.kind.option == subsystemChecker
 		switch {
 		case s.wanted && s.proc == nil:
 			s.proven = s.proven && was
@@ -447,6 +450,7 @@ func (p *parent) settle(ctx context.Context) {
 	}
 	if !p.up {
 		p.up = true
+		p.braked = p.cfg.Global.LVSMaxChanges > 0
 		p.log.Info(msgStarted)
 		if p.opts.dumpConf {
 			p.logDump()
@@ -460,6 +464,7 @@ func (p *parent) settle(ctx context.Context) {
 		if p.kept != nil {
 			p.log.Error(fmt.Sprintf(msgKept, p.kept))
 		} else {
+			p.braked = p.cfg.Global.LVSMaxChanges > 0
 			p.log.Info(msgReloaded)
 		}
 	}

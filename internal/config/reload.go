@@ -59,8 +59,8 @@ var reloadKeywords = keywords[Global]{
 	"include_check":        {delayed: true, read: readIncludeCheck},
 	"iproute_usr_dir":      stringInto(func(g *Global, v string) { g.IPRoute.UsrDir = v }).later(),
 	"iproute_etc_dir":      stringInto(func(g *Global, v string) { g.IPRoute.EtcDir = v }).later(),
-	"lvs_max_changes":      intInto(1, 100, func(g *Global, v int) { g.LVSMaxChanges = v }).later(),
-	"lvs_repair":           boolInto(func(g *Global, v bool) { g.LVSRepair = v }).later(),
+	"lvs_max_changes":      intInto(1, 100, func(g *Global, v int) { g.LVSMaxChanges = v }),
+	"lvs_repair":           boolInto(func(g *Global, v bool) { g.LVSRepair = v }),
 }
 
 var includeChecks = []string{"read", "readable", "match", "wildcard_match", "brace_match"}

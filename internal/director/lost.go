@@ -71,6 +71,16 @@ func (r *Removed) Spoilt(cfg *config.Config) (config.Diagnostic, bool) {
 	return config.Diagnostic{}, false
 }
 
+// TooMany returns a diagnostic if more than percent of the real servers in
+// force would go; 0 percent allows all.
+func (r *Removed) TooMany(percent int) (text string, tooMany bool) {
+	if n := len(r.Servers); percent == 0 || n*100 <= percent*r.Total {
+		return "", false
+	}
+	return fmt.Sprintf("it would take away %d of %d real servers, and lvs_max_changes allows %d%%: look at 'keepalived --plan', then 'keepalived --force-reload'",
+		len(r.Servers), r.Total, percent), true
+}
+
 func (r *Removed) lost(l config.Lost) (what string, hit bool) {
 	for _, name := range r.Services {
 		if l.Service == "" || l.Server == "" && l.Service == name {

@@ -30,8 +30,10 @@ type Kernel interface {
 // It is not safe for concurrent use.
 type Mirror struct {
 	k Kernel
-	// have is what the kernel holds of ours as of the last success.
+	// have is what the kernel holds of ours as of the last success. What it
+	// refers to is never changed.
 	have Tables
+	rev  uint64
 }
 
 // NewMirror returns a mirror of k that answers for nothing yet.
@@ -39,6 +41,32 @@ func NewMirror(k Kernel) *Mirror { return &Mirror{k: k} }
 
 // Have is what the mirror answers for.
 func (m *Mirror) Have() Tables { return m.have }
+
+// Rev is another number after each call that has tried to change the kernel.
+func (m *Mirror) Rev() uint64 { return m.rev }
+
+// apply sends operations.
+func (m *Mirror) apply(ctx context.Context, ops ...ipvs.Op) error {
+	m.rev++
+	return m.k.Apply(ctx, ops...)
+}
+
+// Plan returns what Sync would do.
+func (m *Mirror) Plan(ctx context.Context, want Tables) ([]ipvs.Op, error) {
+	found, err := m.read(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	return Diff(found, want), nil
+}
+
+// Watch returns a function that reads the kernel and gives what would bring it
+// back to what the mirror answers for now. It may be called while the mirror is
+// in use; if Rev is another afterwards, its answer says nothing.
+func (m *Mirror) Watch() func(context.Context) ([]ipvs.Op, error) {
+	still := &Mirror{k: m.k, have: m.have}
+	return func(ctx context.Context) ([]ipvs.Op, error) { return still.Plan(ctx, still.have) }
+}
 
 // Update applies the difference between the last tables and want, without
 // reading the kernel. If that fails, for instance because somebody has changed
@@ -49,7 +77,7 @@ func (m *Mirror) Update(ctx context.Context, want Tables) error {
 		m.have = want
 		return nil
 	}
-	if m.k.Apply(ctx, ops...) == nil {
+	if m.apply(ctx, ops...) == nil {
 		m.have = want
 		return nil
 	}
@@ -71,7 +99,7 @@ func (m *Mirror) Sync(ctx context.Context, want Tables) error {
 		m.have = want
 		return nil
 	}
-	err = m.k.Apply(ctx, ops...)
+	err = m.apply(ctx, ops...)
 	if err == nil {
 		m.have = want
 		return nil
@@ -81,7 +109,7 @@ func (m *Mirror) Sync(ctx context.Context, want Tables) error {
 		return errors.Join(err, fmt.Errorf("read the tables to take back what was done: %w", readErr))
 	}
 	if undo := Diff(now, found); len(undo) > 0 {
-		if undoErr := m.k.Apply(ctx, undo...); undoErr != nil {
+		if undoErr := m.apply(ctx, undo...); undoErr != nil {
 			return errors.Join(err, fmt.Errorf("take back what was done: %w", undoErr))
 		}
 	}
@@ -91,7 +119,7 @@ func (m *Mirror) Sync(ctx context.Context, want Tables) error {
 // Remove takes down everything the mirror answers for, in the reverse of the
 // order it was made in. It goes on where something is gone already.
 func (m *Mirror) Remove(ctx context.Context) error {
-	if m.k.Apply(ctx, Diff(m.have, Tables{})...) == nil {
+	if m.apply(ctx, Diff(m.have, Tables{})...) == nil {
 		m.have = Tables{}
 		return nil
 	}
@@ -99,7 +127,7 @@ func (m *Mirror) Remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.k.Apply(ctx, Diff(found, Tables{})...); err != nil {
+	if err := m.apply(ctx, Diff(found, Tables{})...); err != nil {
 		return err
 	}
 	m.have = Tables{}
@@ -108,7 +136,7 @@ func (m *Mirror) Remove(ctx context.Context) error {
 
 // Flush empties the whole table of services, others' included.
 func (m *Mirror) Flush(ctx context.Context) error {
-	if err := m.k.Apply(ctx, ipvs.Op{Kind: ipvs.Flush}); err != nil {
+	if err := m.apply(ctx, ipvs.Op{Kind: ipvs.Flush}); err != nil {
 		return err
 	}
 	m.have.Services = nil

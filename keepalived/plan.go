@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/director"
+)
+
+// Verbs of the control socket.
+const (
+	verbPlan  = "plan"
+	verbForce = "force"
+)
+
+// plan is --plan: what a reload would do, or a start if no daemon runs.
+func (a *app) plan(ctx context.Context, o *options) int {
+	file, err := filepath.Abs(o.file)
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%v\n", err)
+		return exitFatal
+	}
+	cfg, diags, err := config.Load(ctx, file, a.config)
+	if err != nil {
+		fmt.Fprintf(a.stderr, msgNoFile+"\n", err)
+		return exitFatal
+	}
+	got, err := ask(ctx, a.controlOf(o, cfg), verbPlan+" "+file)
+	if errors.Is(err, errNoDaemon) {
+		got, err = a.planStart(ctx, cfg, diags)
+	}
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%v\n", err)
+		return exitFatal
+	}
+	out := a.stdout
+	if got.code == exitFatal {
+		out = a.stderr
+	}
+	fmt.Fprint(out, got.text)
+	return got.code
+}
+
+// controlOf is the control socket of the daemon that runs with cfg.
+func (a *app) controlOf(o *options, cfg *config.Config) string {
+	return controlPath(placeOf(o, &cfg.Root).pidFile(o.checkersPID, "checkers"))
+}
+
+// planStart answers --plan without a daemon.
+func (a *app) planStart(ctx context.Context, cfg *config.Config, diags []config.Diagnostic) (answer, error) {
+	if d, refused := config.Refused(diags); refused {
+		return answer{exitFatal, d.String() + "\n"}, nil
+	}
+	var mirror *director.Mirror
+	if needsKernel(cfg) {
+		k, err := a.dial(ctx, netnsFile(cfg.Root.NetNamespaceIPVS))
+		if err != nil {
+			return answer{}, fmt.Errorf(msgNoIPVS, err)
+		}
+		defer k.Close()
+		mirror = director.NewMirror(k)
+	}
+	var none *director.Director
+	tables, p := none.Preview(cfg, nil)
+	return planned(ctx, mirror, tables, p)
+}
+
+func planned(ctx context.Context, mirror *director.Mirror, want director.Tables, p director.Plan) (answer, error) {
+	if mirror != nil {
+		ops, err := mirror.Plan(ctx, want)
+		if err != nil {
+			return answer{}, err
+		}
+		p.Ops = ops
+	}
+	if p.Nothing() {
+		return answer{exitOK, p.String()}, nil
+	}
+	return answer{exitChanges, p.String()}, nil
+}
+
+// answer works off a request of the control socket.
+func (b *balancer) answer(ctx context.Context, q question) {
+	ctx, cancel := context.WithTimeout(ctx, kernelTime)
+	defer cancel()
+	var a answer
+	var err error
+	switch q.verb {
+	case verbPlan:
+		a, err = b.planReload(ctx, q.argument)
+	case verbForce:
+		b.forced = true
+	default:
+		err = fmt.Errorf("unknown request '%s'", q.verb)
+	}
+	if err != nil {
+		a = answer{exitFatal, err.Error() + "\n"}
+	}
+	q.answer <- a
+}
+
+// planReload is replace without any change.
+func (b *balancer) planReload(ctx context.Context, file string) (answer, error) {
+	o := *b.opts
+	o.file = file
+	cfg, err := b.vet(ctx, &o)
+	if err != nil {
+		return answer{}, fmt.Errorf("a reload would be refused: %w", err)
+	}
+	tables, p := b.dir.Preview(cfg, b.checks.Status())
+	return planned(ctx, b.mirror, tables, p)
+}
+
+// forceReload is --force-reload: it allows the next reload any number of
+// changes, then asks for it.
+func (a *app) forceReload(ctx context.Context, o *options) int {
+	err := a.askReload(ctx, o)
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%v\n", err)
+		return exitFatal
+	}
+	return exitOK
+}
+
+func (a *app) askReload(ctx context.Context, o *options) error {
+	cfg, _, err := config.Load(ctx, o.file, a.config)
+	if err != nil {
+		return fmt.Errorf(msgNoFile, err)
+	}
+	got, err := ask(ctx, a.controlOf(o, cfg), verbForce)
+	if err != nil {
+		return err
+	}
+	if got.code != exitOK {
+		return errors.New(strings.TrimSpace(got.text))
+	}
+	file := placeOf(o, &cfg.Root).pidFile(o.pidFile, "keepalived")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
+	if err != nil || pid <= 1 {
+		return fmt.Errorf("%s: '%s' is not the number of a process", file, strings.TrimSpace(string(text)))
+	}
+	if err := a.kill(pid, syscall.SIGHUP); err != nil {
+		return fmt.Errorf("process %d: %w", pid, err)
+	}
+	return nil
+}

@@ -1,0 +1,123 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
+)
+
+// command runs the program beside the daemon.
+func (d *testDaemon) command(args ...string) (code int, out, err string) {
+	d.t.Helper()
+	var stdout, stderr bytes.Buffer
+	a := testApp(&stdout, &stderr)
+	a.dial = d.app.dial
+	a.kill = func(pid int, sig syscall.Signal) error {
+		if pid != os.Getpid() || sig != syscall.SIGHUP {
+			return fmt.Errorf("signal %v to process %d", sig, pid)
+		}
+		d.signals <- sig
+		return nil
+	}
+	code = a.run(context.Background(), append([]string{"keepalived", "-f", d.file, "-p", d.pid, "-c", d.childPID}, args...))
+	return code, stdout.String(), stderr.String()
+}
+
+// TestPlan: what a reload would do is told and not done; and what is told is
+// what the reload then does.
+func TestPlan(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.start()
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.wait("Removing service")
+	down := "-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n"
+	d.holds(down)
+	if code, out, err := d.command("--plan"); code != exitOK || err != "" ||
+		out != "checks: 0 started, 0 stopped, 0 with another timing, 2 kept\n" {
+		t.Errorf("nothing to do: code %d\n%s%s", code, out, err)
+	}
+	conf := strings.NewReplacer("10.0.2.12 80", "10.0.2.13 80", "lb_algo rr", "lb_algo wlc").Replace(nat)
+	d.write(conf)
+	want := `ipvsadm -E -t 10.0.1.100:80 -s wlc
+ipvsadm -a -t 10.0.1.100:80 -r 10.0.2.13:80 -m -w 1
+ipvsadm -d -t 10.0.1.100:80 -r 10.0.2.12:80
+start TCP_CHECK of [10.0.2.13]:tcp:80 in VS [10.0.1.100]:tcp:80
+stop TCP_CHECK of [10.0.2.12]:tcp:80 in VS [10.0.1.100]:tcp:80
+checks: 1 started, 1 stopped, 0 with another timing, 1 kept
+`
+	code, out, err := d.command("--plan")
+	if diff := cmp.Diff(want, out); code != exitChanges || err != "" || diff != "" {
+		t.Errorf("code %d, -want +got:\n%s%s", code, diff, err)
+	}
+	d.holds(down)
+	d.table.Forget()
+	d.reload(conf, msgReloaded)
+	var told []string
+	for l := range strings.Lines(out) {
+		if op, ok := strings.CutPrefix(strings.TrimSuffix(l, "\n"), "ipvsadm "); ok {
+			told = append(told, op)
+		}
+	}
+	if diff := cmp.Diff(told, d.table.Lines()); diff != "" {
+		t.Errorf("-told +done:\n%s", diff)
+	}
+	d.write(strings.Replace(conf, "10.0.2.13 80", "10.0.2.300 80", 1))
+	if code, out, err := d.command("--plan"); code != exitFatal || out != "" || !strings.Contains(err, "a reload would be refused: ") {
+		t.Errorf("a file with an error: code %d\n%s%s", code, out, err)
+	}
+	d.write(conf)
+	other := filepath.Join(t.TempDir(), "other.conf")
+	if err := os.WriteFile(other, []byte(strings.Replace(conf, "TCP_CHECK {", "TCP_CHECK {\ndelay_loop 9", 1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := d.command("--plan", "-f", other); code != exitChanges || !strings.Contains(out, "retime TCP_CHECK of [10.0.2.11]") {
+		t.Errorf("another file: code %d\n%s", code, out)
+	}
+	d.stop()
+	if code, out, _ := d.command("--plan"); code != exitChanges || !strings.HasPrefix(out, "ipvsadm -A -t 10.0.1.100:80 -s wlc\n") {
+		t.Errorf("without a daemon: code %d\n%s", code, out)
+	}
+}
+
+// TestBrake: a reload that takes away too many servers is refused, until it is
+// forced; so is one whose file has been emptied.
+func TestBrake(t *testing.T) {
+	brake := "global_defs {\nlvs_max_changes 40\n}\n"
+	d := newDaemon(t, ipvstest.NewStock(), brake+nat)
+	d.start()
+	d.holds(natLines)
+	half := strings.Replace(nat, "10.0.2.12 80", "10.0.2.13 80", 1)
+	said := "it would take away 1 of 2 real servers, and lvs_max_changes allows 40%"
+	d.reload(brake+half, said)
+	d.reload(half, said) // the brake in force counts
+	d.reload("\n", "it would take away 2 of 2 real servers")
+	d.holds(natLines)
+	d.write(brake + half)
+	if code, _, err := d.command("--plan"); code != exitFatal || !strings.Contains(err, said) {
+		t.Errorf("--plan: code %d, %s", code, err)
+	}
+	if code, _, err := d.command("--force-reload"); code != exitOK {
+		t.Errorf("--force-reload: code %d, %s", code, err)
+	}
+	d.wait(msgReloaded)
+	d.holds(strings.ReplaceAll(natLines, "10.0.2.12", "10.0.2.13"))
+	d.reload(brake+nat, said) // force holds for one reload
+	d.reload(half, msgReloaded)
+	d.reload("\n", msgReloaded)
+	d.holds("")
+	d.stop()
+	if code, _, err := d.command("--force-reload"); code != exitFatal || !strings.Contains(err, "no daemon is running") {
+		t.Errorf("without a daemon: code %d, %s", code, err)
+	}
+}

@@ -1,0 +1,263 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrrp
+
+import (
+	"fmt"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+)
+
+// twice says for a node that has become master: it sends adverts in a row.
+func masterSince(frames []frame, node int, since time.Time) bool {
+	return len(pick(frames, from(node), alive, after(since))) >= 2
+}
+
+// firstAdvert is when the node began to advertise after a time.
+func firstAdvert(frames []frame, node int, since time.Time) time.Time {
+	if list := pick(frames, from(node), alive, after(since)); len(list) > 0 {
+		return list[0].at
+	}
+	return time.Time{}
+}
+
+// lastAdvert is when the node last advertised before a time.
+func lastAdvert(frames []frame, node int, until time.Time) time.Time {
+	var at time.Time
+	for _, f := range pick(frames, from(node), alive) {
+		if f.at.Before(until) {
+			at = f.at
+		}
+	}
+	return at
+}
+
+// contested counts the adverts that one node sent between two of another: what
+// is seen of two masters at a time.
+func contested(frames []frame, id uint8) int {
+	adverts := pick(frames, is(advert), vrid(id), alive)
+	n := 0
+	for i := 1; i+1 < len(adverts); i++ {
+		a, b, c := adverts[i-1], adverts[i], adverts[i+1]
+		if a.node == c.node && b.node != a.node {
+			n++
+		}
+	}
+	return n
+}
+
+// slack is what an overloaded host may add to a protocol's time before a test
+// takes it for a fault.
+const slack = 5 * time.Second
+
+// within fails unless a time that was measured lies where the protocol says.
+func within(t testing.TB, what string, got, low, high time.Duration) {
+	t.Helper()
+	const early = 50 * time.Millisecond // the sender's timer against our clock
+	if got < low-early || got > high+slack {
+		t.Errorf("%s took %v, want %v to %v", what, got, low, high)
+	}
+}
+
+// masterDown is the time after which a backup of that priority takes over, with
+// an interval of 1 s.
+func masterDown(prio int) time.Duration {
+	return 3*time.Second + time.Duration(256-prio)*time.Second/256
+}
+
+// announcements checks the burst of a new master: five rounds right after the
+// first advert, all addresses in each, and before the second advert.
+func announcements(t testing.TB, frames []frame, node int, since time.Time, kind what, vips ...string) {
+	t.Helper()
+	adverts := pick(frames, from(node), alive, after(since))
+	if len(adverts) < 2 {
+		t.Fatalf("node %d has not sent two adverts: %v", node, adverts)
+	}
+	var got []string
+	for _, f := range pick(frames, from(node), is(kind), after(since)) {
+		if f.at.Before(adverts[0].at) {
+			t.Errorf("node %d announced before its first advert: %v", node, f)
+		}
+		if f.at.Before(adverts[1].at) {
+			got = append(got, f.addr.String())
+		}
+	}
+	var want []string
+	for range 5 {
+		want = append(want, vips...)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("node %d announced %v between its first two adverts, want %v", node, got, want)
+	}
+}
+
+// variant is one way to speak VRRP.
+type variant struct {
+	router   func(index int) vi // without priority
+	kind     what               // of announcements
+	vips     []string
+	dst      []string // of adverts, by sending node
+	ttl      uint8    // 0: 255
+	version  uint8
+	interval time.Duration
+	skew     time.Duration // of priority 100
+}
+
+var variants = map[string]variant{
+	"v2":   {router: same(vi{}), kind: garp, vips: []string{vip}, version: 2, interval: time.Second, skew: skew2},
+	"PASS": {router: same(vi{more: "authentication {\n auth_type PASS\n auth_pass secret\n }"}), kind: garp, vips: []string{vip}, version: 2, interval: time.Second, skew: skew2},
+	"AH":   {router: same(vi{more: "authentication {\n auth_type AH\n auth_pass secret\n }"}), kind: garp, vips: []string{vip}, version: 2, interval: time.Second, skew: skew2},
+	"v3":   {router: same(vi{version: 3, vips: []string{vip, "192.168.50.101/24"}}), kind: garp, vips: []string{vip, "192.168.50.101"}, version: 3, interval: time.Second, skew: skew2},
+	"v3fast": {router: same(vi{version: 3, interval: "0.1"}), kind: garp, vips: []string{vip}, version: 3, interval: time.Second / 10,
+		skew: skew2 / 10},
+	"IPv6": {router: same(vi{version: 3, vips: vips6}), kind: na, vips: vips6, dst: []string{"ff02::12", "ff02::12"}, version: 3,
+		interval: time.Second, skew: skew2},
+	"unicast": {router: func(i int) vi {
+		return vi{more: fmt.Sprintf("unicast_src_ip 192.168.50.%d\n unicast_peer {\n 192.168.50.%d\n }", i+1, 2-i)}
+	}, kind: garp, vips: []string{vip}, dst: []string{"192.168.50.2", "192.168.50.1"}, version: 2, interval: time.Second, skew: skew2},
+	"unicast6": {router: func(i int) vi {
+		return vi{version: 3, vips: vips6, more: fmt.Sprintf("unicast_src_ip fe80::50:%d\n unicast_peer {\n fe80::50:%d\n }", i+1, 2-i)}
+	}, kind: na, vips: vips6, dst: []string{"fe80::50:2", "fe80::50:1"}, ttl: 64, version: 3, interval: time.Second, skew: skew2},
+}
+
+// skew2 is that of priority 100 with an interval of 1 s.
+const skew2 = 156 * time.Second / 256
+
+var vips6 = []string{"fe80::50:64", "2001:db8:50::64"}
+
+func same(v vi) func(int) vi { return func(int) vi { return v } }
+
+// TestFailover: the better node starts first, the other stays quiet; the better
+// one ends, the other takes over after its skew; the better one comes back and
+// takes it again.
+func TestFailover(t *testing.T) {
+	for name, v := range variants {
+		if v.dst == nil {
+			v.dst = []string{"224.0.0.18", "224.0.0.18"}
+		}
+		if v.ttl == 0 {
+			v.ttl = 255
+		}
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			combinations(t, func(t *testing.T, b *bed) int { failover(t, b, v); return 0 })
+		})
+	}
+}
+
+func failover(t *testing.T, b *bed, v variant) {
+	high, low := b.nodes[0], b.nodes[1]
+	conf := func(i, prio int) string {
+		r := v.router(i)
+		r.prio = prio
+		return r.conf()
+	}
+	began := time.Now()
+	high.start(conf(0, 150))
+	b.await("node 0 is master", func(f []frame) bool { return masterSince(f, 0, began) })
+	low.start(conf(1, 100))
+	low.until("Entering BACKUP STATE", 1)
+	joined := time.Now()
+	frames := b.await("node 0 goes on", func(f []frame) bool { return len(pick(f, from(0), alive, after(joined))) >= 5 })
+	if list := pick(frames, from(1), is(advert)); len(list) > 0 {
+		t.Errorf("the backup has sent %v", list)
+	}
+	b.holds(v.vips[0], 0)
+	announcements(t, frames, 0, began, v.kind, v.vips...)
+	// Five more after garp_master_delay.
+	b.await("second burst", func(f []frame) bool { return len(pick(f, from(0), is(v.kind))) >= 10*len(v.vips) })
+
+	stopped := time.Now()
+	high.stop()
+	frames = b.await("node 1 takes over", func(f []frame) bool { return masterSince(f, 1, stopped) })
+	zero := pick(frames, from(0), prio(0))
+	if len(zero) != 1 {
+		t.Fatalf("the master resigned with %v", zero)
+	}
+	within(t, "take-over after priority 0", firstAdvert(frames, 1, stopped).Sub(zero[0].at), v.skew, v.skew)
+	if list := pick(frames, from(0), is(advert), after(zero[0].at)); len(list) > 0 {
+		t.Errorf("adverts after priority 0: %v", list)
+	}
+	announcements(t, frames, 1, stopped, v.kind, v.vips...)
+	for _, a := range v.vips {
+		b.holds(a, 1)
+	}
+
+	again := time.Now()
+	high.start(conf(0, 150))
+	frames = b.await("node 0 preempts", func(f []frame) bool { return masterSince(f, 0, again) })
+	for _, a := range v.vips {
+		b.holds(a, 0)
+	}
+	first := firstAdvert(frames, 0, again)
+	if d, least := first.Sub(again), 3*v.interval; d < least {
+		t.Errorf("preemption took %v, want at least %v", d, least)
+	}
+	if list := pick(frames, from(1), alive, after(first)); len(list) > 0 {
+		t.Errorf("the lower master went on: %v", list)
+	}
+	for _, f := range pick(frames, is(advert)) {
+		if f.ttl != v.ttl || f.dst.String() != v.dst[f.node] || f.version != v.version || int(f.count) != len(v.vips) {
+			t.Errorf("advert %+v", f)
+		}
+	}
+	if n := contested(frames, 51); n > 0 {
+		t.Errorf("%d adverts of a second master", n)
+	}
+}
+
+// TestKill: the master dies without a word; the backup takes over after its
+// master-down time, and the dead one's address is gone when it starts again.
+func TestKill(t *testing.T) {
+	t.Parallel()
+	combinations(t, func(t *testing.T, b *bed) int {
+		high, low := b.nodes[0], b.nodes[1]
+		b.pair(100, 150)
+		killed := time.Now()
+		high.kill()
+		frames := b.await("node 1 takes over", func(f []frame) bool { return masterSince(f, 1, killed) })
+		gap := firstAdvert(frames, 1, killed).Sub(lastAdvert(frames, 0, time.Now()))
+		within(t, "take-over after a death", gap, masterDown(100), masterDown(100))
+		if !high.has(vip) || !low.has(vip) {
+			t.Error("the dead node has lost its address, or the new master has none")
+		}
+		high.start(vi{prio: 150, noPreempt: true}.conf())
+		b.holds(vip, 1)
+		return 0
+	})
+}
+
+// TestKillChild: the VRRP process of the master dies; the parent starts it again,
+// it removes the address and begins as a backup, and never are there two masters
+// for longer than where both are the original.
+func TestKillChild(t *testing.T) {
+	t.Parallel()
+	two := combinations(t, func(t *testing.T, b *bed) int {
+		high := b.nodes[0]
+		b.pair(100, 150)
+		killed := time.Now()
+		testnet.Must(t, syscall.Kill(high.child(), syscall.SIGKILL))
+		frames := b.await("node 0 is master again", func(f []frame) bool { return masterSince(f, 0, killed.Add(time.Second)) })
+		if d := firstAdvert(frames, 0, killed.Add(10*time.Millisecond)).Sub(killed); d < 3*time.Second {
+			t.Errorf("master again after %v, without asking", d)
+		}
+		b.holds(vip, 0)
+		return contested(pick(frames, after(killed)), 51)
+	})
+	asOriginals(t, two)
+}
+
+// pair starts both nodes and waits until node 0 is the master.
+func (b *bed) pair(low, high int) {
+	b.t.Helper()
+	began := time.Now()
+	b.nodes[1].start(vi{prio: low}.conf())
+	b.nodes[1].until("Entering BACKUP STATE", 1)
+	b.nodes[0].start(vi{prio: high}.conf())
+	b.await("node 0 is master", func(f []frame) bool { return masterSince(f, 0, began) })
+	b.holds(vip, 0)
+}

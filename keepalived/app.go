@@ -167,7 +167,7 @@ func (a *app) signum(name string) int {
 func (a *app) checkConfig(ctx context.Context, o *options) int {
 	out := a.stderr
 	if o.checkFile != "" {
-		f, err := os.OpenFile(o.checkFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+		f, err := openRemarks(o.checkFile)
 		if err != nil {
 			fmt.Fprintf(a.stderr, "Unable to open config-test log file: %v\n", err)
 			return exitFatal
@@ -184,6 +184,24 @@ func (a *app) checkConfig(ctx context.Context, o *options) int {
 		fmt.Fprintln(out, d)
 	}
 	return config.ExitCode(diags)
+}
+
+func openRemarks(file string) (*os.File, error) {
+	return os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o644)
+}
+
+// writeRemarks adds the remarks to file.
+func writeRemarks(file string, diags []config.Diagnostic) error {
+	f, err := openRemarks(file)
+	if err != nil {
+		return err
+	}
+	for _, d := range diags {
+		if _, err = fmt.Fprintln(f, d); err != nil {
+			break
+		}
+	}
+	return errors.Join(err, f.Close())
 }
 
 // logger opens the log under the name ident. Without syslog the lines go to

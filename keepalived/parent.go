@@ -391,7 +391,11 @@ func (p *parent) reload(ctx context.Context) {
 	p.log.Info(msgReloading)
 	p.warn(supervise.Reloading())
 	p.reloading, p.kept = true, nil
-	if cfg, err := p.loadConfig(ctx, p.opts, p.log, true); err != nil {
+	cfg, diags, err := p.readConfig(ctx, p.opts, p.log, true)
+	if err == nil && p.cfg.Global.Reload.Check {
+		err = p.check(diags)
+	}
+	if err != nil {
 		p.keep(err)
 	} else {
 		if placeOf(p.opts, &cfg.Root) != p.place || cfg.Root.NetNamespaceIPVS != p.cfg.Root.NetNamespaceIPVS {
@@ -402,6 +406,18 @@ func (p *parent) reload(ctx context.Context) {
 		p.hand()
 	}
 	p.settle(ctx)
+}
+
+// check is reload_check_config: a configuration that -t is not content with is
+// not taken over. The remarks also go to the file that it names.
+func (p *parent) check(diags []config.Diagnostic) error {
+	if file := p.cfg.Global.Reload.CheckLog; file != "" {
+		p.warn(writeRemarks(file, diags))
+	}
+	if code := config.ExitCode(diags); code != exitOK {
+		return fmt.Errorf("reload_check_config: the configuration has faults, -t ends with %d", code)
+	}
+	return nil
 }
 
 // hand has the children follow a new configuration.

@@ -90,6 +90,25 @@ checks: 1 started, 1 stopped, 0 with another timing, 1 kept
 	}
 }
 
+// TestReloadChecked: with reload_check_config, what -t finds fault with is not
+// taken over, and what it says is in the file.
+func TestReloadChecked(t *testing.T) {
+	remarks := filepath.Join(t.TempDir(), "remarks")
+	check := "global_defs {\nreload_check_config " + remarks + "\n}\n"
+	d := newDaemon(t, ipvstest.NewStock(), check+nat)
+	d.start()
+	d.reload(check+"frobnicate\n"+strings.Replace(nat, "lb_algo rr", "lb_algo wlc", 1), "reload_check_config: the configuration has faults, -t ends with 5")
+	d.holds(natLines)
+	if b, err := os.ReadFile(remarks); err != nil || !strings.Contains(string(b), "Unknown keyword 'frobnicate'") {
+		t.Errorf("remarks: %v\n%s", err, b)
+	}
+	d.reload(strings.Replace(nat, "lb_algo rr", "lb_algo wlc", 1), msgReloaded)
+	d.holds(strings.Replace(natLines, "-s rr", "-s wlc", 1))
+	d.reload("frobnicate\n"+nat, msgReloaded)
+	d.holds(natLines)
+	d.stop()
+}
+
 // TestBrake: a reload that takes away too many servers is refused, until it is
 // forced; so is one whose file has been emptied.
 func TestBrake(t *testing.T) {

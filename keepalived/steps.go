@@ -51,10 +51,16 @@ func runSteps(ctx context.Context, log func() *slog.Logger, steps []step, body f
 // configuration. The remarks are logged by the parent alone: its children read
 // the same text.
 func (a *app) loadConfig(ctx context.Context, o *options, log *slog.Logger, tell bool) (*config.Config, error) {
+	cfg, _, err := a.readConfig(ctx, o, log, tell)
+	return cfg, err
+}
+
+// readConfig is loadConfig with the remarks.
+func (a *app) readConfig(ctx context.Context, o *options, log *slog.Logger, tell bool) (*config.Config, []config.Diagnostic, error) {
 	log.Info(fmt.Sprintf(msgConfigFile, o.file))
 	cfg, diags, err := config.Load(ctx, o.file, a.config)
 	if err != nil {
-		return nil, &exit{exitNoConfig, line(fmt.Sprintf(msgNoFile, err))}
+		return nil, nil, &exit{exitNoConfig, line(fmt.Sprintf(msgNoFile, err))}
 	}
 	d, refused := config.Refused(diags)
 	if tell {
@@ -67,9 +73,9 @@ func (a *app) loadConfig(ctx context.Context, o *options, log *slog.Logger, tell
 		if d.Class == config.Include {
 			code = exitNoConfig
 		}
-		return nil, &exit{code, line(d.String())}
+		return nil, nil, &exit{code, line(d.String())}
 	}
-	return cfg, nil
+	return cfg, diags, nil
 }
 
 var levels = map[config.Severity]slog.Level{

@@ -106,6 +106,15 @@ func webKeywords() keywords[checkDraft] {
 	}
 }
 
+// tlsURLKeywords are those of a url in SSL_GET.
+var tlsURLKeywords keywords[urlDraft]
+
+func init() {
+	tlsURLKeywords = keywords[urlDraft]{
+		"tls_compliant": boolInto(func(u *urlDraft, v bool) { u.TLSCompliant = &v }).later(),
+	}.with(urlKeywords)
+}
+
 func readTCPCheck(l *loader, n *parser.Node, r *realDraft) {
 	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: TCPCheck}}
 	walk(l, n.Children, checkerPath+"TCP_CHECK", tcpKeywords, c)
@@ -213,7 +222,11 @@ func (l *loader) regex(u *urlDraft) {
 
 func readURL(l *loader, n *parser.Node, c *checkDraft) {
 	u := urlDraft{URL: URL{Pos: n.Pos()}}
-	walk(l, n.Children, checkerPath+"HTTP_GET/url", urlKeywords, &u)
+	words := urlKeywords
+	if c.c.Kind == SSLGet {
+		words = tlsURLKeywords
+	}
+	walk(l, n.Children, checkerPath+string(c.c.Kind)+"/url", words, &u)
 	l.regex(&u)
 	if u.Path == "" && !u.broken {
 		l.error(n.Pos(), "url has no path: add 'path /PATH'")

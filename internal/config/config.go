@@ -345,6 +345,8 @@ type URL struct {
 	StatusCodes []CodeRange
 	VirtualHost string // "": the one of HTTP
 
+	TLSCompliant *bool // of SSL_GET; nil: as the check says
+
 	Regex        string // of package regexp, options in front; "": the body may be any
 	RegexNoMatch bool
 	MinOffset    int // where the search begins

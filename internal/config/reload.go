@@ -46,7 +46,7 @@ type DBus struct {
 }
 
 var reloadKeywords = keywords[Global]{
-	"reload_check_config": {delayed: true, read: func(_ *loader, n *parser.Node, g *Global) {
+	"reload_check_config": {read: func(_ *loader, n *parser.Node, g *Global) {
 		g.Reload.Check, g.Reload.CheckLog = true, n.Arg(1)
 	}},
 	"reload_time_file": stringInto(func(g *Global, v string) { g.Reload.TimeFile = v }).later(),
@@ -56,7 +56,7 @@ var reloadKeywords = keywords[Global]{
 	}},
 	"config_save_dir":      stringInto(func(g *Global, v string) { g.Reload.SaveDir = v }).later(),
 	"tmp_config_directory": stringInto(func(g *Global, v string) { g.Reload.TmpDir = v }).later(),
-	"include_check":        {delayed: true, read: readIncludeCheck},
+	"include_check":        {read: readIncludeCheck},
 	"iproute_usr_dir":      stringInto(func(g *Global, v string) { g.IPRoute.UsrDir = v }).later(),
 	"iproute_etc_dir":      stringInto(func(g *Global, v string) { g.IPRoute.EtcDir = v }).later(),
 	"lvs_max_changes":      intInto(1, 100, func(g *Global, v int) { g.LVSMaxChanges = v }),

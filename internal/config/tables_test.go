@@ -43,7 +43,7 @@ func readKeywords() map[string]bool {
 	add(m, checkerPath+"HTTP_GET", httpKeywords)
 	add(m, checkerPath+"HTTP_GET/url", urlKeywords)
 	add(m, checkerPath+"SSL_GET", sslKeywords)
-	add(m, checkerPath+"SSL_GET/url", urlKeywords)
+	add(m, checkerPath+"SSL_GET/url", tlsURLKeywords)
 	add(m, checkerPath+"SMTP_CHECK", smtpKeywords)
 	add(m, checkerPath+"SMTP_CHECK/host", connectKeywords())
 	add(m, checkerPath+"DNS_CHECK", dnsKeywords)
@@ -51,6 +51,7 @@ func readKeywords() map[string]bool {
 	add(m, checkerPath+"MISC_CHECK", miscKeywords)
 	add(m, checkerPath+"FILE_CHECK", fileKeywords)
 	add(m, checkerPath+"BFD_CHECK", bfdKeywords)
+	m["virtual_server_group/fwmark"] = true // an entry of the list
 	// What these blocks say is kept and not acted on.
 	for path := range m {
 		if strings.Contains(path, "/FILE_CHECK") || strings.Contains(path, "/BFD_CHECK") || strings.HasPrefix(path, "SSL/") {

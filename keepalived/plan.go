@@ -134,7 +134,7 @@ func (a *app) forceReload(ctx context.Context, o *options) int {
 func (a *app) askReload(ctx context.Context, o *options) error {
 	cfg, _, err := config.Load(ctx, o.file, a.config)
 	if err != nil {
-		return fmt.Errorf(msgNoFile, err)
+		return line(fmt.Sprintf(msgNoFile, err))
 	}
 	got, err := ask(ctx, a.controlOf(o, cfg), verbForce)
 	if err != nil {

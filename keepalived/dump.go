@@ -17,6 +17,11 @@ import (
 // dumpFile is where a process writes its state: keepalived_NAME.data in $TMPDIR
 // or /tmp, with the daemon's own suffix if the configuration says so.
 func dumpFile(name string, p place, d *config.Dump) string {
+	return dumpPath(name, ".data", p, d)
+}
+
+// dumpPath is dumpFile for other kinds of files.
+func dumpPath(name, ext string, p place, d *config.Dump) string {
 	dir := os.Getenv("TMPDIR")
 	if dir == "" {
 		dir = "/tmp"
@@ -25,7 +30,7 @@ func dumpFile(name string, p place, d *config.Dump) string {
 	if d.UseInstance {
 		base += p.suffix()
 	}
-	return filepath.Join(dir, base+".data")
+	return filepath.Join(dir, base+ext)
 }
 
 // writeDump replaces the file at path by what write says, at once and whole. A

@@ -3,9 +3,12 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"os"
 	"os/exec"
 	"sync/atomic"
 	"syscall"
@@ -13,6 +16,12 @@ import (
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/internal/vrouter"
+)
+
+// Signals of keepalived beside those with names: SIGRTMIN+2 and SIGRTMAX-1.
+const (
+	signalJSON  = syscall.Signal(36)
+	signalClear = syscall.Signal(63)
 )
 
 // routers is the child process of virtual routers at work.
@@ -132,10 +141,38 @@ func (r *routers) serve(ctx context.Context) error {
 				return nil
 			case syscall.SIGHUP:
 				r.reloaded(r.reload(ctx))
+			default:
+				r.warn(r.dump(ctx, sig))
 			}
 		case <-r.relayed:
 		}
 	}
+}
+
+// dump writes what a signal asks for.
+func (r *routers) dump(ctx context.Context, sig os.Signal) error {
+	d := &r.cfg.Global.Dump
+	at := placeOf(r.opts, &r.cfg.Root)
+	var path, title string
+	var write func(io.Writer) error
+	switch sig {
+	case syscall.SIGUSR1:
+		path, title, write = orDefault(d.State, dumpPath("", ".data", at, d)), "data", r.engine.WriteData
+	case syscall.SIGUSR2, signalClear:
+		path, title = dumpPath("", ".stats", at, d), "stats"
+		write = func(w io.Writer) error { return r.engine.WriteStats(w, sig == signalClear) }
+	case signalJSON:
+		path, title = dumpPath("", ".json", at, d), "as json"
+		write = func(w io.Writer) error { return r.engine.WriteJSON(w, d.JSONVersion) }
+	default:
+		return nil
+	}
+	r.log.Info(fmt.Sprintf("Printing VRRP %s for process(%d) on signal", title, os.Getpid()))
+	var b bytes.Buffer
+	if err := r.engine.Do(ctx, func() error { return write(&b) }); err != nil {
+		return err
+	}
+	return writeDump(path, func(w io.Writer) { _, _ = b.WriteTo(w) })
 }
 
 // reload reads the file beside the running routers. One with errors in the part

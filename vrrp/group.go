@@ -3,7 +3,9 @@
 package vrrp
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -16,7 +18,7 @@ type Group struct {
 }
 
 // MemberAction is an action of the member with that index, or of the group
-// itself with Member -1, which comes after those of the members.
+// itself with Member -1, which comes after those of the members but at the start.
 type MemberAction struct {
 	Member int
 	Action
@@ -81,10 +83,32 @@ func (g *Group) Timeout(now time.Time) []MemberAction {
 
 func (g *Group) all(now time.Time, ev Event) []MemberAction {
 	var out []MemberAction
-	for i := range g.members {
+	_, start := ev.(Start)
+	failed := start && !g.faultless()
+	for i, m := range g.members {
+		if failed && m.state == Init { // straight to where the group has to be
+			m.out = nil
+			m.enterFault()
+			for _, a := range m.out {
+				out = append(out, MemberAction{i, a})
+			}
+			continue
+		}
 		out = g.one(out, now, i, ev)
 	}
-	return g.settle(out, now, g.first(ev))
+	out = g.settle(out, now, g.first(ev))
+	if start {
+		// At the start, and only then, keepalived tells of the group first.
+		slices.SortStableFunc(out, func(a, b MemberAction) int { return cmp.Compare(rank(a), rank(b)) })
+	}
+	return out
+}
+
+func rank(a MemberAction) int {
+	if a.Kind == NotifyGroup {
+		return 0
+	}
+	return 1
 }
 
 // first is the member whose state the others follow after an event for all: one

@@ -48,7 +48,7 @@ func TestGroup(t *testing.T) {
 		state  State
 	}
 	const master = "0 advert 150, 0 add, 0 announce 5, 0 notify MASTER"
-	begin := at{0, 0, Start{}, "0 notify BACKUP, 1 notify BACKUP, -1 notify group BACKUP", Backup}
+	begin := at{0, 0, Start{}, "-1 notify group BACKUP, 0 notify BACKUP, 1 notify BACKUP", Backup}
 	for _, c := range []struct {
 		name    string
 		members []func(*Config)
@@ -73,11 +73,11 @@ func TestGroup(t *testing.T) {
 			{1600 * time.Millisecond, 0, Timeout{}, "", Backup},
 		}},
 		{"only owners start as master", []func(*Config){owner, owner}, []at{
-			{0, 0, Start{}, "0 advert 255, 0 add, 0 announce 5, 0 notify MASTER, 1 advert 255, 1 add, 1 announce 5, 1 notify MASTER, -1 notify group MASTER", Master},
+			{0, 0, Start{}, "-1 notify group MASTER, 0 advert 255, 0 add, 0 announce 5, 0 notify MASTER, 1 advert 255, 1 add, 1 announce 5, 1 notify MASTER", Master},
 		}},
 		{"one owner waits", []func(*Config){owner, nil}, []at{begin}},
 		{"a fault takes all along, and all must be well again", []func(*Config){owner, owner}, []at{
-			{0, 0, Start{}, "0 advert 255, 0 add, 0 announce 5, 0 notify MASTER, 1 advert 255, 1 add, 1 announce 5, 1 notify MASTER, -1 notify group MASTER", Master},
+			{0, 0, Start{}, "-1 notify group MASTER, 0 advert 255, 0 add, 0 announce 5, 0 notify MASTER, 1 advert 255, 1 add, 1 announce 5, 1 notify MASTER", Master},
 			{1, 1, Down{"eth1"}, "1 advert 0, 1 del, 1 notify FAULT, 0 advert 0, 0 del, 0 notify FAULT, -1 notify group FAULT", Fault},
 			{1, 0, Down{"eth0"}, "", Fault},
 			{1, 1, Up{"eth1"}, "", Fault},
@@ -85,14 +85,14 @@ func TestGroup(t *testing.T) {
 		}},
 		{"a fault before the start", []func(*Config){nil, nil}, []at{
 			{0, 1, Down{"eth1"}, "", Init},
-			{0, 0, Start{}, "0 notify BACKUP, 1 notify FAULT, 0 notify FAULT, -1 notify group FAULT", Fault},
+			{0, 0, Start{}, "-1 notify group FAULT, 0 notify FAULT, 1 notify FAULT", Fault},
 		}},
 		{"no owner leads while another fails", []func(*Config){owner, owner}, []at{
 			{0, 1, Down{"eth1"}, "", Init},
-			{0, 0, Start{}, "0 notify BACKUP, 1 notify FAULT, 0 notify FAULT, -1 notify group FAULT", Fault},
+			{0, 0, Start{}, "-1 notify group FAULT, 0 notify FAULT, 1 notify FAULT", Fault},
 		}},
 		{"stop", []func(*Config){owner, owner}, []at{
-			{0, 0, Start{}, "0 advert 255, 0 add, 0 announce 5, 0 notify MASTER, 1 advert 255, 1 add, 1 announce 5, 1 notify MASTER, -1 notify group MASTER", Master},
+			{0, 0, Start{}, "-1 notify group MASTER, 0 advert 255, 0 add, 0 announce 5, 0 notify MASTER, 1 advert 255, 1 add, 1 announce 5, 1 notify MASTER", Master},
 			{1, 0, Stop{}, "0 advert 0, 0 del, 0 notify stop, 1 advert 0, 1 del, 1 notify stop", Init},
 		}},
 		{"weights do not count", []func(*Config){nil, func(c *Config) { c.SyncTrackingWeight = true }}, []at{

@@ -12,6 +12,9 @@ import (
 // priorities; it may change at any time.
 func (m *Machine) SetSource(a netip.Addr) { m.cfg.Source = a.WithZone("") }
 
+// ClearTotals sets the totals to zero.
+func (m *Machine) ClearTotals() { m.totals = Totals{} }
+
 // Faults names what is down, sorted.
 func (m *Machine) Faults() []string {
 	out := make([]string, 0, len(m.faults))

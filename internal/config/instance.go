@@ -355,6 +355,7 @@ func (l *loader) finishVRRP() {
 		}
 		seen[key] = d.Machine.Name
 		d.Track = l.resolveTrack(&d.track, d.Machine.Name)
+		d.implied()
 		l.cfg.VRRP.Instances = append(l.cfg.VRRP.Instances, d.Instance)
 	}
 	l.finishGroups()
@@ -662,6 +663,51 @@ func readSyncGroup(l *loader, n *parser.Node, _ *Config) {
 	l.vrrp.groups = append(l.vrrp.groups, g)
 }
 
+// implied tracks the other links that addresses, routes and rules are bound to,
+// without weight whatever track_interface says, as the original does.
+func (d *Instance) implied() {
+	add := func(link string, noTrack bool) {
+		if link == "" || link == d.Interface || noTrack {
+			return
+		}
+		is := func(x Tracked) bool { return x.Name == link }
+		if i := slices.IndexFunc(d.Track.Interfaces, is); i >= 0 {
+			d.Track.Interfaces[i] = Tracked{Name: link}
+		} else {
+			d.Track.Interfaces = append(d.Track.Interfaces, Tracked{Name: link})
+		}
+	}
+	for _, a := range append(slices.Clone(d.Addrs), d.Excluded...) {
+		add(a.Interface, a.NoTrack)
+	}
+	for _, r := range d.Routes {
+		add(r.Interface, r.NoTrack)
+	}
+	for _, r := range d.Rules {
+		add(r.In, r.NoTrack)
+		add(r.Out, r.NoTrack)
+	}
+}
+
+// dropWeights takes from a member what would give it a priority of its own: as
+// the original does, scripts with a weight altogether, and the weight of the rest.
+func (l *loader) dropWeights(d *Instance, group string) {
+	d.Track.Scripts = slices.DeleteFunc(d.Track.Scripts, func(x Tracked) bool {
+		if x.Weight != 0 {
+			l.warn(d.Pos, "(%s) ignoring tracked script %s with weights due to SYNC group %s; write sync_group_tracking_weight there to have them", d.Machine.Name, x.Name, group)
+		}
+		return x.Weight != 0
+	})
+	for kind, list := range map[string][]Tracked{"interface": d.Track.Interfaces, "file": d.Track.Files, "process": d.Track.Processes} {
+		for i := range list {
+			if list[i].Weight != 0 {
+				l.warn(d.Pos, "(%s) ignoring weight from tracked %s %s due to SYNC group %s: it counts as weight 0", d.Machine.Name, kind, list[i].Name, group)
+				list[i].Weight = 0
+			}
+		}
+	}
+}
+
 // finishGroups drops members that do not exist, and groups without any.
 func (l *loader) finishGroups() {
 	in := map[string]string{}
@@ -690,6 +736,9 @@ func (l *loader) finishGroups() {
 		for i := range l.cfg.VRRP.Instances {
 			if d := &l.cfg.VRRP.Instances[i]; slices.Contains(g.Members, d.Machine.Name) {
 				d.Machine.SyncTrackingWeight = g.TrackingWeight
+				if !d.Machine.SyncTrackingWeight {
+					l.dropWeights(d, g.Name)
+				}
 			}
 		}
 		g.Notify.SMTPAlert = g.smtp.or(l.cfg.Global.Mail.alertVRRP())

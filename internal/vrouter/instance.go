@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/netif"
@@ -30,11 +31,12 @@ type instance struct {
 	buf  []byte
 	held map[heldKey]config.Address // addresses put there by us
 
-	sendFault   string // of the last advertisement, so that one text is logged once
-	lastMaster  netip.Addr
-	lastAddrs   string            // complaint about the list of addresses, likewise
-	oldSettings map[string]string // sysctls to restore, by path
-	weights     map[string]int    // as the machine was told, by object
+	sendFault      string            // of the last advertisement, so that one text is logged once
+	masterPriority uint8             // last heard
+	changed        time.Time         // last change of state
+	lastAddrs      string            // complaint about the list of addresses, likewise
+	oldSettings    map[string]string // sysctls to restore, by path
+	weights        map[string]int    // as the machine was told, by object
 }
 
 // heldKey is where an address is.
@@ -209,7 +211,7 @@ func (in *instance) received(d vrrp.Datagram) {
 		in.lastAddrs = complaint
 		in.e.log.Info(fmt.Sprintf("(%s) advert from %s: %v", in.name(), d.Src, notice.Addrs))
 	}
-	in.lastMaster = d.Src
+	in.masterPriority = a.Priority
 	in.event(vrrp.Received{Advert: a, Src: d.Src})
 }
 

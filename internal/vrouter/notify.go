@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/vrrp"
@@ -33,6 +34,7 @@ func (in *instance) Notify(_ context.Context, cfg vrrp.Config, a vrrp.Action) er
 	case vrrp.Log:
 		in.e.log.Info(a.Text)
 	case vrrp.Notify:
+		in.changed = time.Now()
 		in.e.tell(n, kindInstance, in.name(), a.State.String(), in.m.Priority())
 	case vrrp.NotifyStop:
 		in.e.tell(n, kindInstance, in.name(), stateStop, in.m.Priority())
@@ -46,7 +48,8 @@ func (in *instance) Notify(_ context.Context, cfg vrrp.Config, a vrrp.Action) er
 		}
 	case vrrp.NotifyPriority:
 		if s := in.m.State(); n.PriorityChanges && (s == vrrp.Master || s == vrrp.Backup) {
-			in.e.opts.Tell(notice(n, config.Script{}, kindInstance, in.name(), s.String()+"_PRIORITY", a.Priority))
+			// Scripts hear nothing of it: keepalived 2.2.7 tells FIFOs only.
+			in.e.opts.Tell(Notice{FIFO: fifoLine(kindInstance, in.name(), s.String()+"_PRIORITY", a.Priority)})
 		}
 	}
 	return nil

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package vrrp
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+)
+
+// dumped is what one node writes on signals.
+type dumped struct {
+	json  []any
+	stats string
+	data  string
+}
+
+// dumps runs one router with much configuration, and asks it for everything.
+func dumps(t *testing.T, p program) dumped {
+	b := newBed(t, p)
+	n := b.nodes[0]
+	b.wire(n, "eth1", "10.1.1.7/24")
+	weight := "/tmp/vrrp-dump-weight" // in the dump, and so the same for both
+	testnet.Must(t, os.WriteFile(weight, []byte("3\n"), 0o644))
+	script := func(word string) string { return fmt.Sprintf(" %s \"/usr/bin/true %s\"\n", word, word) }
+	conf := vi{
+		prio: 150, version: 3, interval: "0.5", noPreempt: true, vips: []string{"10.1.1.1/24 dev eth1 label eth1:x", "10.1.1.3"},
+		outside: "vrrp_script chk {\n script \"/usr/bin/true 1\"\n interval 1\n weight -10\n}\ntrack_file w {\n file " + weight + "\n weight 1\n}",
+		more: "unicast_src_ip 192.168.50.1\n unicast_peer {\n 192.168.50.2 min_ttl 3\n }\n" +
+			" virtual_ipaddress_excluded {\n 2001:db8::1/64\n }\n virtual_routes {\n 192.0.2.0/24 via 10.1.1.254 dev eth1 metric 3\n }\n" +
+			" virtual_rules {\n from 10.1.1.1 table 100 preference 33\n }\n track_interface {\n eth1 weight 5\n }\n" +
+			" track_script {\n chk\n }\n track_file {\n w\n }\n" + script("notify_master") + script("notify_backup") + script("notify_fault") +
+			script("notify_stop") + script("notify_deleted") + script("notify") + script("notify_master_rx_lower_pri"),
+	}.conf() + vi{
+		name: "VI2", link: "eth1", id: 52, prio: 100, vips: []string{"10.1.1.9"},
+		more: "authentication {\n auth_type PASS\n auth_pass secret\n }\n preempt_delay 4",
+	}.conf()
+	began := time.Now()
+	n.start(conf)
+	// The peer of the first does not exist: nobody answers for its address.
+	b.await("the second is master", func(f []frame) bool { return masterSince(pick(f, vrrpID(52)), 0, began) })
+	b.holds("10.1.1.3", 0)
+	read := func(name string, sig syscall.Signal) string {
+		n.signal(sig)
+		var text []byte
+		testnet.Eventually(t, limit, func() (err error) {
+			text, err = os.ReadFile(n.path(name))
+			if err == nil && len(text) == 0 {
+				err = fmt.Errorf("%s is empty", name)
+			}
+			return err
+		})
+		if st, err := os.Stat(n.path(name)); err != nil || st.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %v %v", name, st.Mode(), err)
+		}
+		return string(text)
+	}
+	var d dumped
+	text := read("keepalived.json", 36)
+	if err := json.Unmarshal([]byte(text), &d.json); err != nil {
+		t.Errorf("JSON: %v\n%s", err, text)
+	}
+	d.stats = read("keepalived.stats", syscall.SIGUSR2)
+	d.data = read("keepalived.data", syscall.SIGUSR1)
+	return d
+}
+
+var digits = regexp.MustCompile(`\d+`)
+
+// TestDumps: the dumps have what the original's have, where monitoring looks.
+func TestDumps(t *testing.T) {
+	t.Parallel()
+	results := map[program]dumped{}
+	t.Run("nodes", func(t *testing.T) {
+		both := make(chan func(), 2)
+		t.Run("run", func(t *testing.T) {
+			for _, p := range []program{c, ours} {
+				t.Run(string(p), func(t *testing.T) {
+					t.Parallel()
+					d := dumps(t, p)
+					both <- func() { results[p] = d }
+				})
+			}
+		})
+		close(both)
+		for f := range both {
+			f()
+		}
+	})
+	if len(results) < 2 {
+		t.FailNow()
+	}
+	// What is told otherwise with intent: passwords, and how a route is written.
+	told := cmp.FilterPath(func(p cmp.Path) bool {
+		last, ok := p.Index(-2).(cmp.MapIndex)
+		if !ok {
+			last, ok = p.Last().(cmp.MapIndex)
+		}
+		if !ok {
+			return false
+		}
+		switch last.Key().String() {
+		case "last_transition", "auth_data", "vroutes", "advert_sent":
+			return true
+		}
+		return false
+	}, cmp.Comparer(func(a, b any) bool { return a != nil && b != nil }))
+	if d := cmp.Diff(results[c].json, results[ours].json, told); d != "" {
+		t.Errorf("JSON, -original +ours:\n%s", d)
+	}
+	if d := cmp.Diff(digits.ReplaceAllString(results[c].stats, "N"), digits.ReplaceAllString(results[ours].stats, "N")); d != "" {
+		t.Errorf("statistics, -original +ours:\n%s", d)
+	}
+	if strings.Contains(results[ours].data, "secret") {
+		t.Error("the dump has a password")
+	}
+	// The keys that exporters look for.
+	have := map[string]bool{}
+	for line := range strings.Lines(results[ours].data) {
+		have[keyOf(line)] = true
+	}
+	for line := range strings.Lines(results[c].data) {
+		if k := keyOf(line); exported[k] && !have[k] {
+			t.Errorf("the dump has no %q", k)
+		}
+	}
+}
+
+// keyOf is what stands before the value, with its indent.
+func keyOf(line string) string {
+	k, _, ok := strings.Cut(line, "=")
+	if !ok {
+		k, _, _ = strings.Cut(line, "(")
+	}
+	return strings.TrimRight(k, " :\n")
+}
+
+var exported = func() map[string]bool {
+	m := map[string]bool{}
+	for _, k := range []string{
+		" VRRP Instance", "   VRRP Version", "   State", "   Wantstate", "   Last transition", "   Interface", "   Using src_ip",
+		"   Gratuitous ARP delay", "   Gratuitous ARP repeat", "   Gratuitous ARP refresh", "   Gratuitous ARP refresh repeat",
+		"   Gratuitous ARP lower priority delay", "   Gratuitous ARP lower priority repeat", "   Virtual Router ID", "   Priority",
+		"   Effective priority", "   Advert interval", "   Accept", "   Preempt", "   Authentication type", "   Virtual IP",
+		"   Virtual IP Excluded", " VRRP Script", "   Command", "   Interval", "   Timeout", "   Weight", "   Rise", "   Fall", "   Result", "   Status",
+	} {
+		m[k] = true
+	}
+	return m
+}()

@@ -5,7 +5,7 @@ _ipvsadm() {
 	local commands options
 	commands="--add-service --edit-service --delete-service --clear --list --add-server
 		--delete-server --edit-server --set --start-daemon --stop-daemon --restore --save
-		--zero --add-laddr --del-laddr --get-laddr --set-ext --kill --explain --help
+		--zero --add-laddr --del-laddr --get-laddr --set-ext --kill --explain --top --help
 		--version"
 	options="--tcp-service --udp-service --sctp-service --fwmark-service --ipv6
 		--scheduler --pe --persistent --netmask --real-server --gatewaying --ipip
@@ -13,17 +13,17 @@ _ipvsadm() {
 		--weight --u-threshold --l-threshold --mcast-interface --mcast-group --mcast-port
 		--mcast-ttl --sync-maxlen --syncid --connection --timeout --daemon --stats --rate
 		--exact --thresholds --persistent-conn --tun-info --sort --nosort --numeric --ops
-		--sched-flags --atomic --dry-run --json --client --vip --lip --rip --state
-		--protocol --local-address --lgroup --laddr-flags --laddr-cpus --no-fullnat --toa
-		--no-toa --toa-syn --no-toa-syn --toa-kind4 --toa-kind6 --seq-adjust --no-seq-adjust
-		--timestamps --mss --laddr-select --exhaust-rst --no-exhaust-rst --synproxy
-		--synproxy-defer --no-synproxy-defer --synproxy-mss --synproxy-wscale
-		--synproxy-opts --synproxy-window --synproxy-ttl --synproxy-retries --synproxy-queue
-		--synproxy-auto-on --synproxy-auto-off --invalid --rst-on-expire --no-rst-on-expire
-		--est-timeout --cps --cps-burst --bps-in --bps-out --conn-limit --acl --acl-set4
-		--acl-set6 --drop-vip --no-drop-vip --synproxy-memory --cookie-key
-		--previous-cookie-key --laddr-probes --laddr-reclaim --no-laddr-reclaim --ext
-		--stats-ext"
+		--sched-flags --atomic --dry-run --by --interval --count --json --client --vip --lip
+		--rip --state --protocol --local-address --lgroup --laddr-flags --laddr-cpus
+		--no-fullnat --toa --no-toa --toa-syn --no-toa-syn --toa-kind4 --toa-kind6
+		--seq-adjust --no-seq-adjust --timestamps --mss --laddr-select --exhaust-rst
+		--no-exhaust-rst --synproxy --synproxy-defer --no-synproxy-defer --synproxy-mss
+		--synproxy-wscale --synproxy-opts --synproxy-window --synproxy-ttl
+		--synproxy-retries --synproxy-queue --synproxy-auto-on --synproxy-auto-off --invalid
+		--rst-on-expire --no-rst-on-expire --est-timeout --cps --cps-burst --bps-in
+		--bps-out --conn-limit --acl --acl-set4 --acl-set6 --drop-vip --no-drop-vip
+		--synproxy-memory --cookie-key --previous-cookie-key --laddr-probes --laddr-reclaim
+		--no-laddr-reclaim --ext --stats-ext"
 	COMPREPLY=()
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	--start-daemon) COMPREPLY=($(compgen -W "master backup" -- "$2")); return ;;
@@ -32,6 +32,7 @@ _ipvsadm() {
 	--pe) COMPREPLY=($(compgen -W "sip" -- "$2")); return ;;
 	--tun-type) COMPREPLY=($(compgen -W "ipip gue gre" -- "$2")); return ;;
 	--mcast-interface) COMPREPLY=($(compgen -W "$(ls /sys/class/net)" -- "$2")); return ;;
+	--by) COMPREPLY=($(compgen -W "cps pps bps conns" -- "$2")); return ;;
 	--state) COMPREPLY=($(compgen -W "NONE ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN SYNACK UDP" -- "$2")); return ;;
 	--protocol) COMPREPLY=($(compgen -W "tcp udp sctp" -- "$2")); return ;;
 	--laddr-flags) COMPREPLY=($(compgen -W "no-new foreign force none" -- "$2")); return ;;

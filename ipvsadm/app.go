@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/lvs-fnat/lvs/internal/popt"
 	"github.com/lvs-fnat/lvs/ipvs"
@@ -26,6 +27,8 @@ type app struct {
 	connFile string // /proc/net/ip_vs_conn
 	dial     func(context.Context) (kernel, error)
 	load     func(context.Context) error // loads the module
+	now      func() time.Time
+	openTTY  func() terminal // the user's, nil if there is none to draw on
 
 	kernel kernel
 	info   ipvs.Info
@@ -125,6 +128,8 @@ func (a *app) execute(ctx context.Context, c *call) error {
 		return a.listLaddrs(ctx, c)
 	case cmdKill:
 		return a.kill(ctx, c)
+	case cmdTop:
+		return a.runTop(ctx, c)
 	case cmdExplain:
 		return a.explain(ctx, c)
 	}

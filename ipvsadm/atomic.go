@@ -164,7 +164,11 @@ func (t *tables) enterService(c *call, s *tableService, line int) error {
 			return err
 		}
 	}
-	s.dests.put(c.dest.DestKey, tableDest{line, destSettings(c.dest)})
+	dest := destSettings(c.dest)
+	if c.onlyFullNAT() {
+		dest = viaFullNAT(d.dest)
+	}
+	s.dests.put(c.dest.DestKey, tableDest{line, dest})
 	return nil
 }
 

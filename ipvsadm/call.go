@@ -41,6 +41,7 @@ type call struct {
 
 	filter connFilter
 	config ipvs.ExtConfig
+	top    top
 }
 
 const (
@@ -256,6 +257,18 @@ func (c *call) agreeLaddr() error {
 // then stay as they are.
 func (c *call) onlyExt() bool {
 	return c.cmd == cmdEdit && c.ext.Set != 0 && !c.set.any(stockSettings)
+}
+
+// onlyFullNAT says that an -e names nothing of stock's: all but the way that
+// packets take to the server stays then.
+func (c *call) onlyFullNAT() bool {
+	return c.cmd == cmdEditDest && c.fullNAT && !c.set.any(destColumns)
+}
+
+// viaFullNAT is a server as it is, but reached by NAT.
+func viaFullNAT(d ipvs.Dest) ipvs.Dest {
+	d.Forward = ipvs.Masq
+	return destSettings(d)
 }
 
 // tunnelRules holds the rules of the tunnel options for each type, in the

@@ -20,7 +20,7 @@ var update = flag.Bool("update", false, "write the completions anew")
 var completionWords = map[string]string{
 	"start-daemon": "master backup", "stop-daemon": "master backup",
 	"tun-type": "ipip gue gre", "timestamps": "keep strip rebase", "laddr-select": "rr source cpu",
-	"laddr-flags": "no-new foreign force none", "pe": "sip", "acl": "white black off", "synproxy": "enable disable auto", "invalid": "accept drop rst",
+	"laddr-flags": "no-new foreign force none", "pe": "sip", "by": "cps pps bps conns", "acl": "white black off", "synproxy": "enable disable auto", "invalid": "accept drop rst",
 	"scheduler": "rr wrr lc wlc lblc lblcr dh sh mh sed nq fo ovf twos",
 	"protocol":  "tcp udp sctp",
 	"state":     "NONE ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN SYNACK UDP",

@@ -142,6 +142,32 @@ func TestFNATWords(t *testing.T) {
 	}
 }
 
+// TestManualPagesAgree: pages are named as they say, and those that they name
+// are there.
+func TestManualPagesAgree(t *testing.T) {
+	pages, err := filepath.Glob("../man/ipvsadm*.8")
+	if err != nil || len(pages) != 3 {
+		t.Fatalf("%q, %v", pages, err)
+	}
+	for _, page := range pages {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := strings.TrimSuffix(filepath.Base(page), ".8")
+		for _, line := range []string{".Dt " + strings.ToUpper(name) + " 8\n", ".Sh NAME\n.Nm " + name + "\n.Nd "} {
+			if !strings.Contains(string(text), line) {
+				t.Errorf("%s has no %q", page, line)
+			}
+		}
+		for _, m := range regexp.MustCompile(`(?m)^\.Xr ([\w-]+) (\d)`).FindAllStringSubmatch(string(text), -1) {
+			if _, err := os.Stat("../man/" + m[1] + "." + m[2]); err != nil {
+				t.Errorf("%s: %v", page, err)
+			}
+		}
+	}
+}
+
 // TestLinksNoServers keeps the command small: what it imports decides.
 func TestLinksNoServers(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()

@@ -156,6 +156,17 @@ func (a *app) putDest(ctx context.Context, c *call) error {
 		return err
 	}
 	key := c.service.ServiceKey
+	if c.onlyFullNAT() {
+		dests, err := a.kernel.Dests(ctx, key)
+		if err != nil {
+			return err
+		}
+		at := slices.IndexFunc(dests, func(d ipvs.Dest) bool { return d.DestKey == c.dest.DestKey })
+		if at < 0 {
+			return syscall.ENOENT
+		}
+		op.Dest = viaFullNAT(dests[at])
+	}
 	before, err := a.kernel.ExtService(ctx, key)
 	if err != nil {
 		return extRefused(c.cmd, err)

@@ -8,6 +8,7 @@ import (
 	"bufio"
 	"context"
 	"os"
+	"time"
 )
 
 func main() {
@@ -19,6 +20,8 @@ func main() {
 		connFile: "/proc/net/ip_vs_conn",
 		dial:     dial,
 		load:     loadModule,
+		now:      time.Now,
+		openTTY:  systemTerminal,
 	}
 	os.Exit(a.run(context.Background(), os.Args))
 }

@@ -80,6 +80,7 @@ const (
 	msgIPSet          = "illegal %s `%s': the name of an ipset, at most %d bytes, no blanks"
 	msgOneClient      = "The 'explain' command needs one client: --client ADDRESS or ADDRESS:PORT"
 	msgClientFamily   = "the client and the service have different address families"
+	msgBy             = "illegal key `%s': use cps, pps, bps or conns"
 	msgKillAll        = "The 'kill' command needs a filter; that of all connections is --client 0.0.0.0/0 or --client ::/0"
 	msgCookieKey      = "%s: %v"
 	msgNothingSet     = "The '%s' command needs an option that says what to set"
@@ -113,6 +114,7 @@ const synopsis = `Usage:
   $0 -Z [VIRTUAL-SERVICE]
   $0 --kill filters
   $0 --explain VIRTUAL-SERVICE --client address[:port] [--json]
+  $0 --top [VIRTUAL-SERVICE] [-n] [--by key] [--interval seconds] [--count n]
   $0 --set-ext [options of the module]
   $0 -C | -R [--atomic [--dry-run]] | -S [-n]
   $0 --set tcp tcpfin udp

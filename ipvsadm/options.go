@@ -35,6 +35,7 @@ const (
 	cmdSetExt
 	cmdKill
 	cmdExplain
+	cmdTop
 	cmdHelp
 	cmdVersion
 )
@@ -70,6 +71,7 @@ var commandRows = []commandRow{
 	{cmdSetExt, "set-ext", "set-ext", "", popt.None, "change settings of the module for all services"},
 	{cmdKill, "kill", "kill", "", popt.None, "end connections of FNAT and SYNPROXY, by filter"},
 	{cmdExplain, "explain", "explain", "", popt.None, "tell which server a client's next connection would get, and why"},
+	{cmdTop, "top", "top", "", popt.None, "show services and servers by their rates, live"},
 	{cmdHelp, "help", "help", "h", popt.None, "print this text"},
 	{cmdVersion, "version", "version", "v", popt.None, "print the version"},
 }
@@ -158,6 +160,9 @@ const (
 	colLaddrReclaim
 	colExt
 	colStatsExt
+	colBy
+	colInterval
+	colCount
 	colAtomic
 	colDryRun
 	colJSON
@@ -193,9 +198,9 @@ func (r columnRow) rule(cmd command) byte {
 // The first 34 rows and 14 letters are the contract of ipvsadm 1.31.
 var columnRows = [numColumns]columnRow{
 	//                                        AEDCLade=+-RSZPQG
-	colNumeric:        {"numeric", "xxxx xxxxxxx xxx xx "},
+	colNumeric:        {"numeric", "xxxx xxxxxxx xxx xx  "},
 	colConnection:     {"connection", "xxxx1xxxxxxxxxxxx"},
-	colService:        {"service-address", "+++x1+++xxxxx    xx+"},
+	colService:        {"service-address", "+++x1+++xxxxx    xx+ "},
 	colScheduler:      {"scheduler", "  xxxxxxxxxxxxxxx"},
 	colPersistent:     {"persistent", "  xxxxxxxxxxxxxxx"},
 	colNetmask:        {"netmask", "  xxxxxxxxxxxxxxx"},
@@ -274,6 +279,9 @@ var columnRows = [numColumns]columnRow{
 	colExt:           {"ext", "xxxx1"},
 	colStatsExt:      {"stats-ext", "xxxx "},
 	//                                        AEDCLade=+-RSZPQG
+	colBy:       {"by", "xxxxxxxxxxxxxxxxxxxx "},
+	colInterval: {"interval", "xxxxxxxxxxxxxxxxxxxx "},
+	colCount:    {"count", "xxxxxxxxxxxxxxxxxxxx "},
 	colAtomic:   {"atomic", "xxxxxxxxxxx "},
 	colDryRun:   {"dry-run", "xxxxxxxxxxx "},
 	colJSON:     {"json", "xxxx xxxxxxxxxxx xx "},
@@ -347,6 +355,9 @@ var optionRows = []optionRow{
 
 	{long: "atomic", col: colAtomic, help: "with -R: make the tables what the input says, all or nothing", set: (*call).setNothing, extra: true},
 	{long: "dry-run", col: colDryRun, help: "with --atomic: print what would change", set: (*call).setNothing, extra: true},
+	{long: "by", arg: popt.Required, col: colBy, value: "KEY", help: "with --top: sort by cps, pps, bps or conns", set: (*call).setBy, extra: true},
+	{long: "interval", arg: popt.Required, col: colInterval, value: "SECONDS", help: "with --top: between two looks, 1..3600 (2)", set: (*call).setInterval, extra: true},
+	{long: "count", arg: popt.Required, col: colCount, value: "N", help: "with --top: write N tables as text", set: (*call).setCount, extra: true},
 	{long: "json", col: colJSON, help: "list as JSON (docs/json.md)", set: (*call).setNothing, extra: true},
 	{long: "client", arg: popt.Required, col: colClient, value: "NET[:PORT]", help: "only connections of these clients", set: (*call).setClient, extra: true},
 	{long: "vip", arg: popt.Required, col: colVIP, value: "NET[:PORT]", help: "only connections to these virtual addresses", set: (*call).setVIP, extra: true},
@@ -462,6 +473,10 @@ func (s columnSet) any(columns []column) bool { return slices.ContainsFunc(colum
 // stockSettings are the columns that make -E replace the stock settings even
 // when options of our own stand beside them.
 var stockSettings = []column{colScheduler, colPersistent, colNetmask, colOps, colPE, colSchedFlags}
+
+// destColumns are the columns that make -e replace the settings of a server
+// even when -b stands beside them.
+var destColumns = []column{colWeight, colUThreshold, colLThreshold}
 
 // check applies the table of allowed options; the first offending row speaks.
 func check(cmd command, set columnSet) error {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
@@ -54,6 +55,8 @@ func testApp(k kernel, dir string, stdin io.Reader, stdout, stderr io.Writer) *a
 		connFile: filepath.Join(dir, "conns"),
 		dial:     func(context.Context) (kernel, error) { return k, nil },
 		load:     func(context.Context) error { return errors.New("no module") },
+		now:      func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) },
+		openTTY:  func() terminal { return nil },
 	}
 }
 

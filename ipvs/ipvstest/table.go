@@ -195,6 +195,27 @@ func (t *Table) SetDestConns(k ipvs.ServiceKey, d ipvs.DestKey, active, inactive
 	return nil
 }
 
+// SetStats says what has been counted of a service or, if d is not nil, of one
+// of its dests; ENOENT or ESRCH if there is none.
+func (t *Table) SetStats(k ipvs.ServiceKey, d *ipvs.DestKey, stats ipvs.Stats) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.services[key(k)]
+	switch {
+	case s == nil:
+		return esrch
+	case d == nil:
+		s.Stats = stats
+		return nil
+	}
+	at := s.find(*d)
+	if at < 0 {
+		return enoent
+	}
+	s.dests[at].Stats = stats
+	return nil
+}
+
 // Close does nothing.
 func (t *Table) Close() error { return nil }
 

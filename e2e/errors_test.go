@@ -297,12 +297,12 @@ func unsupported(t *testing.T) {
 	r.apply(t, r.addService(r.key(ipvs.TCP, svcPlain), 0, ""))
 	w := r.raw(t)
 	const (
-		synproxy = "SYNPROXY is not supported by this module"
-		limits   = "limits and timeouts of a service are not supported by this module"
-		acl      = "ACLs are not supported by this module"
-		expire   = "RST_ON_EXPIRE is not supported by this module"
-		fast     = "the fast path is not supported by this module"
-		sync     = "sync of extended connections is not supported by this module"
+		flood  = "policies for stray packets are not supported by this module"
+		limits = "limits and timeouts of a service are not supported by this module"
+		acl    = "ACLs are not supported by this module"
+		expire = "RST_ON_EXPIRE is not supported by this module"
+		fast   = "the fast path is not supported by this module"
+		sync   = "sync of extended connections is not supported by this module"
 	)
 	set := func(name, text string, a attrs) {
 		t.Helper()
@@ -313,20 +313,15 @@ func unsupported(t *testing.T) {
 		wantRaw(t, name, err, syscall.EOPNOTSUPP, text, false)
 	}
 	for flag, text := range map[uint32]string{
-		uapi.ExtSvcFSynproxy: synproxy, uapi.ExtSvcFSpDefer: synproxy, uapi.ExtSvcFRstOnExpire: expire, uapi.ExtSvcFFast: fast,
+		uapi.ExtSvcFRstOnExpire: expire, uapi.ExtSvcFFast: fast,
 	} {
 		set(fmt.Sprintf("flag %#x", flag), text, func(n *netlink.AttributeEncoder) { n.Bytes(uapi.ExtSvcFlags, bitfield(flag, flag)) })
 	}
 	for attr, text := range map[uint16]string{
-		uapi.ExtSvcInvalid: synproxy, uapi.ExtSvcSpWscale: synproxy, uapi.ExtSvcSpTtl: synproxy,
-		uapi.ExtSvcSpSynRetries: synproxy, uapi.ExtSvcSpQueue: synproxy, uapi.ExtSvcAclMode: acl,
+		uapi.ExtSvcInvalid: flood, uapi.ExtSvcAclMode: acl,
 	} {
 		set(fmt.Sprintf("u8 attribute %d", attr), text, func(n *netlink.AttributeEncoder) { n.Uint8(attr, 1) })
 	}
-	for attr, text := range map[uint16]string{uapi.ExtSvcSpMss: synproxy, uapi.ExtSvcSpWindow: synproxy} {
-		set(fmt.Sprintf("u16 attribute %d", attr), text, func(n *netlink.AttributeEncoder) { n.Uint16(attr, 1) })
-	}
-	set("SP_OPTS", synproxy, func(n *netlink.AttributeEncoder) { n.Bytes(uapi.ExtSvcSpOpts, bitfield(1, 1)) })
 	for attr, text := range map[uint16]string{
 		uapi.ExtSvcTimeoutEst: limits, uapi.ExtSvcCps: limits, uapi.ExtSvcCpsBurst: limits, uapi.ExtSvcConnLimit: limits,
 	} {
@@ -342,8 +337,6 @@ func unsupported(t *testing.T) {
 		name, text string
 		a          attrs
 	}{
-		{"COOKIE_KEY", synproxy, func(n *netlink.AttributeEncoder) { n.Bytes(uapi.ExtConfigCookieKey, make([]byte, 16)) }},
-		{"SP_QMEM", synproxy, func(n *netlink.AttributeEncoder) { n.Uint64(uapi.ExtConfigSpQmem, 1) }},
 		{"FAST", fast, func(n *netlink.AttributeEncoder) { n.Uint8(uapi.ExtConfigFast, 1) }},
 		{"SYNC_OPT", sync, func(n *netlink.AttributeEncoder) { n.Uint8(uapi.ExtConfigSyncOpt, 1) }},
 	} {

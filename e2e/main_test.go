@@ -38,6 +38,16 @@ func TestGuestsOurs(t *testing.T) {
 	}
 }
 
+// TestGuestsSynproxy runs the cases of SYN proxy, in a guest of their own: its
+// clock leaps ahead, and its floods would be in the others' logs.
+func TestGuestsSynproxy(t *testing.T) {
+	for _, kernel := range testvm.Kernels() {
+		t.Run(kernel, func(t *testing.T) {
+			testvm.Run(t, testvm.Config{Kernel: kernel, Module: testvm.Ours, Run: synproxyRun})
+		})
+	}
+}
+
 // TestGuestsRace runs the tests that look for races, on two processors.
 func TestGuestsRace(t *testing.T) {
 	for _, kernel := range testvm.Kernels() {
@@ -52,6 +62,9 @@ func TestGuestsRace(t *testing.T) {
 
 // acceptance matches the tests that hold acceptance cases.
 const acceptance = "^Test(FNAT|ICMP|TOA|Tools|Errors|Ipvsadm|Lifecycle|Unload)"
+
+// synproxyRun matches the tests of SYN proxy.
+const synproxyRun = "^TestSynproxy"
 
 // acceptanceModules are at hand in the guests of TestGuestsOurs.
 var acceptanceModules = []string{"xt_ipvs", "ip_tables", "ip6_tables", "iptable_filter", "nft_compat"}

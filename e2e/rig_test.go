@@ -260,6 +260,19 @@ type flow struct {
 	strip    bool   // timestamps of the SYN become NOPs
 	toa      uint8  // kind that requests carry, 0: none
 	mssLess  uint16 // by what the MSS of the SYN/ACK is lowered
+
+	// Of a connection that SYN proxy made:
+	sp            uint32 // the server's sequence numbers to the client's view
+	tsp           uint32 // and its timestamps
+	winIn, winOut int    // windows are shifted left, requests' and replies'
+}
+
+// shifted is a window in another scale.
+func shifted(win uint16, left int) uint16 {
+	if left < 0 {
+		return win >> -left
+	}
+	return uint16(min(uint32(win)<<left, 65535))
 }
 
 // synOptions is what a Linux client offers.
@@ -368,6 +381,22 @@ func (f *flow) toRS(p testpkt.Packet) testpkt.Packet {
 	q.Src, q.Dst = f.lip, f.s.Local
 	q.TTL--
 	q.Seq += f.delta
+	if q.Flags&testpkt.ACK != 0 {
+		q.Ack -= f.sp
+	}
+	if q.Flags&testpkt.SYN == 0 {
+		q.Window = shifted(q.Window, f.winIn)
+	}
+	eachOption(q.Options, func(o []byte) {
+		switch o[0] {
+		case 5: // SACK
+			shiftSACK(o, -f.sp)
+		case 8: // timestamps: the echo
+			if q.Flags&testpkt.ACK != 0 && len(o) == 10 {
+				binary.BigEndian.PutUint32(o[6:], binary.BigEndian.Uint32(o[6:])-f.tsp)
+			}
+		}
+	})
 	if f.strip && q.Flags&testpkt.SYN != 0 {
 		stripTimestamps(q.Options)
 	}
@@ -382,15 +411,19 @@ func (f *flow) toClient(p testpkt.Packet) testpkt.Packet {
 	q := p.Clone()
 	q.Src, q.Dst = f.vip, f.c.Local
 	q.TTL--
+	q.Seq += f.sp
 	if q.Flags&testpkt.ACK != 0 {
 		q.Ack -= f.delta
+	}
+	if q.Flags&testpkt.SYN == 0 {
+		q.Window = shifted(q.Window, f.winOut)
 	}
 	eachOption(q.Options, func(o []byte) {
 		switch o[0] {
 		case 5: // SACK
-			for e := o[2:]; len(e) >= 4; e = e[4:] {
-				binary.BigEndian.PutUint32(e, binary.BigEndian.Uint32(e)-f.delta)
-			}
+			shiftSACK(o, -f.delta)
+		case 8: // timestamps
+			binary.BigEndian.PutUint32(o[2:], binary.BigEndian.Uint32(o[2:])+f.tsp)
 		case 2: // MSS
 			binary.BigEndian.PutUint16(o[2:], binary.BigEndian.Uint16(o[2:])-f.mssLess)
 		}
@@ -398,12 +431,21 @@ func (f *flow) toClient(p testpkt.Packet) testpkt.Packet {
 	return q
 }
 
-// eachOption calls f for every option but NOPs.
+func shiftSACK(o []byte, by uint32) {
+	for e := o[2:]; len(e) >= 4; e = e[4:] {
+		binary.BigEndian.PutUint32(e, binary.BigEndian.Uint32(e)+by)
+	}
+}
+
+// eachOption calls f for every option but NOPs, up to one that cannot be.
 func eachOption(o []byte, f func(o []byte)) {
 	for len(o) > 0 && o[0] != 0 {
 		if o[0] == 1 {
 			o = o[1:]
 			continue
+		}
+		if len(o) < 2 || o[1] < 2 || int(o[1]) > len(o) {
+			return
 		}
 		f(o[:o[1]])
 		o = o[o[1]:]

@@ -19,12 +19,15 @@ type EventKind uint32
 
 // Kinds of events. The kernel may send others; they have a number for a name.
 const (
-	EventPorts80   EventKind = uapi.ExtEventPorts80   // LGroup: 80 % of the ports towards one real server are in use
-	EventPorts95   EventKind = uapi.ExtEventPorts95   // LGroup: 95 %
-	EventPortsFull EventKind = uapi.ExtEventPortsFull // LGroup: a connection got no port
+	EventSynproxyOn  EventKind = uapi.ExtEventSpOn      // Service: mode auto sends cookies; HalfOpen says why
+	EventSynproxyOff EventKind = uapi.ExtEventSpOff     // Service: and does so no longer
+	EventPorts80     EventKind = uapi.ExtEventPorts80   // LGroup: 80 % of the ports towards one real server are in use
+	EventPorts95     EventKind = uapi.ExtEventPorts95   // LGroup: 95 %
+	EventPortsFull   EventKind = uapi.ExtEventPortsFull // LGroup: a connection got no port
 )
 
 var eventNames = map[EventKind]string{
+	EventSynproxyOn: "synproxy_on", EventSynproxyOff: "synproxy_off",
 	EventPorts80: "ports_80", EventPorts95: "ports_95", EventPortsFull: "ports_full",
 }
 
@@ -42,6 +45,8 @@ type Event struct {
 	Kind    EventKind
 	Service ServiceKey
 	LGroup  LGroup // with the forecast; Refs is not told
+	// HalfOpen are the half-open connections of Service.
+	HalfOpen uint32
 }
 
 // Events streams what the kernel reports from now on, until the context ends,
@@ -150,6 +155,13 @@ func decodeEvent(ad *netlink.AttributeDecoder) (Event, error) {
 			ad.Nested(func(nad *netlink.AttributeDecoder) error {
 				s, err := decodeService(nad)
 				e.Service = s.ServiceKey
+				return err
+			})
+		case uapi.ExtAExt:
+			ad.Nested(func(nad *netlink.AttributeDecoder) error {
+				var ext Ext
+				err := ext.decode(nad)
+				e.HalfOpen = ext.SP.HalfOpen
 				return err
 			})
 		case uapi.ExtALgroup:

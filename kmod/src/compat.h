@@ -22,14 +22,12 @@
 #endif
 
 /*
- * An error text with numbers in it. Before 6.3 the ack had no room for one:
- * it points to one of a ring of buffers, which lasts until the ack is sent.
+ * An error text with numbers in it. Before 6.3 the ack had no room for one, and
+ * after it too little for an IPv6 address in a sentence: it points to one of a
+ * ring of buffers, which lasts until the ack is sent.
  */
-#ifdef NL_SET_ERR_MSG_FMT
-#define X_ERR_FMT(extack, fmt, args...) NL_SET_ERR_MSG_FMT(extack, fmt, ##args)
-#else
 #define X_ERR_RING	64
-#define X_ERR_LEN	80
+#define X_ERR_LEN	128
 
 static inline char *x_err_buf(void)
 {
@@ -49,7 +47,6 @@ static inline char *x_err_buf(void)
 		__x_extack->_msg = __x_buf;				\
 	}								\
 } while (0)
-#endif
 
 /* The parsed attributes of a dump's request */
 static inline struct nlattr **x_dump_attrs(struct netlink_callback *cb)

@@ -71,6 +71,10 @@ struct ip_vs_x_net {
 	spinlock_t		lips_lock;	/* leaf, _bh: puts come from softirq */
 	u8			probes;		/* ports tried per conn */
 	u8			reclaim;
+	bool			any_lip;	/* a reply may come to an address that is no lip */
+	struct ip_vs_x_sp_keys __rcu *keys;	/* of SYN cookies; written under __ip_vs_mutex */
+	u64			sp_qmem_max;	/* bytes held for clients of the SYN proxy */
+	atomic64_t		sp_qmem;
 	struct net		*net;
 };
 
@@ -114,6 +118,40 @@ struct ip_vs_x_lgroup {
 	struct rcu_head		rcu_head;
 };
 
+/* SYN proxy of a service, IPVS_EXT_SVC_SP_* */
+struct ip_vs_x_sp_cfg {
+	u32	auto_on;
+	u32	auto_off;
+	u16	mss;
+	u16	window;
+	u8	wscale;
+	u8	opts;		/* IPVS_EXT_SP_OPT_* */
+	u8	ttl;
+	u8	retries;
+	u8	queue;
+};
+
+#define IP_VS_X_AUTO_BUCKETS	8
+#define IP_VS_X_AUTO_TICK	(8 * HZ)
+
+/*
+ * What mode auto knows of a service. Refs: the service's, and one of each conn
+ * that is half-open, so their number is the number of those, plus one.
+ */
+struct ip_vs_x_auto {
+	refcount_t		refs;
+	atomic_t		unanswered[IP_VS_X_AUTO_BUCKETS]; /* cookies, by age */
+	bool			active;
+	bool			dead;		/* the service goes */
+	u8			bucket;		/* of cookies sent now */
+	u32			off;
+	unsigned long		takes_until;	/* jiffies: cookies sent before it was off */
+	spinlock_t		lock;		/* a leaf */
+	struct timer_list	timer;
+	struct ip_vs_service	*svc;		/* for the timer, which ends before it */
+	struct rcu_head		rcu_head;
+};
+
 /*
  * Settings of a service. Immutable once published; SET_SERVICE publishes a
  * changed copy. A service made by a stock tool has none: everything is off.
@@ -128,6 +166,8 @@ struct ip_vs_x_svc_cfg {
 	u8			toa_kind6;
 	bool			seq_chosen;	/* by the user: no default overrides it */
 	bool			ts_chosen;
+	struct ip_vs_x_sp_cfg	sp;
+	struct ip_vs_x_auto	*aut;		/* shared by all copies */
 	struct ip_vs_x_stats __percpu *stats;	/* shared by all copies */
 	struct rcu_head		rcu_head;
 };
@@ -148,6 +188,9 @@ struct ip_vs_x_service {
 #define IP_VS_X_F_ISN		BIT(6)	/* isn_delta is chosen; cleared never */
 #define IP_VS_X_F_TOA_DONE	BIT(7)	/* the RS has its socket */
 #define IP_VS_X_F_TS_SET	BIT(8)	/* ts_delta is chosen */
+#define IP_VS_X_F_SP		BIT(12)	/* of a service with SYN proxy */
+#define IP_VS_X_F_HALF_OPEN	BIT(13)	/* counted by mode auto; c.app_data is its struct */
+#define IP_VS_X_F_TS_SP		BIT(14)	/* RS TSval -> client TSval is chosen */
 
 struct ip_vs_x_conn {
 	struct ip_vs_conn	c;	/* first: the rest of ip_vs sees only this */
@@ -174,8 +217,11 @@ struct ip_vs_x_conn {
 	u16			mss_clamp;
 	u8			toa_kind;
 	u8			last_state;
-	u16			wscale;		/* three of 4 bits: client, ours, RS */
+	u16			win_shift;	/* IP_VS_X_WIN_SHIFT */
 };
+
+/* By how much windows are shifted left: of requests in byte 1, of replies in byte 0 */
+#define IP_VS_X_WIN_SHIFT(in, out)	((u16)(((in) & 0xff) << 8 | ((out) & 0xff)))
 
 static_assert(sizeof(struct ip_vs_x_conn) == 384 || sizeof(struct ip_vs_conn) != 288);
 
@@ -196,6 +242,31 @@ static inline struct ip_vs_x_conn *ip_vs_x_conn(struct ip_vs_conn *cp)
 static inline struct ip_vs_x_service *ip_vs_x_service(struct ip_vs_service *svc)
 {
 	return container_of(svc, struct ip_vs_x_service, s);
+}
+
+/*
+ * No helper changes the length of what an X conn carries, so the numbers that
+ * ip_vs keeps for helpers are ours: what the SYN proxy adds to timestamps of
+ * the RS, the client's last ACK, and what guards against ACK storms.
+ */
+static inline u32 *ip_vs_x_ts_sp(struct ip_vs_x_conn *x)
+{
+	return &x->c.in_seq.init_seq;
+}
+
+static inline u32 *ip_vs_x_last_ack(struct ip_vs_x_conn *x)
+{
+	return &x->c.in_seq.previous_delta;
+}
+
+static inline u32 *ip_vs_x_storm_key(struct ip_vs_x_conn *x)
+{
+	return &x->c.out_seq.init_seq;
+}
+
+static inline u32 *ip_vs_x_storm(struct ip_vs_x_conn *x)
+{
+	return &x->c.out_seq.previous_delta;
 }
 
 /*
@@ -272,6 +343,21 @@ static inline bool ip_vs_x_tcp_sched(struct netns_ipvs *ipvs, int af, struct sk_
 	       __ip_vs_x_tcp_sched(ipvs, af, skb, pd, verdict, cpp, iph, th);
 }
 
+/*
+ * ip_vs_in_hook(): a packet of a conn, before anything is concluded from it.
+ * True: the SYN proxy has taken it, cp is put and *verdict is the answer.
+ */
+bool __ip_vs_x_intercept(struct ip_vs_conn *cp, struct sk_buff *skb, struct ip_vs_proto_data *pd,
+			 struct ip_vs_iphdr *iph, int *verdict);
+static inline bool ip_vs_x_intercept(struct ip_vs_conn *cp, struct sk_buff *skb,
+				     struct ip_vs_proto_data *pd, struct ip_vs_iphdr *iph,
+				     int *verdict)
+{
+	return ip_vs_conn_is_x(cp) &&
+	       (READ_ONCE(container_of(cp, struct ip_vs_x_conn, c)->xflags) & IP_VS_X_F_SP) &&
+	       __ip_vs_x_intercept(cp, skb, pd, iph, verdict);
+}
+
 /* ip_vs_schedule(): false drops the packet that would make a conn */
 bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb,
 		     struct ip_vs_iphdr *iph);
@@ -318,6 +404,8 @@ static inline struct ip_vs_x_net *ip_vs_x_net(const struct netns_ipvs *ipvs)
 	return net_generic(ipvs->net, ip_vs_x_net_id);
 }
 
+/* The settings of the service that a conn still has, or NULL. RCU. */
+const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_conn *cp);
 /* Counts for the namespace and, when the conn still has one, its service. RCU. */
 void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat);
 /* The same before there is a conn; cfg may be NULL */
@@ -384,6 +472,7 @@ struct ip_vs_x_event {
 	void		*hdr;
 };
 
+void ip_vs_x_event_synproxy(struct ip_vs_service *svc, u32 code, u32 half_open);
 bool ip_vs_x_event_begin(struct ip_vs_x_event *e, struct net *net, u32 code);
 void ip_vs_x_event_end(struct ip_vs_x_event *e, int err);
 int ip_vs_x_genl_init(void);
@@ -402,6 +491,42 @@ int ip_vs_x_icmp_in(struct sk_buff *skb, struct ip_vs_conn *cp, struct ip_vs_iph
 /* ip_vs_x_tcp.c: RST to a client whose SYN found no port. May do nothing. */
 void ip_vs_x_exhaust_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 			 const struct ip_vs_iphdr *iph);
+
+/* ip_vs_x_synproxy.c */
+int ip_vs_x_sp_net_init(struct ip_vs_x_net *xnet);
+void ip_vs_x_sp_net_exit(struct ip_vs_x_net *xnet);
+void ip_vs_x_sp_locks_init(void);
+/* Are SYNs to the service answered with cookies now? */
+bool ip_vs_x_sp_active(const struct ip_vs_x_svc_cfg *cfg);
+/*
+ * TCP without a conn, to a service with SYN proxy. True: *verdict is the answer.
+ * False: nothing that the proxy has to do with, or an ACK without a cookie.
+ */
+bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		      struct ip_vs_proto_data *pd, int *verdict, struct ip_vs_iphdr *iph,
+		      struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
+		      const struct tcphdr *h);
+/* Mode auto: new may fail; put and opened in any context, set and stop sleep */
+struct ip_vs_x_auto *ip_vs_x_auto_new(struct ip_vs_service *svc);
+void ip_vs_x_auto_set(struct ip_vs_x_auto *a, const struct ip_vs_x_svc_cfg *cfg);
+void ip_vs_x_auto_stop(struct ip_vs_x_auto *a);
+void ip_vs_x_auto_put(struct ip_vs_x_auto *a);
+u32 ip_vs_x_auto_half_open(struct ip_vs_x_auto *a);
+/* A conn is made, by a SYN if not by a cookie; before it is published */
+void ip_vs_x_auto_opened(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg);
+/* It is half-open no longer, or ends */
+void ip_vs_x_auto_answered(struct ip_vs_x_conn *x);
+
+/* ip_vs_x_synproxy_rs.c */
+int ip_vs_x_sp_init(void);
+void ip_vs_x_sp_cleanup(void);
+/* Gives a pending handshake up, if there is one, and tells nobody */
+void ip_vs_x_sp_drop(struct ip_vs_x_conn *x);
+/* A reply while a handshake pends. False: none does any more, and skb is as it was. */
+bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct ip_vs_iphdr *iph);
+
+/* ip_vs_x_glue_core.h: as ip_vs_in_hook() counts a packet of a client */
+void ip_vs_x_in_stats(struct ip_vs_conn *cp, struct sk_buff *skb);
 
 /* ip_vs_x_glue_conn.h: ends a conn now if nobody else does; RCU, no bucket lock held */
 void ip_vs_x_conn_reclaim(struct ip_vs_conn *cp);

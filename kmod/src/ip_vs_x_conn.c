@@ -102,7 +102,8 @@ struct ip_vs_conn *__ip_vs_x_out_get(const struct ip_vs_conn_param *p)
 	struct ip_vs_x_conn *x;
 	struct x_tuple t;
 
-	if (!(READ_ONCE(xnet->lips) & BIT_ULL(ip_vs_x_lips_bit(p->vaddr))))
+	if (!(READ_ONCE(xnet->lips) & BIT_ULL(ip_vs_x_lips_bit(p->vaddr))) &&
+	    !READ_ONCE(xnet->any_lip))
 		return NULL;
 
 	t = (struct x_tuple) {
@@ -261,6 +262,17 @@ again:
 	return -EADDRINUSE;
 }
 
+/* NAT: the RS sees the client. His last conn with it may not have ended quite. */
+static int x_bind_client(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg,
+			 const struct ip_vs_conn_param *p)
+{
+	ip_vs_addr_set(p->af, &x->laddr, p->caddr);
+	if (x_reclaim(x, p->cport))
+		return 0;
+	ip_vs_x_count_cfg(ip_vs_x_net(p->ipvs), cfg, IPVS_EXT_STAT_LPORT_CONFLICT);
+	return -EADDRINUSE;
+}
+
 /* The settings by which a conn to dest becomes an X conn; NULL: it does not */
 static const struct ip_vs_x_svc_cfg *x_wanted(const struct ip_vs_conn_param *p, int daf,
 					      unsigned int flags, struct ip_vs_dest *dest)
@@ -277,13 +289,15 @@ static const struct ip_vs_x_svc_cfg *x_wanted(const struct ip_vs_conn_param *p, 
 	if (!svc)
 		return NULL;
 	cfg = rcu_dereference(ip_vs_x_service(svc)->cfg);
-	return cfg && (cfg->flags & IPVS_EXT_SVC_F_FNAT) ? cfg : NULL;
+	if (!cfg || (cfg->flags & IPVS_EXT_SVC_F_FNAT))
+		return cfg;
+	return (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY) && p->protocol == IPPROTO_TCP ? cfg : NULL;
 }
 
 /* The settings are taken over now: a later SET_SERVICE is for new conns */
 static void x_settings(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg)
 {
-	u16 f = IP_VS_X_F_FNAT;
+	u16 f = cfg->flags & IPVS_EXT_SVC_F_FNAT ? IP_VS_X_F_FNAT : 0;
 
 	if (x->c.protocol == IPPROTO_TCP) {
 		if (cfg->flags & IPVS_EXT_SVC_F_SEQ)
@@ -296,6 +310,8 @@ static void x_settings(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg
 			f |= IP_VS_X_F_TS_STRIP;
 		else if (cfg->ts_mode == IPVS_EXT_TS_REBASE)
 			f |= IP_VS_X_F_TS_REBASE;
+		if (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY)
+			f |= IP_VS_X_F_SP;
 		x->mss_clamp = cfg->mss_clamp;
 		x->toa_kind = x->c.af == AF_INET6 ? cfg->toa_kind6 : cfg->toa_kind4;
 	}
@@ -329,9 +345,10 @@ struct ip_vs_conn *__ip_vs_x_conn_alloc(struct kmem_cache *cachep,
 	x->c.protocol = p->protocol;
 	x->c.dport = dport;
 	ip_vs_addr_set(daf, &x->c.daddr, daddr);
+	memset(&x->c.sync_conn_opt, 0, sizeof(x->c.sync_conn_opt));
 	x_settings(x, cfg);
 
-	err = x_bind(x, cfg, p->caddr);
+	err = x->xflags & IP_VS_X_F_FNAT ? x_bind(x, cfg, p->caddr) : x_bind_client(x, cfg, p);
 	if (err) {
 		kmem_cache_free(x_cachep, x);
 		return ERR_PTR(err);
@@ -355,7 +372,10 @@ void __ip_vs_x_refused(struct ip_vs_service *svc, struct sk_buff *skb, struct ip
 void __ip_vs_x_conn_ready(struct ip_vs_conn *cp)
 {
 	struct ip_vs_x_conn *x = ip_vs_x_conn(cp);
+	const struct ip_vs_x_svc_cfg *cfg = ip_vs_x_conn_cfg(cp);
 
+	if (cfg && !x->ready)
+		ip_vs_x_auto_opened(x, cfg);
 	/* conntrack never sees an X conn, so there is none to keep for it */
 	cp->flags = (cp->flags & ~(IP_VS_CONN_F_FWD_MASK | IP_VS_CONN_F_NFCT)) |
 		    IP_VS_CONN_F_FNAT;
@@ -373,8 +393,12 @@ void __ip_vs_x_conn_unlink(struct ip_vs_conn *cp)
 	hlist_del_rcu(&x->out_node);
 	spin_unlock_bh(x_lock_of(x->out_hash));
 
-	this_cpu_dec(x->la->pcpu->conns);
-	ip_vs_x_laddr_put(x->la);
+	ip_vs_x_sp_drop(x);
+	ip_vs_x_auto_answered(x);
+	if (x->la) {
+		this_cpu_dec(x->la->pcpu->conns);
+		ip_vs_x_laddr_put(x->la);
+	}
 	dst_release(unrcu_pointer(xchg(&x->out_dst, NULL)));
 }
 

@@ -30,7 +30,7 @@ static const struct genl_multicast_group x_mcgrps[] = {
 };
 
 /* A flag or attribute of a feature that this module does not have yet */
-#define X_SYNPROXY	"SYNPROXY is not supported by this module"
+#define X_FLOOD		"policies for stray packets are not supported by this module"
 #define X_LIMITS	"limits and timeouts of a service are not supported by this module"
 #define X_ACL		"ACLs are not supported by this module"
 #define X_EXPIRE_RST	"RST_ON_EXPIRE is not supported by this module"
@@ -287,16 +287,7 @@ static int x_get_laddr(const struct nlattr *nest, struct ip_vs_x_laddr_req *req,
 
 /* What a feature that is still to come would be asked with */
 static const char * const x_ext_unsupported[IPVS_EXT_SVC_MAX + 1] = {
-	[IPVS_EXT_SVC_INVALID]		= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_MSS]		= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_WSCALE]	= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_OPTS]		= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_WINDOW]	= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_TTL]		= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_SYN_RETRIES]	= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_QUEUE]		= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_AUTO_ON]	= X_SYNPROXY,
-	[IPVS_EXT_SVC_SP_AUTO_OFF]	= X_SYNPROXY,
+	[IPVS_EXT_SVC_INVALID]		= X_FLOOD,
 	[IPVS_EXT_SVC_TIMEOUT_EST]	= X_LIMITS,
 	[IPVS_EXT_SVC_CPS]		= X_LIMITS,
 	[IPVS_EXT_SVC_CPS_BURST]	= X_LIMITS,
@@ -309,9 +300,6 @@ static const char * const x_ext_unsupported[IPVS_EXT_SVC_MAX + 1] = {
 };
 
 static const char * const x_config_unsupported[IPVS_EXT_CONFIG_MAX + 1] = {
-	[IPVS_EXT_CONFIG_COOKIE_KEY]	= X_SYNPROXY,
-	[IPVS_EXT_CONFIG_SP_QMEM]	= X_SYNPROXY,
-	[IPVS_EXT_CONFIG_COOKIE_KEY_PREV] = X_SYNPROXY,
 	[IPVS_EXT_CONFIG_FAST]		= X_FAST,
 	[IPVS_EXT_CONFIG_SYNC_OPT]	= X_SYNC,
 };
@@ -340,14 +328,59 @@ static int x_check_flags(u32 on, struct netlink_ext_ack *extack)
 	on &= ~IP_VS_X_SVC_FLAGS;
 	if (!on)
 		return 0;
-	if (on & (IPVS_EXT_SVC_F_SYNPROXY | IPVS_EXT_SVC_F_SP_DEFER | IPVS_EXT_SVC_F_SP_AUTO))
-		text = X_SYNPROXY;
-	else if (on & IPVS_EXT_SVC_F_RST_ON_EXPIRE)
+	if (on & IPVS_EXT_SVC_F_RST_ON_EXPIRE)
 		text = X_EXPIRE_RST;
 	else
 		text = X_FAST;
 	X_ERR_FMT(extack, "%s", text);
 	return -EOPNOTSUPP;
+}
+
+static void x_get_sp(struct nlattr **tb, struct ip_vs_x_svc_req *req)
+{
+	static const u8 attrs[] = {
+		IPVS_EXT_SVC_SP_MSS, IPVS_EXT_SVC_SP_WSCALE, IPVS_EXT_SVC_SP_WINDOW,
+		IPVS_EXT_SVC_SP_TTL, IPVS_EXT_SVC_SP_SYN_RETRIES, IPVS_EXT_SVC_SP_QUEUE,
+		IPVS_EXT_SVC_SP_AUTO_ON, IPVS_EXT_SVC_SP_AUTO_OFF,
+	};
+	struct ip_vs_x_sp_cfg *sp = &req->sp;
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
+		const struct nlattr *a = tb[attrs[i]];
+
+		if (!a)
+			continue;
+		req->has_sp |= BIT_ULL(attrs[i]);
+		switch (attrs[i]) {
+		case IPVS_EXT_SVC_SP_MSS:
+			sp->mss = nla_get_u16(a);
+			break;
+		case IPVS_EXT_SVC_SP_WSCALE:
+			sp->wscale = nla_get_u8(a);
+			break;
+		case IPVS_EXT_SVC_SP_WINDOW:
+			sp->window = nla_get_u16(a);
+			break;
+		case IPVS_EXT_SVC_SP_TTL:
+			sp->ttl = nla_get_u8(a);
+			break;
+		case IPVS_EXT_SVC_SP_SYN_RETRIES:
+			sp->retries = nla_get_u8(a);
+			break;
+		case IPVS_EXT_SVC_SP_QUEUE:
+			sp->queue = nla_get_u8(a);
+			break;
+		case IPVS_EXT_SVC_SP_AUTO_ON:
+			sp->auto_on = nla_get_u32(a);
+			break;
+		case IPVS_EXT_SVC_SP_AUTO_OFF:
+			sp->auto_off = nla_get_u32(a);
+			break;
+		}
+	}
+	if (tb[IPVS_EXT_SVC_SP_OPTS])
+		req->sp_opts = nla_get_bitfield32(tb[IPVS_EXT_SVC_SP_OPTS]);
 }
 
 static int x_get_ext(const struct nlattr *nest, struct ip_vs_x_svc_req *req,
@@ -382,6 +415,7 @@ static int x_get_ext(const struct nlattr *nest, struct ip_vs_x_svc_req *req,
 	req->has_toa_kind6 = tb[IPVS_EXT_SVC_TOA_KIND6];
 	if (req->has_toa_kind6)
 		req->toa_kind6 = nla_get_u8(tb[IPVS_EXT_SVC_TOA_KIND6]);
+	x_get_sp(tb, req);
 	return x_check_flags(req->flags.value & req->flags.selector, extack);
 }
 
@@ -414,10 +448,31 @@ fail:
 	return -EMSGSIZE;
 }
 
+static int x_put_sp(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
+{
+	const struct ip_vs_x_sp_cfg *sp = &cfg->sp;
+
+	if (nla_put_u16(skb, IPVS_EXT_SVC_SP_MSS, sp->mss) ||
+	    nla_put_u8(skb, IPVS_EXT_SVC_SP_WSCALE, sp->wscale) ||
+	    nla_put_bitfield32(skb, IPVS_EXT_SVC_SP_OPTS, sp->opts, IP_VS_X_SP_OPTS) ||
+	    nla_put_u16(skb, IPVS_EXT_SVC_SP_WINDOW, sp->window) ||
+	    nla_put_u8(skb, IPVS_EXT_SVC_SP_TTL, sp->ttl) ||
+	    nla_put_u8(skb, IPVS_EXT_SVC_SP_SYN_RETRIES, sp->retries) ||
+	    nla_put_u8(skb, IPVS_EXT_SVC_SP_QUEUE, sp->queue) ||
+	    nla_put_u32(skb, IPVS_EXT_SVC_SP_AUTO_ON, sp->auto_on) ||
+	    nla_put_u32(skb, IPVS_EXT_SVC_SP_AUTO_OFF, sp->auto_off) ||
+	    nla_put_u8(skb, IPVS_EXT_SVC_SP_ACTIVE, ip_vs_x_sp_active(cfg)) ||
+	    nla_put_u32(skb, IPVS_EXT_SVC_SP_HALF_OPEN,
+			cfg->aut ? ip_vs_x_auto_half_open(cfg->aut) : 0))
+		return -EMSGSIZE;
+	return 0;
+}
+
 static int x_put_ext(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
 {
 	static const struct ip_vs_x_svc_cfg off = {
 		.toa_kind4 = IP_VS_X_TOA_KIND, .toa_kind6 = IP_VS_X_TOA_KIND,
+		.sp = IP_VS_X_SP_DEFAULTS,
 	};
 	struct nlattr *nest = nla_nest_start(skb, IPVS_EXT_A_EXT);
 
@@ -429,7 +484,8 @@ static int x_put_ext(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
 	    nla_put_u8(skb, IPVS_EXT_SVC_TS_MODE, cfg->ts_mode) ||
 	    nla_put_u16(skb, IPVS_EXT_SVC_MSS_CLAMP, cfg->mss_clamp) ||
 	    nla_put_u8(skb, IPVS_EXT_SVC_TOA_KIND4, cfg->toa_kind4) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_TOA_KIND6, cfg->toa_kind6)) {
+	    nla_put_u8(skb, IPVS_EXT_SVC_TOA_KIND6, cfg->toa_kind6) ||
+	    x_put_sp(skb, cfg)) {
 		nla_nest_cancel(skb, nest);
 		return -EMSGSIZE;
 	}
@@ -596,11 +652,24 @@ static int x_get_config(struct sk_buff *skb, struct genl_info *info)
 		return ret;
 	nest = nla_nest_start(r.skb, IPVS_EXT_A_CONFIG);
 	if (!nest || nla_put_u8(r.skb, IPVS_EXT_CONFIG_PROBES, READ_ONCE(xnet->probes)) ||
-	    nla_put_u8(r.skb, IPVS_EXT_CONFIG_RECLAIM, READ_ONCE(xnet->reclaim)))
+	    nla_put_u8(r.skb, IPVS_EXT_CONFIG_RECLAIM, READ_ONCE(xnet->reclaim)) ||
+	    nla_put_u64_64bit(r.skb, IPVS_EXT_CONFIG_SP_QMEM, READ_ONCE(xnet->sp_qmem_max),
+			      IPVS_EXT_CONFIG_PAD))
 		ret = -EMSGSIZE;
 	else
 		nla_nest_end(r.skb, nest);
 	return x_reply_end(&r, info, ret);
+}
+
+static int x_set_keys(struct ip_vs_x_net *xnet, const struct nlattr *key,
+		      const struct nlattr *prev)
+{
+	int ret;
+
+	ip_vs_x_cfg_lock();
+	ret = ip_vs_x_sp_set_keys(xnet, key ? nla_data(key) : NULL, prev ? nla_data(prev) : NULL);
+	ip_vs_x_cfg_unlock();
+	return ret;
 }
 
 static int x_set_config(struct sk_buff *skb, struct genl_info *info)
@@ -618,6 +687,16 @@ static int x_set_config(struct sk_buff *skb, struct genl_info *info)
 	ret = x_check_supported(tb, x_config_unsupported, IPVS_EXT_CONFIG_MAX, info->extack);
 	if (ret)
 		return ret;
+	/* the only one that can fail comes first */
+	if (tb[IPVS_EXT_CONFIG_COOKIE_KEY] || tb[IPVS_EXT_CONFIG_COOKIE_KEY_PREV]) {
+		ret = x_set_keys(xnet, tb[IPVS_EXT_CONFIG_COOKIE_KEY],
+				 tb[IPVS_EXT_CONFIG_COOKIE_KEY_PREV]);
+		if (ret)
+			return ret;
+	}
+	if (tb[IPVS_EXT_CONFIG_SP_QMEM])
+		WRITE_ONCE(xnet->sp_qmem_max,
+			   min_t(u64, nla_get_u64(tb[IPVS_EXT_CONFIG_SP_QMEM]), S64_MAX));
 	if (tb[IPVS_EXT_CONFIG_PROBES])
 		WRITE_ONCE(xnet->probes, nla_get_u8(tb[IPVS_EXT_CONFIG_PROBES]));
 	if (tb[IPVS_EXT_CONFIG_RECLAIM])
@@ -1206,6 +1285,22 @@ bool ip_vs_x_event_begin(struct ip_vs_x_event *e, struct net *net, u32 code)
 		return true;
 	nlmsg_free(e->skb);
 	return false;
+}
+
+void ip_vs_x_event_synproxy(struct ip_vs_service *svc, u32 code, u32 half_open)
+{
+	struct ip_vs_x_event e;
+	struct nlattr *nest;
+
+	if (!ip_vs_x_event_begin(&e, svc->ipvs->net, code))
+		return;
+	nest = x_put_svc(e.skb, svc) ? NULL : nla_nest_start(e.skb, IPVS_EXT_A_EXT);
+	if (!nest || nla_put_u32(e.skb, IPVS_EXT_SVC_SP_HALF_OPEN, half_open)) {
+		ip_vs_x_event_end(&e, -EMSGSIZE);
+		return;
+	}
+	nla_nest_end(e.skb, nest);
+	ip_vs_x_event_end(&e, 0);
 }
 
 void ip_vs_x_event_end(struct ip_vs_x_event *e, int err)

@@ -18,17 +18,19 @@
 DEFINE_STATIC_KEY_FALSE(ip_vs_x_key);
 unsigned int ip_vs_x_net_id __read_mostly;
 
-void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat)
+const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_conn *cp)
 {
-	const struct ip_vs_x_svc_cfg *cfg = NULL;
 	struct ip_vs_service *svc = NULL;
 
 	/* a dest in the trash, or of a synced conn, may have no service */
 	if (cp->dest)
 		svc = rcu_dereference(cp->dest->svc);
-	if (svc)
-		cfg = rcu_dereference(ip_vs_x_service(svc)->cfg);
-	ip_vs_x_count_cfg(ip_vs_x_net(cp->ipvs), cfg, stat);
+	return svc ? rcu_dereference(ip_vs_x_service(svc)->cfg) : NULL;
+}
+
+void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat)
+{
+	ip_vs_x_count_cfg(ip_vs_x_net(cp->ipvs), ip_vs_x_conn_cfg(cp), stat);
 }
 
 u64 ip_vs_x_stats_sum(const struct ip_vs_x_stats __percpu *stats, unsigned int stat)
@@ -82,13 +84,25 @@ bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb, struct ip_v
 }
 
 /*
- * Where policies for TCP without a conn meet, in the order of the answer: the
- * flood policy of the service, then its SYN proxy. No setting asks for one yet.
+ * Where policies for TCP without a conn meet. Stock code finds the service
+ * once more, if the packet may make a conn.
  */
 bool __ip_vs_x_tcp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 			 struct ip_vs_proto_data *pd, int *verdict, struct ip_vs_conn **cpp,
 			 struct ip_vs_iphdr *iph, const struct tcphdr *th)
 {
+	const struct ip_vs_x_svc_cfg *cfg;
+	struct ip_vs_service *svc;
+
+	if (ip_vs_iph_inverse(iph))
+		return true;
+	svc = ip_vs_service_find(ipvs, af, skb->mark, IPPROTO_TCP, &iph->daddr, th->dest);
+	cfg = svc ? rcu_dereference(ip_vs_x_service(svc)->cfg) : NULL;
+	if (!cfg)
+		return true;
+	if ((cfg->flags & IPVS_EXT_SVC_F_SYNPROXY) &&
+	    ip_vs_x_sp_sched(ipvs, af, skb, pd, verdict, iph, svc, cfg, th))
+		return false;
 	return true;
 }
 
@@ -104,6 +118,10 @@ static int __net_init x_net_init(struct net *net)
 	xnet->probes = X_PROBES_DEFAULT;
 	xnet->reclaim = 1;
 	xnet->net = net;
+	if (ip_vs_x_sp_net_init(xnet)) {
+		free_percpu(xnet->stats);
+		return -ENOMEM;
+	}
 	return 0;
 }
 
@@ -115,6 +133,7 @@ static void __net_exit x_net_exit(struct net *net)
 	ip_vs_x_cfg_lock();
 	ip_vs_x_lgroup_flush(xnet);
 	ip_vs_x_cfg_unlock();
+	ip_vs_x_sp_net_exit(xnet);
 	free_percpu(xnet->stats);
 }
 
@@ -133,9 +152,12 @@ int __init ip_vs_x_init(void)
 	ret = ip_vs_x_conn_init();
 	if (ret < 0)
 		return ret;
-	ret = register_pernet_subsys(&x_net_ops);
+	ret = ip_vs_x_sp_init();
 	if (ret < 0)
 		goto cleanup_conn;
+	ret = register_pernet_subsys(&x_net_ops);
+	if (ret < 0)
+		goto cleanup_sp;
 	ret = ip_vs_x_genl_init();
 	if (ret < 0)
 		goto cleanup_net;
@@ -143,6 +165,8 @@ int __init ip_vs_x_init(void)
 
 cleanup_net:
 	unregister_pernet_subsys(&x_net_ops);
+cleanup_sp:
+	ip_vs_x_sp_cleanup();
 cleanup_conn:
 	ip_vs_x_conn_cleanup();
 	return ret;
@@ -154,5 +178,6 @@ void ip_vs_x_cleanup(void)
 	unregister_pernet_subsys(&x_net_ops);
 	/* conns, settings and addresses on their way out have callbacks in this module */
 	rcu_barrier();
+	ip_vs_x_sp_cleanup();
 	ip_vs_x_conn_cleanup();
 }

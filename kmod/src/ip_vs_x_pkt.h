@@ -3,6 +3,8 @@
 #ifndef _IP_VS_X_PKT_H
 #define _IP_VS_X_PKT_H
 
+#include <linux/ip.h>
+#include <linux/ipv6.h>
 #include <linux/skbuff.h>
 #include "ip_vs_x.h"
 #include "ip_vs_x_pure.h"
@@ -46,12 +48,22 @@ bool ip_vs_x_is_reply(const struct ip_vs_conn *cp, const union nf_inet_addr *rs,
 		      const union nf_inet_addr *lip);
 /* Accepts a packet that is not to be changed */
 unsigned int ip_vs_x_pass(struct sk_buff *skb);
+static inline u8 ip_vs_x_ttl_of(const struct sk_buff *skb)
+{
+	return skb->protocol == htons(ETH_P_IPV6) ? ipv6_hdr(skb)->hop_limit : ip_hdr(skb)->ttl;
+}
+
 /* Counts, frees and returns NF_STOLEN */
 int ip_vs_x_drop(struct sk_buff *skb, const struct ip_vs_conn *cp, unsigned int stat);
 
 /* ip_vs_x_tcp.c */
 void ip_vs_x_tcp_request(struct ip_vs_x_conn *x, struct tcphdr *th, struct ip_vs_x_edit *e);
 void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, struct ip_vs_x_edit *e);
+/*
+ * Is it one of an endless row? Then it must be dropped. th is of a reply as it
+ * came, with all of its header; len counts the segment with its data.
+ */
+bool ip_vs_x_tcp_storm(struct ip_vs_x_conn *x, struct tcphdr *th, unsigned int len);
 
 /* A TCP segment without data, all of it */
 struct ip_vs_x_seg {
@@ -70,9 +82,14 @@ struct ip_vs_x_seg {
 	u8		opt[40];
 };
 
+#define IP_VS_X_TH_SYN	0x02
 #define IP_VS_X_TH_RST	0x04
 #define IP_VS_X_TH_ACK	0x10
 
+#define IP_VS_X_SEG_MAX	(sizeof(struct ipv6hdr) + IP_VS_X_TCP_MAX)
+
+/* Writes s behind the headroom of an empty skb that has IP_VS_X_SEG_MAX bytes of room */
+void ip_vs_x_seg_write(struct sk_buff *skb, const struct ip_vs_x_seg *s);
 /* An skb with headroom for any device and no route yet, or NULL */
 struct sk_buff *ip_vs_x_seg_build(const struct ip_vs_x_seg *s);
 

@@ -166,6 +166,7 @@ struct ip_vs_x_edit {
 	u16	mss_max;	/* which then is at most this; 0: anything */
 	u8	toa_kind;	/* of the service */
 	u8	flags;		/* IP_VS_X_EDIT_* */
+	s8	win;		/* the window is shifted left, or right if negative */
 };
 
 #define IP_VS_X_EDIT_TS		1	/* shift timestamps */
@@ -251,6 +252,17 @@ static inline __wsum ip_vs_x_edit_opts(struct tcphdr *th, const struct ip_vs_x_e
 	return sum;
 }
 
+/*
+ * A window in another scale: what does not fit is capped, what is less than
+ * the new unit is lost. Never more than was offered.
+ */
+static inline u16 ip_vs_x_win(u16 win, int shift)
+{
+	u32 w = shift < 0 ? win >> -shift : (u32)win << shift;
+
+	return w > 65535 ? 65535 : w;
+}
+
 static inline __wsum ip_vs_x_tcp_edit(struct tcphdr *th, const struct ip_vs_x_edit *e, __wsum sum)
 {
 	sum = ip_vs_x_put4(th, &th->source, ntohl(e->ports), sum);
@@ -258,6 +270,9 @@ static inline __wsum ip_vs_x_tcp_edit(struct tcphdr *th, const struct ip_vs_x_ed
 		sum = ip_vs_x_put4(th, &th->seq, ntohl(th->seq) + e->seq, sum);
 	if (e->ack && th->ack)
 		sum = ip_vs_x_put4(th, &th->ack_seq, ntohl(th->ack_seq) + e->ack, sum);
+	/* that of a SYN is never scaled */
+	if (e->win && !th->syn)
+		sum = ip_vs_x_put2(th, &th->window, ip_vs_x_win(ntohs(th->window), e->win), sum);
 	if (th->doff == 5 ||
 	    (ip_vs_x_only_ts(th) && !th->syn && !(e->flags & IP_VS_X_EDIT_TS)))
 		return sum;

@@ -29,6 +29,31 @@ static void x_defaults(const struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *
 		cfg->ts_mode = IPVS_EXT_TS_STRIP;
 }
 
+static void x_apply_sp(struct ip_vs_x_sp_cfg *sp, const struct ip_vs_x_svc_req *req)
+{
+	const struct ip_vs_x_sp_cfg *to = &req->sp;
+	u64 has = req->has_sp;
+
+	sp->opts = (sp->opts & ~req->sp_opts.selector) |
+		   (req->sp_opts.value & req->sp_opts.selector);
+	if (has & BIT_ULL(IPVS_EXT_SVC_SP_MSS))
+		sp->mss = to->mss;
+	if (has & BIT_ULL(IPVS_EXT_SVC_SP_WSCALE))
+		sp->wscale = to->wscale;
+	if (has & BIT_ULL(IPVS_EXT_SVC_SP_WINDOW))
+		sp->window = to->window;
+	if (has & BIT_ULL(IPVS_EXT_SVC_SP_TTL))
+		sp->ttl = to->ttl;
+	if (has & BIT_ULL(IPVS_EXT_SVC_SP_SYN_RETRIES))
+		sp->retries = to->retries;
+	if (has & BIT_ULL(IPVS_EXT_SVC_SP_QUEUE))
+		sp->queue = to->queue;
+	if (has & BIT_ULL(IPVS_EXT_SVC_SP_AUTO_ON))
+		sp->auto_on = to->auto_on;
+	if (has & BIT_ULL(IPVS_EXT_SVC_SP_AUTO_OFF))
+		sp->auto_off = to->auto_off;
+}
+
 static void x_apply(const struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg,
 		    const struct ip_vs_x_svc_req *req)
 {
@@ -47,6 +72,7 @@ static void x_apply(const struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg
 		cfg->toa_kind4 = req->toa_kind4;
 	if (req->has_toa_kind6)
 		cfg->toa_kind6 = req->toa_kind6;
+	x_apply_sp(&cfg->sp, req);
 	if (cfg->flags & ~old & IPVS_EXT_SVC_F_FNAT)
 		x_defaults(svc, cfg);
 }
@@ -77,10 +103,92 @@ static int x_check_fnat(const struct ip_vs_service *svc, const struct ip_vs_x_sv
 	return 0;
 }
 
+static const char *x_method(unsigned int method)
+{
+	switch (method) {
+	case IP_VS_CONN_F_MASQ:
+		return NULL;
+	case IP_VS_CONN_F_LOCALNODE:
+		return "LOCALNODE";
+	case IP_VS_CONN_F_TUNNEL:
+		return "TUN";
+	case IP_VS_CONN_F_DROUTE:
+		return "DR";
+	}
+	return "BYPASS";
+}
+
+/* The replies of such a dest pass us by, so nobody would shift their sequence */
+static int x_check_dests(const struct ip_vs_service *svc, struct netlink_ext_ack *extack)
+{
+	struct ip_vs_dest *dest;
+	const char *method;
+
+	list_for_each_entry(dest, &svc->destinations, n_list) {
+		method = x_method(IP_VS_DFWD_METHOD(dest));
+		if (!method)
+			continue;
+		if (dest->af == AF_INET6)
+			X_ERR_FMT(extack,
+				  "SYNPROXY needs NAT or FNAT destinations: dest [%pI6c]:%u is %s",
+				  &dest->addr.in6, ntohs(dest->port), method);
+		else
+			X_ERR_FMT(extack,
+				  "SYNPROXY needs NAT or FNAT destinations: dest %pI4:%u is %s",
+				  &dest->addr.ip, ntohs(dest->port), method);
+		return -EOPNOTSUPP;
+	}
+	return 0;
+}
+
+static int x_check_sp(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
+		      struct netlink_ext_ack *extack)
+{
+	const struct ip_vs_x_sp_cfg *sp = &cfg->sp;
+
+	if (sp->mss && (sp->mss < 88 || sp->mss > 65495)) {
+		NL_SET_ERR_MSG(extack, "SP_MSS is 0 or 88 to 65495");
+		return -ERANGE;
+	}
+	if (sp->wscale > 14 && sp->wscale != IPVS_EXT_SP_WSCALE_OFF) {
+		NL_SET_ERR_MSG(extack, "SP_WSCALE is 0 to 14, or 255 for none");
+		return -ERANGE;
+	}
+	if (sp->opts & IPVS_EXT_SP_OPT_ECN) {
+		NL_SET_ERR_MSG(extack, "a cookie has no room for ECN");
+		return -EOPNOTSUPP;
+	}
+	if (sp->auto_off >= sp->auto_on) {
+		NL_SET_ERR_MSG(extack, "SP_AUTO_OFF must be less than SP_AUTO_ON");
+		return -EINVAL;
+	}
+	if (!(cfg->flags & IPVS_EXT_SVC_F_SYNPROXY)) {
+		if (!(cfg->flags & (IPVS_EXT_SVC_F_SP_DEFER | IPVS_EXT_SVC_F_SP_AUTO)))
+			return 0;
+		NL_SET_ERR_MSG(extack, "SP_DEFER and SP_AUTO need SYNPROXY");
+		return -EINVAL;
+	}
+	if (!svc->fwmark && svc->protocol != IPPROTO_TCP) {
+		NL_SET_ERR_MSG(extack, "SYNPROXY is TCP only");
+		return -EPROTONOSUPPORT;
+	}
+	if (svc->flags & IP_VS_SVC_F_ONEPACKET) {
+		NL_SET_ERR_MSG(extack, "one-packet scheduling has no reply path for SYNPROXY");
+		return -EOPNOTSUPP;
+	}
+	if (svc->port == FTPPORT || rcu_access_pointer(svc->pe)) {
+		NL_SET_ERR_MSG(extack, "not with application helpers");
+		return -EOPNOTSUPP;
+	}
+	return x_check_dests(svc, extack);
+}
+
 /* The settings as they would be, whatever the request changed */
 static int x_check(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
 		   const struct ip_vs_x_svc_cfg *old, struct netlink_ext_ack *extack)
 {
+	int ret;
+
 	if (cfg->lgroup && cfg->lgroup->af != svc->af) {
 		X_ERR_FMT(extack, "local address group is %s, service is %s",
 			  cfg->lgroup->af == AF_INET6 ? "IPv6" : "IPv4",
@@ -101,6 +209,9 @@ static int x_check(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg
 		NL_SET_ERR_MSG(extack, "TOA_SYN needs TOA");
 		return -EINVAL;
 	}
+	ret = x_check_sp(svc, cfg, extack);
+	if (ret)
+		return ret;
 	if (cfg->flags & IPVS_EXT_SVC_F_FNAT)
 		return x_check_fnat(svc, cfg, old, extack);
 	if (cfg->flags & IPVS_EXT_SVC_F_TOA) {
@@ -110,25 +221,30 @@ static int x_check(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg
 	return 0;
 }
 
-static struct ip_vs_x_svc_cfg *x_cfg_new(void)
+static struct ip_vs_x_svc_cfg *x_cfg_new(struct ip_vs_service *svc)
 {
 	struct ip_vs_x_svc_cfg *cfg = kzalloc(sizeof(*cfg), GFP_KERNEL);
 
 	if (!cfg)
 		return NULL;
 	cfg->stats = alloc_percpu(struct ip_vs_x_stats);
-	if (!cfg->stats) {
+	cfg->aut = ip_vs_x_auto_new(svc);
+	if (!cfg->stats || !cfg->aut) {
+		free_percpu(cfg->stats);
+		kfree(cfg->aut);
 		kfree(cfg);
 		return NULL;
 	}
 	cfg->toa_kind4 = IP_VS_X_TOA_KIND;
 	cfg->toa_kind6 = IP_VS_X_TOA_KIND;
+	cfg->sp = IP_VS_X_SP_DEFAULTS;
 	return cfg;
 }
 
 static void x_cfg_free(struct ip_vs_x_svc_cfg *cfg)
 {
 	free_percpu(cfg->stats);
+	ip_vs_x_auto_put(cfg->aut);
 	kfree(cfg);
 }
 
@@ -146,8 +262,13 @@ static void x_publish(struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg,
 {
 	if (cfg->lgroup)
 		cfg->lgroup->refs++;
-	if (cfg->flags & IPVS_EXT_SVC_F_FNAT)
+	if (cfg->flags & (IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_SYNPROXY))
 		static_branch_enable(&ip_vs_x_key);
+	/* a reply to the client of a NAT service is found by the client's address */
+	if ((cfg->flags & (IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_SYNPROXY)) ==
+	    IPVS_EXT_SVC_F_SYNPROXY)
+		WRITE_ONCE(ip_vs_x_net(svc->ipvs)->any_lip, true);
+	ip_vs_x_auto_set(cfg->aut, cfg);
 	rcu_assign_pointer(ip_vs_x_service(svc)->cfg, cfg);
 	if (!old)
 		return;
@@ -170,7 +291,7 @@ int ip_vs_x_svc_set(struct ip_vs_x_net *xnet, struct ip_vs_service *svc,
 			return -ENOENT;
 		}
 	}
-	cfg = old ? kmemdup(old, sizeof(*old), GFP_KERNEL) : x_cfg_new();
+	cfg = old ? kmemdup(old, sizeof(*old), GFP_KERNEL) : x_cfg_new(svc);
 	if (!cfg)
 		return -ENOMEM;
 	if (req->lgroup)
@@ -212,6 +333,7 @@ void ip_vs_x_svc_release(struct ip_vs_service *svc)
 			   cfg->flags & IPVS_EXT_SVC_F_FNAT ? &x_gone : NULL);
 	if (cfg->lgroup)
 		cfg->lgroup->refs--;
+	ip_vs_x_auto_stop(cfg->aut);
 	call_rcu(&cfg->rcu_head, x_cfg_rcu_free);
 }
 
@@ -222,7 +344,11 @@ void ip_vs_x_svc_release(struct ip_vs_service *svc)
 int ip_vs_x_check_dest(struct ip_vs_service *svc, const struct ip_vs_dest_user_kern *udest)
 {
 	unsigned int method = udest->conn_flags & IP_VS_CONN_F_FWD_MASK;
+	const struct ip_vs_x_svc_cfg *cfg = ip_vs_x_svc_cfg(svc);
 
+	if (method && method <= IP_VS_CONN_F_BYPASS && cfg &&
+	    (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY))
+		return -EOPNOTSUPP;
 	if (method <= IP_VS_CONN_F_BYPASS)
 		return 0;
 	pr_warn_ratelimited("forwarding method %u refused: FNAT is a setting of the service, see family IPVS_EXT\n",

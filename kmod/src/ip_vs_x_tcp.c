@@ -22,6 +22,8 @@
 #include <net/tcp.h>
 #include "ip_vs_x_pkt.h"
 
+#define IP_VS_X_STORM	128U	/* ACKs of which each is like the one before */
+
 /* As the kernel chooses for its own sockets: per 4-tuple, plus 64 ns a step */
 static u32 ip_vs_x_isn(const struct ip_vs_x_conn *x)
 {
@@ -89,16 +91,25 @@ void ip_vs_x_tcp_request(struct ip_vs_x_conn *x, struct tcphdr *th, struct ip_vs
 		WRITE_ONCE(x->last_state, x->c.state);
 
 	xflags = READ_ONCE(x->xflags);
+	if (unlikely(xflags & IP_VS_X_F_HALF_OPEN) && x->c.state != IP_VS_TCP_S_SYN_RECV)
+		ip_vs_x_auto_answered(x);
+	if ((xflags & IP_VS_X_F_SP) && th->ack)
+		WRITE_ONCE(*ip_vs_x_last_ack(x), ntohl(th->ack_seq));
 	e->seq = READ_ONCE(x->isn_delta);
 	e->ack = -READ_ONCE(x->sp_delta);
 	e->mss_max = x->mss_clamp;
 	e->toa_kind = x->toa_kind;
+	e->win = (s8)(READ_ONCE(x->win_shift) >> 8);
 	e->flags = IP_VS_X_EDIT_NO_TOA;
 	if (xflags & IP_VS_X_F_TS_STRIP)
 		e->flags |= IP_VS_X_EDIT_TS_STRIP;
 	if (xflags & IP_VS_X_F_TS_SET) {
 		e->flags |= IP_VS_X_EDIT_TS;
 		e->tsval = READ_ONCE(x->ts_delta);
+	}
+	if (xflags & IP_VS_X_F_TS_SP) {
+		e->flags |= IP_VS_X_EDIT_TS;
+		e->tsecr = -READ_ONCE(*ip_vs_x_ts_sp(x));
 	}
 }
 
@@ -117,6 +128,8 @@ void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, struct i
 	/* only its end: a late reply must not hide from a new SYN that it was over */
 	if (unlikely(ip_vs_x_tcp_over(x->c.state)))
 		WRITE_ONCE(x->last_state, x->c.state);
+	if (unlikely(xflags & IP_VS_X_F_HALF_OPEN) && x->c.state != IP_VS_TCP_S_SYN_RECV)
+		ip_vs_x_auto_answered(x);
 	if ((xflags & (IP_VS_X_F_TOA | IP_VS_X_F_TOA_DONE)) == IP_VS_X_F_TOA &&
 	    th->ack && !th->syn && !th->rst)
 		ip_vs_x_toa_done(x);
@@ -130,6 +143,51 @@ void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, struct i
 		e->flags |= IP_VS_X_EDIT_TS;
 		e->tsecr = -READ_ONCE(x->ts_delta);
 	}
+	if (xflags & IP_VS_X_F_TS_SP) {
+		e->flags |= IP_VS_X_EDIT_TS;
+		e->tsval = READ_ONCE(*ip_vs_x_ts_sp(x));
+	}
+	e->win = (s8)READ_ONCE(x->win_shift);
+}
+
+/* SACK blocks tell of new data; such ACKs are never alike for long */
+static bool ip_vs_x_has_sack(struct tcphdr *th)
+{
+	struct ip_vs_x_opts w = ip_vs_x_opts(th);
+	u8 *o;
+
+	if (th->doff == 5 || ip_vs_x_only_ts(th))
+		return false;
+	while ((o = ip_vs_x_opt_next(&w)))
+		if (o[0] == TCPOPT_SACK)
+			return true;
+	return false;
+}
+
+/*
+ * Two ends whose numbers do not agree answer each other for ever. Bare ACKs
+ * that repeat themselves are what shows it; a row of them is also how a host
+ * tells of a loss, or that it is alive, but not that long and that fast. The
+ * numbers are kept without a lock: a lost step does no harm.
+ */
+bool ip_vs_x_tcp_storm(struct ip_vs_x_conn *x, struct tcphdr *th, unsigned int len)
+{
+	u32 *row = ip_vs_x_storm(x), key, n, now;
+
+	if (len > th->doff * 4 || th->syn || th->fin || th->rst || !th->ack)
+		return false;
+	key = ntohl(th->seq) ^ rol32(ntohl(th->ack_seq), 11) ^ rol32(ntohs(th->window), 23);
+	n = READ_ONCE(*row);
+	now = (jiffies / HZ) & 0xffff;
+	if (key != READ_ONCE(*ip_vs_x_storm_key(x)) || ((now - n) & 0xffff) > 1 ||
+	    ip_vs_x_has_sack(th)) {
+		WRITE_ONCE(*ip_vs_x_storm_key(x), key);
+		WRITE_ONCE(*row, now);
+		return false;
+	}
+	n = min(n >> 16, IP_VS_X_STORM) + 1;
+	WRITE_ONCE(*row, n << 16 | now);
+	return n > IP_VS_X_STORM;
 }
 
 static void ip_vs_x_seg_ip(struct sk_buff *skb, const struct ip_vs_x_seg *s, unsigned int len)
@@ -162,17 +220,13 @@ static void ip_vs_x_seg_ip6(struct sk_buff *skb, const struct ip_vs_x_seg *s, un
 	skb->protocol = htons(ETH_P_IPV6);
 }
 
-struct sk_buff *ip_vs_x_seg_build(const struct ip_vs_x_seg *s)
+void ip_vs_x_seg_write(struct sk_buff *skb, const struct ip_vs_x_seg *s)
 {
 	unsigned int len = sizeof(struct tcphdr) + s->opt_len;
-	struct sk_buff *skb = alloc_skb(MAX_TCP_HEADER + sizeof(struct ipv6hdr) + IP_VS_X_TCP_MAX,
-					GFP_ATOMIC);
 	struct tcphdr *th;
 	__wsum sum;
 
-	if (!skb)
-		return NULL;
-	skb_reserve(skb, MAX_TCP_HEADER);
+	skb->ip_summed = CHECKSUM_NONE;
 	skb_reset_network_header(skb);
 	if (s->af == AF_INET6)
 		ip_vs_x_seg_ip6(skb, s, len);
@@ -193,6 +247,16 @@ struct sk_buff *ip_vs_x_seg_build(const struct ip_vs_x_seg *s)
 		th->check = csum_ipv6_magic(&s->saddr.in6, &s->daddr.in6, len, IPPROTO_TCP, sum);
 	else
 		th->check = csum_tcpudp_magic(s->saddr.ip, s->daddr.ip, len, IPPROTO_TCP, sum);
+}
+
+struct sk_buff *ip_vs_x_seg_build(const struct ip_vs_x_seg *s)
+{
+	struct sk_buff *skb = alloc_skb(MAX_TCP_HEADER + IP_VS_X_SEG_MAX, GFP_ATOMIC);
+
+	if (!skb)
+		return NULL;
+	skb_reserve(skb, MAX_TCP_HEADER);
+	ip_vs_x_seg_write(skb, s);
 	return skb;
 }
 

@@ -376,6 +376,9 @@ static unsigned int ip_vs_x_reply(struct sk_buff *skb, struct ip_vs_conn *cp,
 	len = ip_vs_x_l4_len(skb, cp, iph);
 	if (unlikely(!len))
 		return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_BAD_PKT);
+	/* pairs with the release of who ended the handshake: its deltas are there */
+	if (unlikely(smp_load_acquire(&x->sp)) && ip_vs_x_sp_reply(cp, skb, iph))
+		return NF_STOLEN;
 	dst = ip_vs_x_client_dst(x);
 	if (unlikely(!dst || !ip_vs_x_may_forward(skb, cp, dst, hooknum))) {
 		kfree_skb(skb);
@@ -384,8 +387,13 @@ static unsigned int ip_vs_x_reply(struct sk_buff *skb, struct ip_vs_conn *cp,
 	if (unlikely(!ip_vs_x_writable(skb, dst, iph->len + len, 0)))
 		return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_MEM);
 
-	if (cp->protocol == IPPROTO_TCP)
-		ip_vs_x_tcp_reply(x, (struct tcphdr *)(skb->data + iph->len), &e);
+	if (cp->protocol == IPPROTO_TCP) {
+		struct tcphdr *th = (struct tcphdr *)(skb->data + iph->len);
+
+		if (unlikely(ip_vs_x_tcp_storm(x, th, skb->len - iph->len)))
+			return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_ACK_STORM);
+		ip_vs_x_tcp_reply(x, th, &e);
+	}
 	ip_vs_x_rewrite(skb, cp, iph, &e, &cp->vaddr, &cp->caddr);
 	return ip_vs_x_to_client(skb, cp, dst, hooknum);
 }

@@ -1,0 +1,1139 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+	"github.com/lvs-fnat/lvs/internal/testpkt"
+	"github.com/lvs-fnat/lvs/ipvs"
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
+)
+
+// TestSynproxy: SYN cookies, the handshake with the real server, and what becomes
+// of packets between two ends that never agreed on their numbers.
+func TestSynproxy(t *testing.T) {
+	needOurs(t)
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *rig)
+	}{
+		{"36_synack", caseSPSynAck},
+		{"36_options", caseSPOptions},
+		{"38_bad_ack", caseSPBadAck},
+		{"39_old_cookie", caseSPOldCookie},
+		{"40_server_syn", caseSPServerSyn},
+		{"41_early_data", caseSPEarlyData},
+		{"41_queue", caseSPQueue},
+		{"42_server_closed", caseSPServerClosed},
+		{"43_server_mute", caseSPServerMute},
+		{"43_server_slow", caseSPServerSlow},
+		{"44_banner", caseSPBanner},
+		{"45_sack", caseSPSack},
+		{"46_scales", caseSPScales},
+		{"46_timestamps", caseSPTimestamps},
+		{"47_reuse", caseSPReuse},
+		{"48_spoofed_syn", caseSPSpoofedSyn},
+		{"49_shared_key", caseSPSharedKey},
+		{"50_zero_window", caseSPZeroWindow},
+		{"51_rotation", caseSPRotation},
+		{"52_refusals", caseSPRefusals},
+		{"53_too_big", caseSPTooBig},
+		{"54_nat", caseSPNat},
+		{"56_toa", caseSPToa},
+		{"auto", caseSPAuto},
+		{"client_reset", caseSPClientReset},
+		{"defer", caseSPDefer},
+		{"no_dest", caseSPNoDest},
+		{"storm", caseSPStorm},
+		{"stray", caseSPStray},
+	} {
+		each(t, c.name, c.run)
+	}
+}
+
+// proxy is a setup with SYN proxy, changed by more.
+type proxy struct {
+	setup
+	nat bool // no FNAT: the real server sees the client, and replies pass by FORWARD
+	sp  ipvs.Synproxy
+	set ipvs.ExtField // fields of sp
+}
+
+// Defaults of a service (docs/synproxy.md).
+const (
+	spWindow = 14600
+	spWScale = 7
+	rsWScale = 9 // of the test's real servers
+)
+
+// proxied makes the service.
+func (r *rig) proxied(t *testing.T, p proxy) ipvs.ServiceKey {
+	t.Helper()
+	p.more.Set |= p.set | ipvs.ExtFieldFlags
+	p.more.SP = p.sp
+	p.more.Flags |= ipvs.ExtSynproxy
+	p.more.FlagsMask |= p.more.Flags
+	if !p.nat {
+		return r.serve(t, p.setup)
+	}
+	testnet.Must(t, r.d.Sysctl("net.ipv4.ip_forward", "1"), r.d.Sysctl("net.ipv6.conf.all.forwarding", "1"))
+	p.plain = true
+	key := r.serve(t, p.setup)
+	p.more.Flags |= p.ext
+	p.more.FlagsMask |= p.ext
+	r.apply(t, ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: p.more})
+	return key
+}
+
+// mss is what both ends of a link of 1500 bytes offer.
+func (f fam) mss() uint16 {
+	if f.v6() {
+		return 1440
+	}
+	return 1460
+}
+
+// spFlow is a flow whose client has a cookie.
+type spFlow struct {
+	*flow
+	isn, cookie uint32
+	nat         bool
+	scaled      bool     // as are window scales
+	ws          int      // the client's
+	opts        [][]byte // what the SYN to the real server must have
+}
+
+// knock sends the SYN of client n and takes the cookie, all of which is
+// compared: opts are the options that it must have.
+func (r *rig) knock(t *testing.T, n int, cport uint16, syn, opts [][]byte) *spFlow {
+	t.Helper()
+	f, got := r.tryKnock(t, n, cport, syn)
+	want := testpkt.Packet{
+		Src: f.vip, Dst: f.c.Local, Proto: testpkt.TCP, TTL: 64, DF: !r.v6(), Flags: testpkt.SYN | testpkt.ACK,
+		Seq: got.Seq, Ack: f.isn + 1, Window: spWindow, Options: testpkt.Options(opts...),
+	}
+	if d := testpkt.Diff(want, got); d != "" {
+		t.Fatalf("the cookie differs:\n%s", d)
+	}
+	return f
+}
+
+// tryKnock is knock without a look at what comes.
+func (r *rig) tryKnock(t *testing.T, n int, cport uint16, syn [][]byte) (*spFlow, testpkt.Packet) {
+	t.Helper()
+	f := &spFlow{flow: &flow{r: r, vip: netip.AddrPortFrom(r.vip, 80)}}
+	f.c = testpkt.NewPeer(netip.AddrPortFrom(r.cip[n], cport), f.vip, 0xfffffff0+1000*uint32(n)+uint32(cport))
+	f.isn = f.c.Seq
+	r.front.Send(t, f.c.Syn(syn...))
+	got := r.front.Recv(t)
+	f.cookie = got.Seq
+	f.c.Took(got)
+	return f, got
+}
+
+// cookieOptions is what a Linux client gets by default.
+func cookieOptions(f fam) [][]byte {
+	return [][]byte{testpkt.MSS(f.mss()), testpkt.SACKPermitted(), testpkt.NOP(), testpkt.NOP(), testpkt.NOP(), testpkt.WScale(spWScale)}
+}
+
+// serverOptions is what the real server is offered for that client.
+func serverOptions(f fam) [][]byte { return cookieOptions(f) }
+
+// linux is knock with a client like Linux at a service with defaults.
+func (r *rig) linux(t *testing.T, n int, cport uint16) *spFlow {
+	t.Helper()
+	f := r.knock(t, n, cport, synOptions(r.fam), cookieOptions(r.fam))
+	f.opts, f.scaled, f.ws = serverOptions(r.fam), true, 7
+	return f
+}
+
+// ack returns the cookie with payload and meets the SYN at the real server.
+func (f *spFlow) ack(t *testing.T, payload string) {
+	t.Helper()
+	p := f.c.Bare()
+	if payload != "" {
+		p = f.c.Data(payload)
+	}
+	f.r.front.Send(t, p)
+	f.meetServer(t, p)
+}
+
+// meetServer takes the SYN that the ACK p has caused.
+func (f *spFlow) meetServer(t *testing.T, p testpkt.Packet) {
+	t.Helper()
+	got := f.r.back.Recv(t)
+	syn := testpkt.Packet{
+		Src: p.Src, Dst: p.Dst, Proto: testpkt.TCP, TTL: p.TTL, DF: p.DF, Flags: testpkt.SYN, Seq: f.isn,
+		Window: p.Window, Options: testpkt.Options(f.opts...),
+	}
+	if f.scaled {
+		syn.Window = shifted(p.Window, f.ws)
+	}
+	if f.nat {
+		f.lip, f.delta = got.Src, got.Seq-f.isn
+		if f.lip != f.c.Local || f.delta != 0 {
+			t.Fatalf("not the client's own address and number:\n%v", got)
+		}
+		f.s = testpkt.NewPeer(got.Dst, got.Src, 900000)
+		f.s.Took(got)
+	} else {
+		f.learn(t, syn, got)
+	}
+	if d := testpkt.Diff(f.toRS(syn), got); d != "" {
+		t.Fatalf("SYN at the real server differs:\n%s", d)
+	}
+}
+
+// accept plays the real server's SYN/ACK: the ACK that must follow, unless held
+// has what follows in its place, and the client's new window.
+func (f *spFlow) accept(t *testing.T, held ...testpkt.Packet) {
+	t.Helper()
+	f.acceptWith(t, f.s.Syn(testpkt.MSS(1400), testpkt.SACKPermitted(), testpkt.NOP(), testpkt.WScale(rsWScale)), rsWScale, held...)
+}
+
+// acceptWith is accept with that SYN/ACK; ws is its scale, -1 for none.
+func (f *spFlow) acceptWith(t *testing.T, synack testpkt.Packet, ws int, held ...testpkt.Packet) {
+	t.Helper()
+	f.sp = f.cookie - synack.Seq
+	ours := 0
+	if f.scaled {
+		ours = spWScale
+	}
+	switch {
+	case f.scaled && ws >= 0:
+		f.winOut = ws - spWScale
+	case f.scaled:
+		f.winIn, f.winOut = f.ws, -spWScale
+	}
+	f.r.back.Send(t, synack)
+	if len(held) == 0 {
+		p := f.c.Segment(testpkt.ACK, "")
+		p.Seq, p.Ack = f.isn+1, f.cookie+1
+		p.DF = !f.r.v6()
+		held = []testpkt.Packet{p}
+	}
+	for _, p := range held {
+		want := f.toRS(p)
+		f.r.back.Expect(t, want)
+		f.s.Took(want)
+	}
+	f.r.front.Expect(t, testpkt.Packet{
+		Src: f.vip, Dst: f.c.Local, Proto: testpkt.TCP, TTL: 64, DF: !f.r.v6(), Flags: testpkt.ACK,
+		Seq: f.cookie + 1, Ack: f.isn + 1, Window: shifted(synack.Window, -ours),
+	})
+}
+
+// established is a connection that SYN proxy made, up to the end of both
+// handshakes.
+func (r *rig) established(t *testing.T, n int, cport uint16, nat bool) *spFlow {
+	t.Helper()
+	f := r.linux(t, n, cport)
+	f.nat = nat
+	f.ack(t, "")
+	f.accept(t)
+	return f
+}
+
+// sameScale is established with a server whose scale is the cookie's: windows stay
+// as they are, and so do those in what ICMP errors quote.
+func (r *rig) sameScale(t *testing.T, n int, cport uint16, nat bool) *spFlow {
+	t.Helper()
+	f := r.linux(t, n, cport)
+	f.nat = nat
+	f.ack(t, "")
+	f.acceptWith(t, f.s.Syn(testpkt.MSS(1400), testpkt.SACKPermitted(), testpkt.NOP(), testpkt.WScale(spWScale)), spWScale)
+	return f
+}
+
+// A SYN is answered and leaves nothing behind.
+func caseSPSynAck(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	before := slabObjects(t, "ip_vs_x_conn")
+	f := r.linux(t, 0, 4000)
+	r.back.Quiet(t)
+	if n := len(r.conns(t)); n != 0 {
+		t.Errorf("%d connections, want none", n)
+	}
+	if n := slabObjects(t, "ip_vs_x_conn"); n != before {
+		t.Errorf("%d connections in memory, before the SYN %d", n, before)
+	}
+	if n := slabObjects(t, "ip_vs_x_sp"); n != 0 {
+		t.Errorf("%d pending handshakes in memory", n)
+	}
+	if got := f.cookie & 0xff; got != 7<<4|8|6 {
+		t.Errorf("the cookie says %#x of the options", got)
+	}
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpSyn: 1, uapi.ExtStatSpSynack: 1, uapi.ExtStatSpAckOk: 0})
+	// the same again is the same cookie, as long as t stays; another client's is not
+	g := r.linux(t, 1, 4000)
+	if f.cookie>>10 == g.cookie>>10 {
+		t.Errorf("two clients got one cookie %#x", f.cookie)
+	}
+}
+
+func caseSPServerSyn(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	f.ack(t, "")
+	all := r.conns(t)
+	if len(all) != 1 || all[0].State != "SYN_RECV" {
+		t.Fatalf("connections %+v, want one in SYN_RECV", all)
+	}
+	f.accept(t)
+	f.talk(t)
+	f.reply(t, f.s.Data(strings.Repeat("a", 700)))
+	f.request(t, f.c.Bare())
+	if all = r.conns(t); len(all) != 1 || all[0].State != "ESTABLISHED" || all[0].SPDelta != f.sp || all[0].ISNDelta != f.delta {
+		t.Errorf("connections %+v, want one that is established with %#x and %#x", all, f.delta, f.sp)
+	}
+	f.finish(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpAckOk: 1, uapi.ExtStatSpRsSyn: 1, uapi.ExtStatSpDone: 1, uapi.ExtStatSpRsRetrans: 0,
+		uapi.ExtStatSpAckBad: 0})
+	noneLeft(t, "ip_vs_x_sp")
+}
+
+// noneLeft waits for the last object of a cache: they are freed by RCU.
+func noneLeft(t *testing.T, cache string) {
+	t.Helper()
+	testnet.Eventually(t, 2*time.Second, func() error {
+		if n := slabObjects(t, cache); n != 0 {
+			return fmt.Errorf("%d objects of %s in memory, want none", n, cache)
+		}
+		return nil
+	})
+}
+
+// What a client may be offered, and what the real server hears of him then.
+func caseSPOptions(t *testing.T, r *rig) {
+	key := r.proxied(t, proxy{})
+	set := func(field ipvs.ExtField, sp ipvs.Synproxy) {
+		t.Helper()
+		r.apply(t, ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: ipvs.Ext{Set: field, SP: sp}})
+	}
+	nop := testpkt.NOP()
+	mss := func(n uint16) []byte { return testpkt.MSS(n) }
+	v6 := uint16(0)
+	if r.v6() {
+		v6 = 20
+	}
+	sack4 := [][]byte{testpkt.SACKPermitted(), nop, nop}
+	ws := func(n uint8) [][]byte { return [][]byte{nop, testpkt.WScale(n)} }
+	join := func(first []byte, more ...[][]byte) [][]byte {
+		return append([][]byte{first}, slices.Concat(more...)...)
+	}
+	port := uint16(4000)
+	try := func(name string, syn, cookie, server [][]byte) {
+		t.Helper()
+		port++
+		f := r.knock(t, 0, port, syn, cookie)
+		f.opts = server
+		if last := server[len(server)-1]; last[0] == 3 {
+			f.scaled, f.ws = true, int(last[2])
+		}
+		f.ack(t, "")
+		if t.Failed() {
+			t.Fatalf("that was with %s", name)
+		}
+	}
+	own := mss(r.mss())
+	try("a client without options", nil, join(own), join(mss(536-v6)))
+	try("an MSS between two of the table", [][]byte{mss(1410)}, join(own), join(mss(1400-v6)))
+	try("a large MSS", [][]byte{mss(9000)}, join(own), join(mss(8960-v6)))
+	try("SACK alone", join(own, sack4), join(own, sack4), join(own, sack4))
+	try("a scale of 0", join(own, ws(0)), join(own, ws(spWScale)), join(own, ws(0)))
+	try("a scale larger than any", join(own, ws(200)), join(own, ws(spWScale)), join(own, ws(14)))
+	set(ipvs.ExtFieldSPMSS, ipvs.Synproxy{MSS: 1000})
+	try("SP_MSS", [][]byte{own}, join(mss(1000)), join(own))
+	set(ipvs.ExtFieldSPMSS, ipvs.Synproxy{})
+	set(ipvs.ExtFieldSPWScale, ipvs.Synproxy{WScale: ipvs.SPWScaleOff})
+	try("SP_WSCALE off", join(own, ws(7)), join(own), join(own))
+	set(ipvs.ExtFieldSPWScale, ipvs.Synproxy{WScale: 3})
+	try("SP_WSCALE 3", join(own, ws(7)), join(own, ws(3)), join(own, ws(7)))
+	set(ipvs.ExtFieldSPOpts, ipvs.Synproxy{OptsMask: ipvs.SPOptSACK})
+	try("SACK off", join(own, sack4), join(own), join(own))
+	// a cookie has its own TTL and window
+	set(ipvs.ExtFieldSPTTL|ipvs.ExtFieldSPWindow, ipvs.Synproxy{TTL: 200, Window: 777})
+	_, got := r.tryKnock(t, 3, 4000, nil)
+	if got.TTL != 200 || got.Window != 777 {
+		t.Errorf("TTL %d and window %d, want 200 and 777", got.TTL, got.Window)
+	}
+}
+
+// ack without a cookie: the service's policy, as for every stray packet. On a
+// service without SYN proxy nobody looks for one.
+func caseSPBadAck(t *testing.T, r *rig) {
+	key := r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	bad := func(change func(p *testpkt.Packet)) {
+		t.Helper()
+		p := f.c.Bare()
+		change(&p)
+		r.front.Send(t, p)
+		expectReset(t, r.front, p) // the director's own stack
+		r.back.Quiet(t)
+	}
+	bad(func(p *testpkt.Packet) { p.Ack++ })
+	bad(func(p *testpkt.Packet) { p.Seq++ })
+	bad(func(p *testpkt.Packet) { p.Ack += 1 << 10 })
+	bad(func(p *testpkt.Packet) { p.Ack ^= 1 << 31 })
+	bad(func(p *testpkt.Packet) { p.Ack ^= 8 }) // says no SACK
+	bad(func(p *testpkt.Packet) { p.Src = netip.AddrPortFrom(p.Src.Addr(), 4001) })
+	bad(func(p *testpkt.Packet) { p.Src = netip.AddrPortFrom(r.cip[1], 4000) })
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpAckBad: 7, uapi.ExtStatSpAckOk: 0})
+	p := f.c.Bare()
+	p.Sum = testpkt.SumBad
+	r.front.Send(t, p)
+	r.front.Quiet(t)
+	r.back.Quiet(t)
+	if n := len(r.conns(t)); n != 0 {
+		t.Errorf("%d connections, want none", n)
+	}
+	// switched off, the good one is as stray as the others
+	var off ipvs.Ext
+	off.SetSynproxy(ipvs.SynproxyOff)
+	r.apply(t, ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: off})
+	before := r.stat(t, uapi.ExtStatSpAckBad)
+	bad(func(*testpkt.Packet) {})
+	if n := r.stat(t, uapi.ExtStatSpAckBad); n != before {
+		t.Errorf("%d cookies were looked for on a service without SYN proxy", n-before)
+	}
+}
+
+// A cookie lives for the step of 64 s it was made in, and the next.
+func caseSPOldCookie(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	time.Sleep(63 * time.Second)
+	f.ack(t, "")
+	f.accept(t)
+	g := r.linux(t, 1, 4000)
+	time.Sleep(129 * time.Second)
+	p := g.c.Bare()
+	r.front.Send(t, p)
+	expectReset(t, r.front, p)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpAckOk: 1, uapi.ExtStatSpAckBad: 1})
+	// nor when t has gone round to where it was
+	time.Sleep(127 * time.Second)
+	r.front.Send(t, p)
+	expectReset(t, r.front, p)
+	r.back.Quiet(t)
+}
+
+// Data that comes before the real server has answered is delivered once, in order.
+func caseSPEarlyData(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	first := f.c.Data("GET / HTTP/1.1\r\n")
+	r.front.Send(t, first)
+	f.meetServer(t, first)
+	second, bare := f.c.Data("Host: example\r\n\r\n"), f.c.Bare()
+	far := f.c.Bare()
+	far.Seq += 70000
+	far.Payload = []byte("outside of the window")
+	r.front.Send(t, second, bare, far, f.c.Fin())
+	f.c.Seq--
+	r.back.Quiet(t)
+	f.accept(t, first, second)
+	r.back.Quiet(t)
+	f.reply(t, f.s.Data("200 OK"))
+	f.finish(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpQueued: 2, uapi.ExtStatSpQdrop: 0, uapi.ExtStatSpDone: 1})
+
+	// one GSO packet of many segments is held as one
+	g := r.linux(t, 1, 4000)
+	big := g.c.Data(strings.Repeat("q", 14000))
+	big.Sum, big.GSO = testpkt.SumPartial, 1400
+	r.front.Send(t, big)
+	g.meetServer(t, big)
+	g.accept(t, big)
+	g.reply(t, g.s.Data("200 OK"))
+}
+
+// The queue has its limits: packets of a connection, bytes of all.
+func caseSPQueue(t *testing.T, r *rig) {
+	r.proxied(t, proxy{set: ipvs.ExtFieldSPQueue, sp: ipvs.Synproxy{Queue: 2}})
+	f := r.linux(t, 0, 4000)
+	var all []testpkt.Packet
+	for range 4 {
+		all = append(all, f.c.Data("some data"))
+	}
+	r.front.Send(t, all...)
+	f.meetServer(t, all[0])
+	f.accept(t, all[:2]...)
+	r.back.Quiet(t)
+	f.request(t, all[2]) // as the client sends it again
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpQueued: 2, uapi.ExtStatSpQdrop: 2})
+	r.apply(t, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigSPQMem, SPQMem: 100}})
+	g := r.linux(t, 1, 4000)
+	p := g.c.Data("more than 100 bytes with its buffer")
+	r.front.Send(t, p)
+	g.meetServer(t, p)
+	g.c.Seq = p.Seq
+	g.accept(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpQueued: 2, uapi.ExtStatSpQdrop: 3})
+	g.request(t, p)
+}
+
+// reset is the RST that a client gets whose connection to a server did not come
+// about.
+func (f *spFlow) reset(data int) testpkt.Packet {
+	return testpkt.Packet{
+		Src: f.vip, Dst: f.c.Local, Proto: testpkt.TCP, TTL: 64, DF: !f.r.v6(), Flags: testpkt.RST | testpkt.ACK,
+		Seq: f.cookie + 1, Ack: f.isn + 1 + uint32(data),
+	}
+}
+
+func caseSPServerClosed(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	f.ack(t, "hello")
+	wrong := f.s.Reset()
+	wrong.Ack += 5
+	r.back.Send(t, wrong) // acknowledges what nobody sent
+	r.front.Quiet(t)
+	r.back.Send(t, f.s.Reset())
+	r.front.Expect(t, f.reset(5))
+	if all := r.conns(t); len(all) != 1 || all[0].State != "CLOSE" {
+		t.Errorf("connections %+v, want one in CLOSE", all)
+	}
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpRsRst: 1, uapi.ExtStatSpDone: 0})
+	noneLeft(t, "ip_vs_x_sp")
+}
+
+// The SYN comes at 0, 1, 3 and 7 seconds, the RST at 15.
+func caseSPServerMute(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	p := f.c.Data("hello")
+	r.front.Send(t, p)
+	start := time.Now()
+	f.meetServer(t, p)
+	at := func(port *testpkt.Port, want testpkt.Packet, when time.Duration) {
+		t.Helper()
+		got, err := port.Read(20 * time.Second)
+		testnet.Must(t, err)
+		if d := testpkt.Diff(want, got); d != "" {
+			t.Fatal(d)
+		}
+		// the timer wheel rounds up, by an eighth at most
+		if after := time.Since(start); after < when || after > when+when/8+100*time.Millisecond {
+			t.Errorf("after %v, want %v", after, when)
+		}
+	}
+	syn := testpkt.Packet{
+		Src: f.lip, Dst: f.s.Local, Proto: testpkt.TCP, TTL: 63, DF: !r.v6(), Flags: testpkt.SYN, Seq: f.isn + f.delta,
+		Window: 65535, Options: testpkt.Options(f.opts...),
+	}
+	for _, s := range []time.Duration{1, 3, 7} {
+		at(r.back, syn, s*time.Second)
+	}
+	at(r.front, f.reset(5), 15*time.Second)
+	r.back.Quiet(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpRsSyn: 1, uapi.ExtStatSpRsRetrans: 3, uapi.ExtStatSpRsTimeout: 1})
+	noneLeft(t, "ip_vs_x_sp")
+}
+
+// A slow server answers the second SYN; what was held is not late.
+func caseSPServerSlow(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	p := f.c.Data("hello")
+	r.front.Send(t, p)
+	f.meetServer(t, p)
+	_, err := r.back.Read(2 * time.Second)
+	testnet.Must(t, err)
+	f.accept(t, p)
+	f.talk(t)
+	// its first SYN/ACK, late: it is the client's to answer
+	again := f.s.Syn(testpkt.MSS(1400))
+	again.Seq = 900000
+	f.s.Seq--
+	f.reply(t, again)
+	time.Sleep(5 * time.Second)
+	r.back.Quiet(t)
+}
+
+// Who speaks first is the server.
+func caseSPBanner(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.established(t, 0, 4000, false)
+	f.reply(t, f.s.Data("220 mail.example ESMTP\r\n"))
+	f.request(t, f.c.Data("EHLO client\r\n"))
+	f.reply(t, f.s.Data("250 mail.example\r\n"))
+	f.finish(t)
+}
+
+// SACK blocks of either side name bytes of the other, in its own numbers.
+func caseSPSack(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.established(t, 0, 4000, false)
+	lost := f.s.Data("lost")
+	late := f.s.Data("late")
+	f.reply(t, late)
+	p := f.c.Bare()
+	p.Ack = f.cookie + 1
+	p.Options = testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.SACK(late.Seq+f.sp, late.Seq+f.sp+4))
+	f.request(t, p)
+	f.reply(t, lost)
+	lost = f.c.Data("lost")
+	late = f.c.Data("late")
+	f.request(t, late)
+	q := f.s.Bare()
+	q.Ack = lost.Seq + f.delta
+	q.Options = testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.SACK(late.Seq+f.delta, late.Seq+f.delta+4))
+	f.reply(t, q)
+	f.request(t, lost)
+	f.talk(t)
+}
+
+// The client was told a scale before anybody knew the server's.
+func caseSPScales(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	for i, ws := range []int{-1, 0, 3, 7, 14} {
+		f := r.linux(t, i, 4000)
+		f.ack(t, "")
+		opts := [][]byte{testpkt.MSS(1400)}
+		if ws >= 0 {
+			opts = append(opts, testpkt.NOP(), testpkt.WScale(uint8(ws)))
+		}
+		f.acceptWith(t, f.s.Syn(opts...), ws)
+		for _, win := range []uint16{0, 1, 127, 128, 500, 40000, 65535} {
+			f.s.Window, f.c.Window = win, win
+			f.talk(t)
+		}
+	}
+	// a client without scaling, and a server that would have it
+	f := r.knock(t, 9, 4000, [][]byte{testpkt.MSS(r.mss())}, [][]byte{testpkt.MSS(r.mss())})
+	f.opts = [][]byte{testpkt.MSS(r.mss())}
+	f.ack(t, "")
+	f.acceptWith(t, f.s.Syn(testpkt.MSS(1400)), -1)
+	f.talk(t)
+}
+
+// With timestamps both ends have clocks that the other never saw.
+func caseSPTimestamps(t *testing.T, r *rig) {
+	r.proxied(t, proxy{
+		setup: setup{more: ipvs.Ext{Set: ipvs.ExtFieldTSMode, TSMode: ipvs.TSKeep}},
+		set:   ipvs.ExtFieldSPOpts, sp: ipvs.Synproxy{Opts: ipvs.SPOptTS, OptsMask: ipvs.SPOptTS},
+	})
+	f, got := r.tryKnock(t, 0, 4000, synOptions(r.fam))
+	f.strip, f.scaled, f.ws = false, true, 7
+	ts, ok := got.Option(8)
+	if !ok || binary.BigEndian.Uint32(ts[4:]) != 0x11223344 {
+		t.Fatalf("the cookie does not echo the client's clock:\n%v", got)
+	}
+	ours := binary.BigEndian.Uint32(ts)
+	const clock, rsClock = 0x11223390, 5000
+	stamp := func(val, ecr uint32) []byte {
+		return testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.Timestamps(val, ecr))
+	}
+	f.c.Options = stamp(clock, ours+1)
+	r.front.Send(t, f.c.Bare())
+	r.front.Drain() // of the director's own stack: not the clock that it was told
+	r.back.Quiet(t)
+	f.c.Options = stamp(clock, ours)
+	p := f.c.Data("GET /")
+	f.opts = [][]byte{testpkt.MSS(r.mss()), testpkt.SACKPermitted(), testpkt.Timestamps(clock, 0), testpkt.NOP(), testpkt.WScale(7)}
+	r.front.Send(t, p)
+	f.meetServer(t, p)
+	f.sp, f.tsp, f.winOut = f.cookie-f.s.Seq, ours-rsClock, rsWScale-spWScale
+	r.back.Send(t, f.s.Syn(testpkt.MSS(1400), testpkt.SACKPermitted(), testpkt.Timestamps(rsClock, clock), testpkt.NOP(), testpkt.WScale(rsWScale)))
+	r.back.Expect(t, f.toRS(p))
+	f.s.Took(f.toRS(p))
+	r.front.Expect(t, testpkt.Packet{
+		Src: f.vip, Dst: f.c.Local, Proto: testpkt.TCP, TTL: 64, DF: !r.v6(), Flags: testpkt.ACK,
+		Seq: f.cookie + 1, Ack: f.isn + 1, Window: 65000 >> spWScale, Options: stamp(ours, clock),
+	})
+	f.s.Options = stamp(rsClock+7, clock)
+	f.reply(t, f.s.Data("200 OK"))
+	f.c.Options = stamp(clock+9, ours+7)
+	f.request(t, f.c.Data("more"))
+	f.finish(t)
+}
+
+// The 4-tuple of a connection comes again, from a client behind the same gateway.
+func caseSPReuse(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	for i, c := range []struct {
+		state string
+		into  func(f *spFlow)
+		alive func(f *spFlow) // after a SYN that nobody meant
+	}{
+		{"FIN_WAIT", func(f *spFlow) { f.reply(t, f.s.Fin()) }, func(f *spFlow) { f.request(t, f.c.Data("still")) }},
+		{"CLOSE_WAIT", func(f *spFlow) { f.request(t, f.c.Fin()) }, func(f *spFlow) { f.reply(t, f.s.Data("still")) }},
+		{"CLOSE", func(f *spFlow) { f.request(t, f.c.Reset()) }, func(*spFlow) {}},
+	} {
+		f := r.established(t, i, 4000, false)
+		f.talk(t)
+		c.into(f)
+		old := r.conn(t, f)
+		if old.State != c.state {
+			t.Fatalf("the state is %s, want %s", old.State, c.state)
+		}
+		g := r.again(t, f, 77)
+		if now := r.conn(t, f); now.State != c.state || now.ISNDelta != old.ISNDelta || now.SPDelta != old.SPDelta {
+			t.Errorf("a SYN made of %+v\n%+v", old, now)
+		}
+		c.alive(f)
+		g.ack(t, "")
+		if g.lip != f.lip {
+			t.Errorf("another local address %v than %v", g.lip, f.lip)
+		}
+		g.accept(t)
+		g.talk(t)
+	}
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpReuse: 3})
+	// in TIME_WAIT ip_vs makes a new one
+	f := r.established(t, 5, 4000, false)
+	f.finish(t)
+	g := r.again(t, f, 77)
+	time.Sleep(100 * time.Millisecond) // the old one ends by a timer
+	g.ack(t, "")
+	g.accept(t)
+	g.talk(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpReuse: 3})
+	// while the handshake with the server pends
+	f = r.linux(t, 6, 4000)
+	f.ack(t, "of the first")
+	g = r.again(t, f, 77)
+	p := g.c.Data("of the second")
+	r.front.Send(t, p)
+	g.meetServer(t, p)
+	g.accept(t, p)
+	g.talk(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpReuse: 4})
+	noneLeft(t, "ip_vs_x_sp")
+}
+
+// conn is the one connection of f's client.
+func (r *rig) conn(t *testing.T, f *spFlow) ipvs.Conn {
+	t.Helper()
+	for _, c := range r.conns(t) {
+		if c.Client == f.c.Local {
+			return c
+		}
+	}
+	t.Fatalf("no connection of %v", f.c.Local)
+	return ipvs.Conn{}
+}
+
+// again is linux for the addresses and ports of f, with another first number.
+func (r *rig) again(t *testing.T, f *spFlow, isn uint32) *spFlow {
+	t.Helper()
+	g := &spFlow{flow: &flow{r: r, vip: f.vip, strip: true}, isn: isn, scaled: true, ws: 7, opts: serverOptions(r.fam)}
+	g.c = testpkt.NewPeer(f.c.Local, f.vip, isn)
+	r.front.Send(t, g.c.Syn(synOptions(r.fam)...))
+	got := r.front.Recv(t)
+	g.cookie = got.Seq
+	if got.Flags != testpkt.SYN|testpkt.ACK || got.Ack != isn+1 {
+		t.Fatalf("no cookie:\n%v", got)
+	}
+	g.c.Took(got)
+	return g
+}
+
+// A forged SYN on a connection that lives: the server judges it, and it lives on.
+func caseSPSpoofedSyn(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.established(t, 0, 4000, false)
+	f.strip = true
+	f.talk(t)
+	forged := testpkt.NewPeer(f.c.Local, f.vip, 12345).Syn(synOptions(r.fam)...)
+	f.request(t, forged)
+	f.s.Ack = f.c.Seq + f.delta
+	f.reply(t, f.s.Bare()) // RFC 5961
+	if c := r.conn(t, f); c.State != "ESTABLISHED" {
+		t.Errorf("the state is %s", c.State)
+	}
+	f.talk(t)
+	f.finish(t)
+}
+
+// A cookie of one director is good at another that has its key; and at none that
+// has not.
+func caseSPSharedKey(t *testing.T, a *rig) {
+	b := newRig(t, a.fam)
+	key := ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigCookieKey, CookieKey: ipvs.CookieKey{1, 2, 3}}}
+	a.proxied(t, proxy{})
+	b.proxied(t, proxy{})
+	f := a.linux(t, 0, 4000)
+	p := f.c.Bare()
+	b.front.Send(t, p)
+	expectReset(t, b.front, p)
+	a.apply(t, key)
+	b.apply(t, key)
+	g := a.linux(t, 1, 4000)
+	g.r = b
+	g.ack(t, "")
+	g.accept(t)
+	g.talk(t)
+}
+
+// With a window of zero nothing has to be held.
+func caseSPZeroWindow(t *testing.T, r *rig) {
+	r.proxied(t, proxy{set: ipvs.ExtFieldSPWindow})
+	f, got := r.tryKnock(t, 0, 4000, synOptions(r.fam))
+	if got.Window != 0 {
+		t.Fatalf("the cookie's window is %d", got.Window)
+	}
+	f.opts, f.scaled, f.ws = serverOptions(r.fam), true, 7
+	f.ack(t, "")
+	f.accept(t)
+	f.talk(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpQueued: 0})
+}
+
+// A key is replaced between cookie and ACK; the one before the last is forgotten.
+func caseSPRotation(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	rotate := func(k byte) {
+		t.Helper()
+		r.apply(t, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigCookieKey, CookieKey: ipvs.CookieKey{k}}})
+	}
+	f, g := r.linux(t, 0, 4000), r.linux(t, 1, 4000)
+	rotate(1)
+	f.ack(t, "")
+	f.accept(t)
+	rotate(2)
+	p := g.c.Bare()
+	r.front.Send(t, p)
+	expectReset(t, r.front, p)
+	// told to, a director takes a key that it never made a cookie with
+	h := r.linux(t, 2, 4000)
+	rotate(3)
+	rotate(4)
+	r.apply(t, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigCookieKeyPrev, CookieKeyPrev: ipvs.CookieKey{2}}})
+	h.ack(t, "")
+	h.accept(t)
+	cfg, err := r.x.ExtConfig(t.Context())
+	testnet.Must(t, err)
+	if cfg.CookieKey != (ipvs.CookieKey{}) || cfg.CookieKeyPrev != (ipvs.CookieKey{}) {
+		t.Error("the kernel told a key")
+	}
+}
+
+// An error about vip->cip names a byte of the server's own numbers.
+func caseSPTooBig(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.sameScale(t, 0, 4000, false)
+	f.request(t, f.c.Data("question"))
+	p := f.s.Data(strings.Repeat("x", 1380))
+	f.reply(t, p)
+	for _, limit := range r.limits() {
+		f.errorToServer(t, r.cip[9], testpkt.TooBig, 1300, p, limit)
+	}
+	f.errorToClient(t, r.hop, testpkt.HostUnreachable, 0, 0, f.c.Data("lost"), 0)
+}
+
+func caseSPNat(t *testing.T, r *rig) {
+	r.proxied(t, proxy{nat: true})
+	f := r.sameScale(t, 0, 4000, true)
+	f.talk(t)
+	p := f.s.Data(strings.Repeat("x", 1380))
+	f.reply(t, p)
+	f.errorToServer(t, r.cip[9], testpkt.TooBig, 1300, p, 0)
+	f.finish(t)
+	// TIME_WAIT, and the same client again
+	g := r.again(t, f, 77)
+	g.nat = true
+	g.ack(t, "")
+	g.accept(t)
+	g.talk(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatLportOk: 0, uapi.ExtStatLportConflict: 0})
+}
+
+// All that the real server gets carries TOA, whoever made it.
+func caseSPToa(t *testing.T, r *rig) {
+	r.proxied(t, proxy{setup: setup{ext: ipvs.ExtTOA}})
+	less := r.mss() - r.toaLen()
+	cookie := cookieOptions(r.fam)
+	cookie[0] = testpkt.MSS(less)
+	start := func(n int) *spFlow {
+		t.Helper()
+		f := r.knock(t, n, 4000, synOptions(r.fam), cookie)
+		f.opts, f.scaled, f.ws = serverOptions(r.fam), true, 7
+		return f
+	}
+	f := start(0)
+	f.ack(t, "")
+	f.toa = 254
+	f.accept(t)
+	f.request(t, f.c.Data("GET /"))
+	f.reply(t, f.s.Bare())
+	f.toa = 0
+	f.talk(t)
+	// held data has the option itself, if it has the room
+	g := start(1)
+	p := g.c.Data("GET /")
+	r.front.Send(t, p)
+	g.meetServer(t, p)
+	g.toa = 254
+	g.accept(t, p)
+	// and a bare ACK goes ahead of it, if not
+	h := start(2)
+	p = h.c.Data(strings.Repeat("q", 14000))
+	p.Sum, p.GSO = testpkt.SumPartial, 1400
+	r.front.Send(t, p)
+	h.meetServer(t, p)
+	h.sp, h.winOut = h.cookie-h.s.Seq, rsWScale-spWScale
+	r.back.Send(t, h.s.Syn(testpkt.MSS(1400), testpkt.SACKPermitted(), testpkt.NOP(), testpkt.WScale(rsWScale)))
+	carrier := r.back.Recv(t)
+	big := r.back.Recv(t)
+	if d := testpkt.Diff(h.toRS(p), big); d != "" {
+		t.Error(d)
+	}
+	want := testpkt.TOA(254, h.c.Local)
+	if string(carrier.Options) != string(want) || len(carrier.Payload) != 0 || carrier.Seq != big.Seq || carrier.Ack != big.Ack {
+		t.Errorf("ahead of the data came\n%v, want a bare ACK with %x", carrier, want)
+	}
+	r.front.Recv(t)
+}
+
+// With DEFER a client who sends nothing costs the real server nothing.
+func caseSPDefer(t *testing.T, r *rig) {
+	r.proxied(t, proxy{setup: setup{ext: ipvs.ExtSPDefer}})
+	f := r.linux(t, 0, 4000)
+	r.front.Send(t, f.c.Bare())
+	r.front.Quiet(t)
+	r.back.Quiet(t)
+	if n := len(r.conns(t)); n != 0 {
+		t.Errorf("%d connections, want none", n)
+	}
+	p := f.c.Data("GET /")
+	r.front.Send(t, p)
+	f.meetServer(t, p)
+	f.accept(t, p)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpAckOk: 1, uapi.ExtStatSpAckBad: 0})
+}
+
+// The client hangs up before the server has answered.
+func caseSPClientReset(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	f.ack(t, "hello")
+	blind := f.c.Segment(testpkt.RST, "")
+	blind.Seq += 1 << 20
+	r.front.Send(t, blind)
+	r.back.Quiet(t)
+	f.sp = 0
+	p := f.c.Segment(testpkt.RST, "")
+	r.front.Send(t, p)
+	r.back.Expect(t, f.toRS(p))
+	if c := r.conn(t, f); c.State != "CLOSE" {
+		t.Errorf("the state is %s, want CLOSE", c.State)
+	}
+	r.back.Quiet(t)
+	r.front.Quiet(t)
+	noneLeft(t, "ip_vs_x_sp")
+}
+
+// The server still has a connection of the local port: it is told that it is over,
+// and asked again.
+func caseSPStray(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	f.ack(t, "")
+	stray := f.s.Bare()
+	stray.Ack = 4711
+	r.back.Send(t, stray)
+	r.back.Expect(t, testpkt.Packet{
+		Src: f.lip, Dst: f.s.Local, Proto: testpkt.TCP, TTL: 63, DF: !r.v6(), Flags: testpkt.RST, Seq: 4711,
+	})
+	if c := r.conn(t, f); c.State != "SYN_RECV" {
+		t.Errorf("the state is %s, want SYN_RECV", c.State)
+	}
+	_, err := r.back.Read(2 * time.Second) // the SYN again
+	testnet.Must(t, err)
+	f.accept(t)
+	f.talk(t)
+}
+
+// One ACK for ever, as two ends make that cannot agree. A row that tells of a loss
+// passes, and one of keepalives, however long.
+func caseSPStorm(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.established(t, 0, 4000, false)
+	f.talk(t)
+	const most = 129
+	for range most {
+		f.reply(t, f.s.Bare())
+	}
+	for range 20 {
+		r.back.Send(t, f.s.Bare())
+	}
+	r.front.Quiet(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatAckStorm: 20})
+	f.reply(t, f.s.Data("something else"))
+	f.s.Window--
+	for range most {
+		p := f.s.Bare()
+		p.Options = testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.SACK(f.s.Ack+10, f.s.Ack+20))
+		f.reply(t, p)
+		f.reply(t, p)
+	}
+	for range most + 5 {
+		f.reply(t, f.s.Bare())
+		time.Sleep(3 * time.Second)
+	}
+	r.counts(t, map[uint16]uint64{uapi.ExtStatAckStorm: 20})
+}
+
+// No server, no cookie: the client must not believe to be connected.
+func caseSPNoDest(t *testing.T, r *rig) {
+	key := r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	r.apply(t, r.dest(ipvs.SetDest, key, r.rip[0], 0))
+	r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[1], 4000), f.vip, 5).Syn())
+	r.front.Quiet(t)
+	// who has one already is told
+	p := f.c.Bare()
+	r.front.Send(t, p)
+	expectReset(t, r.front, p)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpNodest: 2})
+}
+
+// What SYN proxy cannot do is refused, whoever asks and in which order.
+func caseSPRefusals(t *testing.T, r *rig) {
+	tcp, udp, ftp, dr := r.key(ipvs.TCP, 80), r.key(ipvs.UDP, 80), r.key(ipvs.TCP, 21), r.key(ipvs.TCP, 81)
+	d := r.dest(ipvs.AddDest, dr, r.rip[0], 1)
+	d.Dest.Forward = ipvs.DirectRoute
+	r.apply(t, r.addService(tcp, 0, ""), r.addService(udp, 0, ""), r.addService(ftp, 0, ""), r.addService(dr, 0, ""), d,
+		r.addService(r.key(ipvs.TCP, 82), ipvs.FlagOnePacket, ""))
+	on := func(key ipvs.ServiceKey, more ipvs.Ext) ipvs.Op {
+		more.SetSynproxy(ipvs.SynproxyOn)
+		return ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: more}
+	}
+	before := r.table(t)
+	sp := func(f ipvs.ExtField, s ipvs.Synproxy) ipvs.Ext { return ipvs.Ext{Set: f, SP: s} }
+	for _, c := range []struct {
+		op    ipvs.Op
+		errno syscall.Errno
+		text  string
+	}{
+		{on(dr, ipvs.Ext{}), syscall.EOPNOTSUPP, "SYNPROXY needs NAT or FNAT destinations: dest " + d.Dest.DestKey.String() + " is DR"},
+		{on(udp, ipvs.Ext{}), syscall.EPROTONOSUPPORT, "SYNPROXY is TCP only"},
+		{on(ftp, ipvs.Ext{}), syscall.EOPNOTSUPP, "not with application helpers"},
+		{on(r.key(ipvs.TCP, 82), ipvs.Ext{}), syscall.EOPNOTSUPP, "one-packet scheduling has no reply path for SYNPROXY"},
+		{on(tcp, sp(ipvs.ExtFieldSPMSS, ipvs.Synproxy{MSS: 87})), syscall.ERANGE, "SP_MSS is 0 or 88 to 65495"},
+		{on(tcp, sp(ipvs.ExtFieldSPWScale, ipvs.Synproxy{WScale: 15})), syscall.ERANGE, "SP_WSCALE is 0 to 14, or 255 for none"},
+		{on(tcp, sp(ipvs.ExtFieldSPTTL, ipvs.Synproxy{})), syscall.ERANGE, "integer out of range"},
+		{on(tcp, sp(ipvs.ExtFieldSPOpts, ipvs.Synproxy{Opts: ipvs.SPOptECN, OptsMask: ipvs.SPOptECN})), syscall.EOPNOTSUPP, "a cookie has no room for ECN"},
+		{on(tcp, sp(ipvs.ExtFieldSPAutoOff, ipvs.Synproxy{AutoOff: 1024})), syscall.EINVAL, "SP_AUTO_OFF must be less than SP_AUTO_ON"},
+		{ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: tcp}, Ext: ipvs.Ext{Set: ipvs.ExtFieldFlags, Flags: ipvs.ExtSPAuto, FlagsMask: ipvs.ExtSPAuto}},
+			syscall.EINVAL, "SP_DEFER and SP_AUTO need SYNPROXY"},
+	} {
+		wantErrno(t, r.x.Apply(t.Context(), c.op), c.errno, c.text)
+	}
+	if after := r.table(t); after != before {
+		t.Errorf("refused requests changed\n%s\nto\n%s", before, after)
+	}
+	r.apply(t, on(tcp, ipvs.Ext{}))
+	for _, method := range []ipvs.Forward{ipvs.DirectRoute, ipvs.Tunnel, ipvs.LocalNode, ipvs.Bypass} {
+		d := r.dest(ipvs.AddDest, tcp, r.rip[0], 1)
+		d.Dest.Forward = method
+		wantErrno(t, r.x.Apply(t.Context(), d), syscall.EOPNOTSUPP, "")
+	}
+	r.apply(t, r.dest(ipvs.AddDest, tcp, r.rip[0], 1))
+	d = r.dest(ipvs.SetDest, tcp, r.rip[0], 1)
+	d.Dest.Forward = ipvs.DirectRoute
+	wantErrno(t, r.x.Apply(t.Context(), d), syscall.EOPNOTSUPP, "")
+}
+
+// Mode auto: on when too many handshakes are open, off when it is quiet again;
+// either is told, and shown.
+func caseSPAuto(t *testing.T, r *rig) {
+	const on, off = 20, 5
+	key := r.proxied(t, proxy{
+		setup: setup{ext: ipvs.ExtSPAuto}, set: ipvs.ExtFieldSPAutoOn | ipvs.ExtFieldSPAutoOff,
+		sp: ipvs.Synproxy{AutoOn: on, AutoOff: off},
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	events, listening := make(chan ipvs.Event, 16), make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for e, err := range r.x.Events(ctx, func() { close(listening) }) {
+			if err != nil {
+				return
+			}
+			events <- e
+		}
+	})
+	t.Cleanup(func() { cancel(); wg.Wait() })
+	<-listening
+	show := func(active bool, half uint32) {
+		t.Helper()
+		s, err := r.x.ExtService(t.Context(), key)
+		testnet.Must(t, err)
+		if s.Flags.Synproxy() != ipvs.SynproxyAuto || s.SP.Active != active || s.SP.HalfOpen != half {
+			t.Errorf("%v, active %t, %d half-open; want auto, %t, %d", s.Flags.Synproxy(), s.SP.Active, s.SP.HalfOpen, active, half)
+		}
+	}
+	told := func(kind ipvs.EventKind) {
+		t.Helper()
+		select {
+		case e := <-events:
+			if e.Kind != kind || e.Service.Port != key.Port || e.Service.Addr != key.Addr {
+				t.Errorf("event %+v, want %v of %v", e, kind, key)
+			}
+		case <-time.After(5 * time.Second):
+			t.Errorf("no event %v", kind)
+		}
+	}
+	show(false, 0)
+	// ordinary connections are open to the server, and half-open ones count
+	f := r.dial(t, 0, 3000)
+	show(false, 1)
+	f.establish(t)
+	f.talk(t)
+	show(false, 0)
+	for i := range on {
+		r.dial(t, 1, 4000+uint16(i))
+	}
+	show(false, on)
+	g := r.linux(t, 2, 4000) // the first one too many
+	told(ipvs.EventSynproxyOn)
+	show(true, on+1)
+	g.ack(t, "")
+	g.accept(t)
+	show(true, on)
+	f.talk(t) // what was there before goes on
+	r.back.Quiet(t)
+	// half-open ones time out after a minute, and the flood goes on with cookies
+	for range 3 {
+		time.Sleep(30 * time.Second)
+		for i := range on {
+			r.tryKnock(t, 3, 5000+uint16(i), nil)
+		}
+	}
+	s, err := r.x.ExtService(t.Context(), key)
+	testnet.Must(t, err)
+	if !s.SP.Active || s.SP.HalfOpen < on {
+		t.Errorf("active %t with %d half-open, and the flood goes on", s.SP.Active, s.SP.HalfOpen)
+	}
+	time.Sleep(60 * time.Second)
+	h := r.linux(t, 4, 4000)
+	time.Sleep(20 * time.Second)
+	told(ipvs.EventSynproxyOff)
+	show(false, 0)
+	r.dial(t, 5, 4000)
+	// cookies sent before are taken for a while
+	h.ack(t, "")
+	h.accept(t)
+	h.talk(t)
+	select {
+	case e := <-events:
+		t.Errorf("event %+v that nothing has caused", e)
+	default:
+	}
+}

@@ -1,0 +1,595 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * SYN proxy, towards clients: cookies, the keys they are made with, the mode
+ * auto, and what becomes of a SYN or an ACK on a connection that is there.
+ *
+ * Locking: keys are replaced under __ip_vs_mutex and read under RCU.
+ * ip_vs_x_auto.lock guards its active, dead, bucket and the arming of its timer;
+ * the counts are atomic.
+ */
+#include <linux/random.h>
+#include <linux/slab.h>
+#include <linux/timekeeping.h>
+#include <net/tcp.h>
+#include "ip_vs_x_cfg.h"
+#include "ip_vs_x_synproxy.h"
+
+/* Two ACKs of one client on two CPUs must not make two conns */
+#define X_OPEN_LOCKS	256
+#define X_NEAR		((u32)BIT(20))
+
+static struct {
+	spinlock_t l;	/* taken before the locks of the conn tables and schedulers */
+} ____cacheline_aligned_in_smp x_open_locks[X_OPEN_LOCKS];
+
+static u32 x_now(void)
+{
+	return ktime_get_real_seconds() / IP_VS_X_CK_SECONDS;
+}
+
+static bool x_auto(const struct ip_vs_x_svc_cfg *cfg)
+{
+	return cfg->flags & IPVS_EXT_SVC_F_SP_AUTO;
+}
+
+bool ip_vs_x_sp_active(const struct ip_vs_x_svc_cfg *cfg)
+{
+	return (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY) &&
+	       (!x_auto(cfg) || READ_ONCE(cfg->aut->active));
+}
+
+/* Cookies live two steps of t; they come back after mode auto went off, too */
+bool ip_vs_x_sp_takes(const struct ip_vs_x_svc_cfg *cfg)
+{
+	if (!(cfg->flags & IPVS_EXT_SVC_F_SYNPROXY))
+		return false;
+	return !x_auto(cfg) || READ_ONCE(cfg->aut->active) ||
+	       time_before(jiffies, READ_ONCE(cfg->aut->takes_until));
+}
+
+/*
+ * Mode auto. Half-open are the conns made by a SYN whose client has not
+ * answered; while cookies are sent it is the cookies of the last minute that
+ * did not come back, too: a flood that goes on keeps the proxy on.
+ */
+
+u32 ip_vs_x_auto_half_open(struct ip_vs_x_auto *a)
+{
+	int n = refcount_read(&a->refs) - 1, i;
+
+	if (READ_ONCE(a->active)) {
+		for (i = 0; i < IP_VS_X_AUTO_BUCKETS; i++)
+			n += atomic_read(&a->unanswered[i]);
+	}
+	return max(n, 0);
+}
+
+static void x_auto_tick(struct timer_list *t)
+{
+	struct ip_vs_x_auto *a = from_timer(a, t, timer);
+	u32 half = ip_vs_x_auto_half_open(a);
+	bool off;
+
+	rcu_read_lock();
+	spin_lock_bh(&a->lock);
+	off = a->active && half < a->off;
+	if (off) {
+		WRITE_ONCE(a->active, false);
+	} else if (a->active) {
+		a->bucket = (a->bucket + 1) % IP_VS_X_AUTO_BUCKETS;
+		atomic_set(&a->unanswered[a->bucket], 0);
+		mod_timer(&a->timer, jiffies + IP_VS_X_AUTO_TICK);
+	}
+	WRITE_ONCE(a->takes_until, jiffies + 2 * IP_VS_X_CK_SECONDS * HZ);
+	spin_unlock_bh(&a->lock);
+	if (off)
+		ip_vs_x_event_synproxy(a->svc, IPVS_EXT_EVENT_SP_OFF, half);
+	rcu_read_unlock();
+}
+
+static void x_auto_on(struct ip_vs_x_auto *a, u32 half)
+{
+	bool on;
+	int i;
+
+	spin_lock_bh(&a->lock);
+	on = !a->active && !a->dead;
+	if (on) {
+		for (i = 0; i < IP_VS_X_AUTO_BUCKETS; i++)
+			atomic_set(&a->unanswered[i], 0);
+		WRITE_ONCE(a->active, true);
+		mod_timer(&a->timer, jiffies + IP_VS_X_AUTO_TICK);
+	}
+	spin_unlock_bh(&a->lock);
+	if (on)
+		ip_vs_x_event_synproxy(a->svc, IPVS_EXT_EVENT_SP_ON, half);
+}
+
+struct ip_vs_x_auto *ip_vs_x_auto_new(struct ip_vs_service *svc)
+{
+	struct ip_vs_x_auto *a = kzalloc(sizeof(*a), GFP_KERNEL);
+
+	if (!a)
+		return NULL;
+	refcount_set(&a->refs, 1);
+	spin_lock_init(&a->lock);
+	a->svc = svc;
+	a->takes_until = jiffies;
+	timer_setup(&a->timer, x_auto_tick, 0);
+	return a;
+}
+
+void ip_vs_x_auto_set(struct ip_vs_x_auto *a, const struct ip_vs_x_svc_cfg *cfg)
+{
+	spin_lock_bh(&a->lock);
+	a->off = cfg->sp.auto_off;
+	if (!(cfg->flags & IPVS_EXT_SVC_F_SP_AUTO) && a->active) {
+		WRITE_ONCE(a->active, false);
+		WRITE_ONCE(a->takes_until, jiffies + 2 * IP_VS_X_CK_SECONDS * HZ);
+	}
+	spin_unlock_bh(&a->lock);
+}
+
+void ip_vs_x_auto_put(struct ip_vs_x_auto *a)
+{
+	if (refcount_dec_and_test(&a->refs))
+		kfree_rcu(a, rcu_head);
+}
+
+void ip_vs_x_auto_stop(struct ip_vs_x_auto *a)
+{
+	spin_lock_bh(&a->lock);
+	a->dead = true;
+	WRITE_ONCE(a->active, false);
+	spin_unlock_bh(&a->lock);
+	del_timer_sync(&a->timer);
+}
+
+void ip_vs_x_auto_opened(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg)
+{
+	if (!x_auto(cfg) || ip_vs_x_sp_active(cfg) || x->c.protocol != IPPROTO_TCP ||
+	    !refcount_inc_not_zero(&cfg->aut->refs))
+		return;
+	/* an X conn has no helper, nor data of one */
+	x->c.app_data = cfg->aut;
+	x->xflags |= IP_VS_X_F_HALF_OPEN;
+}
+
+void ip_vs_x_auto_answered(struct ip_vs_x_conn *x)
+{
+	struct ip_vs_x_auto *a = NULL;
+
+	spin_lock_bh(&x->c.lock);
+	if (x->xflags & IP_VS_X_F_HALF_OPEN) {
+		a = x->c.app_data;
+		x->c.app_data = NULL;
+		WRITE_ONCE(x->xflags, x->xflags & ~IP_VS_X_F_HALF_OPEN);
+	}
+	spin_unlock_bh(&x->c.lock);
+	if (a)
+		ip_vs_x_auto_put(a);
+}
+
+/* Keys */
+
+struct ip_vs_x_sp_keys {
+	struct ip_vs_x_keys	k;
+	struct rcu_head		rcu_head;
+};
+
+static struct ip_vs_x_sp_keys *x_keys(struct ip_vs_x_net *xnet)
+{
+	return rcu_dereference_protected(xnet->keys, 1);
+}
+
+int ip_vs_x_sp_set_keys(struct ip_vs_x_net *xnet, const u8 *key, const u8 *prev)
+{
+	struct ip_vs_x_sp_keys *old = x_keys(xnet), *keys;
+
+	keys = kmemdup(old, sizeof(*old), GFP_KERNEL);
+	if (!keys)
+		return -ENOMEM;
+	if (key) {
+		keys->k.key[1] = keys->k.key[0];
+		keys->k.n = 2;
+		memcpy(&keys->k.key[0], key, IPVS_EXT_COOKIE_KEY_LEN);
+	}
+	if (prev) {
+		memcpy(&keys->k.key[1], prev, IPVS_EXT_COOKIE_KEY_LEN);
+		keys->k.n = 2;
+	}
+	rcu_assign_pointer(xnet->keys, keys);
+	kfree_rcu(old, rcu_head);
+	return 0;
+}
+
+int ip_vs_x_sp_net_init(struct ip_vs_x_net *xnet)
+{
+	struct ip_vs_x_sp_keys *keys = kzalloc(sizeof(*keys), GFP_KERNEL);
+
+	BUILD_BUG_ON(sizeof(siphash_key_t) != IPVS_EXT_COOKIE_KEY_LEN);
+	if (!keys)
+		return -ENOMEM;
+	get_random_bytes(&keys->k.key[0], sizeof(keys->k.key[0]));
+	keys->k.n = 1;
+	rcu_assign_pointer(xnet->keys, keys);
+	xnet->sp_qmem_max = IP_VS_X_SP_QMEM;
+	return 0;
+}
+
+void ip_vs_x_sp_net_exit(struct ip_vs_x_net *xnet)
+{
+	kfree_sensitive(x_keys(xnet));
+}
+
+/* Cookies */
+
+struct tcphdr *ip_vs_x_sp_header(const struct sk_buff *skb, unsigned int thoff, u8 *buf)
+{
+	struct tcphdr *th = skb_header_pointer(skb, thoff, sizeof(*th), buf);
+
+	if (!th || th->doff < 5 || thoff + th->doff * 4 > skb->len)
+		return NULL;
+	return skb_header_pointer(skb, thoff, th->doff * 4, buf);
+}
+
+static struct ip_vs_x_flow x_flow(int af, const struct ip_vs_iphdr *iph, const struct tcphdr *th)
+{
+	return (struct ip_vs_x_flow) {
+		.caddr = &iph->saddr, .vaddr = &iph->daddr,
+		.cport = th->source, .vport = th->dest, .v6 = af == AF_INET6,
+	};
+}
+
+/* TS mode strip takes the option off every SYN, so the client must not hope for it */
+static bool x_offers_ts(const struct ip_vs_x_svc_cfg *cfg)
+{
+	return (cfg->sp.opts & IPVS_EXT_SP_OPT_TS) && cfg->ts_mode != IPVS_EXT_TS_STRIP;
+}
+
+/* What we offer, given what he offers; s is changed to what both have */
+static void x_offer(const struct ip_vs_x_svc_cfg *cfg, bool v6, unsigned int mtu,
+		    struct ip_vs_x_syn_opts *s, struct ip_vs_x_syn_opts *ours)
+{
+	unsigned int headers = sizeof(struct tcphdr) +
+			       (v6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr));
+	unsigned int mss = clamp(mtu, headers + IP_VS_X_MSS_MIN, 65535U) - headers;
+
+	s->sack = s->sack && (cfg->sp.opts & IPVS_EXT_SP_OPT_SACK);
+	s->ts = s->ts && x_offers_ts(cfg);
+	if (cfg->sp.wscale == IPVS_EXT_SP_WSCALE_OFF)
+		s->ws = IP_VS_X_WS_NONE;
+	if (cfg->mss_clamp)
+		mss = min_t(unsigned int, mss, cfg->mss_clamp);
+	if (cfg->flags & IPVS_EXT_SVC_F_TOA)
+		mss -= min(mss - IP_VS_X_MSS_MIN, ip_vs_x_toa_len(v6));
+	if (cfg->sp.mss)
+		mss = min_t(unsigned int, mss, cfg->sp.mss);
+	*ours = (struct ip_vs_x_syn_opts) {
+		.mss = mss, .sack = s->sack, .ts = s->ts, .tsecr = s->tsval,
+		.ws = s->ws == IP_VS_X_WS_NONE ? IP_VS_X_WS_NONE : cfg->sp.wscale,
+	};
+}
+
+/*
+ * A segment in the skb of the packet that it answers, if that has the room and
+ * nobody else sees it; else in one of its own.
+ */
+static struct sk_buff *x_turn(struct sk_buff *skb, const struct ip_vs_x_seg *seg)
+{
+	if (skb_cloned(skb) || skb_is_nonlinear(skb) || !skb->dev ||
+	    skb_end_pointer(skb) - skb->data < IP_VS_X_SEG_MAX) {
+		struct sk_buff *own = ip_vs_x_seg_build(seg);
+
+		kfree_skb(skb);
+		return own;
+	}
+	skb_orphan(skb);
+	skb_dst_drop(skb);
+	skb_gso_reset(skb);
+	memset(skb->cb, 0, sizeof(skb->cb));
+	skb->mark = 0;
+	skb->priority = 0;
+	__skb_trim(skb, 0);
+	ip_vs_x_seg_write(skb, seg);
+	return skb;
+}
+
+int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		   const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg)
+{
+	struct ip_vs_x_net *xnet = ip_vs_x_net(ipvs);
+	struct ip_vs_x_syn_opts s, ours;
+	struct ip_vs_x_seg seg;
+	u8 buf[IP_VS_X_TCP_MAX];
+	struct dst_entry *dst;
+	struct ip_vs_x_flow f;
+	struct tcphdr *th;
+	u32 isn;
+
+	th = ip_vs_x_sp_header(skb, iph->len, buf);
+	if (!th || !ip_vs_checksum_common_check(skb, iph->len, IPPROTO_TCP, af)) {
+		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_BAD_PKT);
+		goto drop;
+	}
+	seg = (struct ip_vs_x_seg) {
+		.af = af, .ttl = cfg->sp.ttl, .flags = IP_VS_X_TH_SYN | IP_VS_X_TH_ACK,
+		.saddr = iph->daddr, .daddr = iph->saddr,
+		.source = th->dest, .dest = th->source, .window = htons(cfg->sp.window),
+	};
+	dst = ip_vs_x_route(ipvs->net, af, IPPROTO_TCP, &seg.daddr, &seg.saddr, seg.dest,
+			    seg.source);
+	if (!dst) {
+		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_ROUTE_FAIL);
+		goto drop;
+	}
+	isn = ntohl(th->seq);
+	ip_vs_x_syn_opts_get(th, &s);
+	x_offer(cfg, af == AF_INET6, dst_mtu(dst), &s, &ours);
+	f = x_flow(af, iph, th);
+	seg.seq = ip_vs_x_cookie_make(&rcu_dereference(xnet->keys)->k, &f, isn, x_now(), &s,
+				      &ours.tsval);
+	seg.ack = isn + 1;
+	seg.opt_len = ip_vs_x_syn_opts_put(seg.opt, &ours);
+	skb = x_turn(skb, &seg);
+	if (!skb) {
+		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_MEM);
+		dst_release(dst);
+		return NF_STOLEN;
+	}
+	skb_dst_set(skb, dst);
+	if (x_auto(cfg))
+		atomic_inc(&cfg->aut->unanswered[READ_ONCE(cfg->aut->bucket)]);
+	ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_SYNACK);
+	return ip_vs_x_send(ipvs, af, skb);
+
+drop:
+	kfree_skb(skb);
+	return NF_STOLEN;
+}
+
+bool ip_vs_x_sp_valid(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		      const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
+		      struct tcphdr *th, struct ip_vs_x_ack *ack)
+{
+	struct ip_vs_x_flow f = x_flow(af, iph, th);
+	u8 *ts = x_offers_ts(cfg) ? ip_vs_x_ts_find(th) : NULL;
+
+	ack->isn = ntohl(th->seq) - 1;
+	ack->cookie = ntohl(th->ack_seq) - 1;
+	ack->hlen = iph->len + th->doff * 4;
+	ack->window = th->window;
+	if (!ip_vs_x_cookie_check(&rcu_dereference(ip_vs_x_net(ipvs)->keys)->k, &f, ack->isn,
+				  ack->cookie, x_now(), ts, ts ? get_unaligned_be32(ts + 6) : 0,
+				  &ack->opts))
+		return false;
+	if (ts) {
+		ack->opts.tsval = get_unaligned_be32(ts + 2);
+		ack->opts.tsecr = get_unaligned_be32(ts + 6);
+	}
+	/* last, as it reads all of the data: a flood does not come that far */
+	return ip_vs_checksum_common_check(skb, iph->len, IPPROTO_TCP, af);
+}
+
+/* Packets without a conn */
+
+static bool x_has_dest(const struct ip_vs_service *svc)
+{
+	struct ip_vs_dest *dest;
+
+	list_for_each_entry_rcu(dest, &svc->destinations, n_list) {
+		if (atomic_read(&dest->weight) > 0 && !(dest->flags & IP_VS_DEST_F_OVERLOAD))
+			return true;
+	}
+	return false;
+}
+
+/* No RS can be had for a client who believes to be connected */
+static int x_no_dest(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		     const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg)
+{
+	ip_vs_x_count_cfg(ip_vs_x_net(ipvs), cfg, IPVS_EXT_STAT_SP_NODEST);
+	ip_vs_x_exhaust_rst(ipvs, af, skb, iph);
+	return NF_DROP;
+}
+
+/* A conn for the client and the handshake with its RS. A verdict, or -1: not ours. */
+static int x_open(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		  struct ip_vs_proto_data *pd, struct ip_vs_iphdr *iph, struct ip_vs_service *svc,
+		  const struct ip_vs_x_svc_cfg *cfg, struct tcphdr *th,
+		  const struct ip_vs_x_ack *ack)
+{
+	spinlock_t *lock = &x_open_locks[(ack->isn ^ ack->isn >> 16) % X_OPEN_LOCKS].l;
+	struct ip_vs_conn *cp;
+	struct sk_buff *syn;
+	int ignored;
+
+	spin_lock_bh(lock);
+	cp = pd->pp->conn_in_get(ipvs, af, skb, iph);
+	if (cp) {
+		/* another CPU was first, with another ACK of the same client */
+		spin_unlock_bh(lock);
+		if (!ip_vs_conn_is_x(cp)) {
+			__ip_vs_conn_put(cp);
+			return NF_DROP;
+		}
+		ip_vs_x_sp_request(cp, skb, iph, th);
+		ip_vs_conn_put(cp);
+		return NF_STOLEN;
+	}
+	cp = ip_vs_schedule(svc, skb, pd, &ignored, iph);
+	if (!cp) {
+		spin_unlock_bh(lock);
+		if (ignored > 0)
+			return -1;
+		return ignored ? NF_DROP : x_no_dest(ipvs, af, skb, iph, cfg);
+	}
+	/* no X conn: the service has gone meanwhile, and its settings with it */
+	syn = ip_vs_conn_is_x(cp) ? ip_vs_x_sp_begin(cp, skb, pd, cfg, ack) : NULL;
+	spin_unlock_bh(lock);
+	if (syn) {
+		ip_vs_x_sp_send(cp, syn);
+		ip_vs_conn_put(cp);
+		return NF_STOLEN;
+	}
+	ip_vs_conn_expire_now(cp);
+	__ip_vs_conn_put(cp);
+	return NF_DROP;
+}
+
+/* SYN and nothing else that counts */
+static bool x_is_syn(const struct tcphdr *th)
+{
+	return (tcp_flag_word(th) & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_FIN | TCP_FLAG_RST)) ==
+	       TCP_FLAG_SYN;
+}
+
+bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		      struct ip_vs_proto_data *pd, int *verdict, struct ip_vs_iphdr *iph,
+		      struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
+		      const struct tcphdr *h)
+{
+	struct ip_vs_x_net *xnet = ip_vs_x_net(ipvs);
+	u8 buf[IP_VS_X_TCP_MAX];
+	struct ip_vs_x_ack ack;
+	struct tcphdr *th;
+	u32 half;
+
+	if (x_is_syn(h)) {
+		if (x_auto(cfg) && !ip_vs_x_sp_active(cfg)) {
+			half = ip_vs_x_auto_half_open(cfg->aut);
+			if (half >= cfg->sp.auto_on)
+				x_auto_on(cfg->aut, half);
+		}
+		if (!ip_vs_x_sp_active(cfg))
+			return false;
+		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_SYN);
+		if (!x_has_dest(svc)) {
+			ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_NODEST);
+			*verdict = NF_DROP;
+		} else {
+			*verdict = ip_vs_x_sp_syn(ipvs, af, skb, iph, cfg);
+		}
+		return true;
+	}
+	if (!h->ack || h->syn || h->rst || !ip_vs_x_sp_takes(cfg))
+		return false;
+	th = ip_vs_x_sp_header(skb, iph->len, buf);
+	if (!th || !ip_vs_x_sp_valid(ipvs, af, skb, iph, cfg, th, &ack)) {
+		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_ACK_BAD);
+		return false;
+	}
+	/* the client sends his data until somebody takes it */
+	if ((cfg->flags & IPVS_EXT_SVC_F_SP_DEFER) && ack.hlen == skb->len) {
+		*verdict = NF_DROP;
+		return true;
+	}
+	*verdict = x_open(ipvs, af, skb, pd, iph, svc, cfg, th, &ack);
+	if (*verdict < 0)
+		return false;
+	ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_ACK_OK);
+	if (x_auto(cfg))
+		atomic_dec(&cfg->aut->unanswered[READ_ONCE(cfg->aut->bucket)]);
+	return true;
+}
+
+/* Packets of a conn */
+
+/*
+ * A SYN must not harm a conn that lives: a spoofed one would be enough. In
+ * ESTABLISHED the RS judges it, and in TIME_WAIT ip_vs makes room for a new conn
+ * if it may.
+ */
+static bool x_syn_harms(struct netns_ipvs *ipvs, const struct ip_vs_conn *cp, bool pending)
+{
+	if (pending)
+		return true;
+	switch (cp->state) {
+	case IP_VS_TCP_S_FIN_WAIT:
+	case IP_VS_TCP_S_CLOSE_WAIT:
+	case IP_VS_TCP_S_LAST_ACK:
+	case IP_VS_TCP_S_CLOSE:
+		return true;
+	case IP_VS_TCP_S_TIME_WAIT:
+		return !sysctl_conn_reuse_mode(ipvs);
+	}
+	return false;
+}
+
+/* In which an ACK that belongs to no window may be that of a new handshake */
+static bool x_is_over(const struct ip_vs_conn *cp)
+{
+	return cp->state == IP_VS_TCP_S_FIN_WAIT || cp->state == IP_VS_TCP_S_CLOSE_WAIT ||
+	       cp->state == IP_VS_TCP_S_LAST_ACK || cp->state == IP_VS_TCP_S_CLOSE ||
+	       cp->state == IP_VS_TCP_S_TIME_WAIT;
+}
+
+/* An ACK of this connection is near the last one; a cookie is only by chance */
+static bool x_fits(struct ip_vs_x_conn *x, const struct tcphdr *th)
+{
+	return ntohl(th->ack_seq) - READ_ONCE(*ip_vs_x_last_ack(x)) + X_NEAR < 2 * X_NEAR;
+}
+
+bool __ip_vs_x_intercept(struct ip_vs_conn *cp, struct sk_buff *skb, struct ip_vs_proto_data *pd,
+			 struct ip_vs_iphdr *iph, int *verdict)
+{
+	struct ip_vs_x_conn *x = ip_vs_x_conn(cp);
+	const struct ip_vs_x_svc_cfg *cfg;
+	/* pairs with the release of who ended the handshake: its deltas are there */
+	bool pending = smp_load_acquire(&x->sp);
+	u8 buf[IP_VS_X_TCP_MAX];
+	struct ip_vs_x_ack ack;
+	struct sk_buff *syn;
+	struct tcphdr *th;
+
+	/* what an established connection sends, as quickly as can be */
+	if (likely(!pending && cp->state == IP_VS_TCP_S_ESTABLISHED))
+		return false;
+	if (iph->fragoffs)
+		return false;
+	/* x_open() of another CPU has shown it and is about to begin */
+	if (!pending && cp->state == IP_VS_TCP_S_NONE) {
+		*verdict = NF_DROP;
+		goto put;
+	}
+	th = ip_vs_x_sp_header(skb, iph->len, buf);
+	if (!th)
+		return false;
+	cfg = ip_vs_x_conn_cfg(cp);
+	if (x_is_syn(th)) {
+		if (!cfg || !ip_vs_x_sp_active(cfg) || !x_syn_harms(cp->ipvs, cp, pending))
+			return false;
+		ip_vs_x_in_stats(cp, skb);
+		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_SYN);
+		*verdict = ip_vs_x_sp_syn(cp->ipvs, cp->af, skb, iph, cfg);
+		goto put;
+	}
+	if ((pending || x_is_over(cp)) && th->ack && !th->rst && !th->syn && cfg &&
+	    !x_fits(x, th) && ip_vs_x_sp_takes(cfg) &&
+	    ip_vs_x_sp_valid(cp->ipvs, cp->af, skb, iph, cfg, th, &ack)) {
+		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_ACK_OK);
+		syn = ip_vs_x_sp_begin(cp, skb, pd, cfg, &ack);
+		if (syn) {
+			ip_vs_x_count(cp, IPVS_EXT_STAT_SP_REUSE);
+			ip_vs_x_sp_send(cp, syn);
+		}
+		*verdict = syn ? NF_STOLEN : NF_DROP;
+		goto put;
+	}
+	if (!pending)
+		return false;
+	ip_vs_x_in_stats(cp, skb);
+	ip_vs_x_sp_request(cp, skb, iph, th);
+	*verdict = NF_STOLEN;
+put:
+	ip_vs_conn_put(cp);
+	return true;
+}
+
+void ip_vs_x_sp_locks_init(void)
+{
+	int i;
+
+	for (i = 0; i < X_OPEN_LOCKS; i++)
+		spin_lock_init(&x_open_locks[i].l);
+}

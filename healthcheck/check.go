@@ -45,12 +45,16 @@ type check struct {
 	tls *tls.Config
 	// patterns are the expressions of the URLs, nil without any.
 	patterns []*regexp.Regexp
+	// services are the names of those the check is for.
+	services []string
+	// suspended is set while it rests.
+	suspended bool
 	// postponed is set while this host's own trouble keeps the check from
 	// running, so that it is logged once.
 	postponed bool
 
 	removed atomic.Bool
-	status  atomic.Uint32
+	status  atomic.Uint64
 }
 
 // Bits of check.status, which is a Status other goroutines can read.
@@ -58,8 +62,10 @@ const (
 	statusUp = 1 << iota
 	statusKnown
 	statusWeighted
-	// statusWeight is where the weight begins, of eight bits.
+	// statusWeight is where the weight begins, of eight bits, and statusAdds the
+	// number to add, of 32.
 	statusWeight = iota + 5
+	statusAdds   = 32
 )
 
 // result is how one run ended. line says why it failed; it is a function
@@ -69,6 +75,8 @@ type result struct {
 	line func(*Target) string
 	// weight is what the server said its weight is; -1 when it said nothing.
 	weight int
+	// adds is what the server's weight grows by.
+	adds int32
 	// local is trouble of this host; then the run says nothing.
 	local error
 }
@@ -133,7 +141,7 @@ func newPeer(s *Spec) (*poll.Target, error) {
 		Mark:   s.Conn.FwMark,
 	}
 	switch s.Kind {
-	case MiscCheck:
+	case MiscCheck, FileCheck:
 		return nil, nil
 	case UDPCheck, DNSCheck:
 		p.Network = poll.UDP
@@ -144,9 +152,9 @@ func newPeer(s *Spec) (*poll.Target, error) {
 }
 
 func (c *check) publish() {
-	var bits uint32
+	bits := uint64(uint32(c.state.adds)) << statusAdds
 	if c.state.weight >= 0 {
-		bits |= statusWeighted | uint32(c.state.weight)<<statusWeight
+		bits |= statusWeighted | uint64(c.state.weight)<<statusWeight
 	}
 	if c.state.up {
 		bits |= statusUp
@@ -165,6 +173,7 @@ func (c *check) read() Status {
 		Known:    bits&statusKnown != 0,
 		Weighted: bits&statusWeighted != 0,
 		Weight:   uint8(bits >> statusWeight),
+		Adds:     int(int32(bits >> statusAdds)),
 	}
 }
 
@@ -177,8 +186,36 @@ func (c *check) retime(t Timing, part float64) {
 	}
 }
 
+// begin plans the first run.
+func (c *check) begin(after time.Duration) {
+	if c.target.Spec.Kind == FileCheck {
+		c.shard.files.watch(c)
+	}
+	c.shard.loop.Arm(&c.timer, after)
+}
+
+// suspend has the check rest, or go on within part of its interval.
+func (c *check) suspend(off bool, part float64) {
+	if c.suspended == off {
+		return
+	}
+	c.suspended = off
+	t := &c.target
+	if off {
+		c.shard.loop.Stop(&c.timer)
+		c.hangUp()
+		c.shard.log.Info(msgSuspending(t))
+		return
+	}
+	c.shard.log.Info(msgActivating(t))
+	c.shard.loop.Arm(&c.timer, time.Duration(part*float64(t.Spec.Timing.DelayLoop)))
+}
+
 // stop ends the check and closes its socket.
 func (c *check) stop() {
+	if c.target.Spec.Kind == FileCheck {
+		c.shard.files.forget(c)
+	}
 	c.shard.loop.Stop(&c.timer)
 	c.hangUp()
 }
@@ -241,6 +278,13 @@ func (c *check) start() {
 		c.delegate(c.shard.scripts, command{c.target.Spec.Misc, c.target.Spec.Timing.ConnectTimeout, c.shard.credential}.run)
 		return
 	}
+	if c.target.Spec.Kind == FileCheck {
+		c.postponed = false
+		c.shard.inFlight.Add(1)
+		c.phase = away
+		c.finish(c.target.Spec.File.judge())
+		return
+	}
 	fd, err := c.peer.Connect()
 	if err != nil {
 		if local := (*poll.LocalError)(nil); errors.As(err, &local) {
@@ -283,8 +327,11 @@ func (c *check) Ready(ev poll.Events) {
 	}
 	switch s := &c.target.Spec; s.Kind {
 	case TCPCheck:
-		c.finish(passed())
-		return
+		if s.Conn.Proxy == 0 {
+			c.finish(passed())
+			return
+		}
+		c.talk = &introduction{outbox{proxyHeader(s.Conn.Proxy)}}
 	case HTTPGet:
 		c.talk = newExchange(&c.target, c.state.url, c.patterns)
 	case UDPCheck:
@@ -298,6 +345,9 @@ func (c *check) Ready(ev poll.Events) {
 	case SSLGet:
 		c.handOver()
 		return
+	case GRPCCheck:
+		c.handOverGRPC()
+		return
 	}
 	c.phase = exchanging
 	c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.ConnectTimeout)
@@ -310,6 +360,10 @@ func (c *check) exchange() {
 	if !d.sent() {
 		if err := d.send(c.fd); err != nil {
 			c.finish(failed(d.lineWrite))
+			return
+		}
+		if _, only := d.(*introduction); only && d.sent() {
+			c.finish(passed())
 			return
 		}
 	} else if c.awaits == poll.In {
@@ -369,7 +423,7 @@ func (c *check) finish(r result) {
 	if first {
 		retries = 0
 	}
-	weight := c.state.weight
+	weight, adds := c.state.weight, c.state.adds
 	next, ch := c.state.step(c.plan, r.ok)
 	c.state.weigh(r)
 	c.publish()
@@ -377,7 +431,7 @@ func (c *check) finish(r result) {
 		c.shard.failures.Add(1)
 	}
 	c.report(r, ch, retries)
-	if ch == unchanged && c.state.weight != weight {
+	if ch == unchanged && (c.state.weight != weight || c.state.adds != adds) {
 		c.tell("")
 	}
 	c.shard.loop.Arm(&c.timer, next)
@@ -386,14 +440,16 @@ func (c *check) finish(r result) {
 // tell puts the state into the queue of events.
 func (c *check) tell(reason string) {
 	t := &c.target
-	c.shard.queue.put(c, Event{
-		Service: t.Service,
-		Server:  t.Server,
-		Kind:    t.Spec.Kind,
-		Up:      c.state.up,
-		Reason:  reason,
-		At:      c.shard.loop.Now(),
-	})
+	for _, service := range c.services {
+		c.shard.queue.put(c, Event{
+			Service: service,
+			Server:  t.Server,
+			Kind:    t.Spec.Kind,
+			Up:      c.state.up,
+			Reason:  reason,
+			At:      c.shard.loop.Now(),
+		})
+	}
 }
 
 func (c *check) report(r result, ch change, retries uint32) {

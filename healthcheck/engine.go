@@ -10,6 +10,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -50,19 +51,23 @@ type Engine struct {
 	queue  *queue
 	// scripts and sessions are shared by the shards.
 	scripts, sessions *pool
+	files             *fileWatch
 	seed              maphash.Seed
 
 	mu     sync.Mutex // guards checks, order, phase, closed
-	checks map[identity]*entry
+	checks map[entryKey]*check
 	order  []*check // as the last Set listed them
+	// services are the names of those each check is for.
+	services map[*check][]string
 	// phase is where within its warmup the next new check begins, 0 to 1.
 	phase  float64
 	closed bool
 }
 
-// entry is a check and the timing it was last told.
-type entry struct {
-	c      *check
+// entryKey is what makes two targets one check at work: who asks for the same
+// at the same times is served by one probe.
+type entryKey struct {
+	identity
 	timing Timing
 }
 
@@ -74,6 +79,7 @@ type shard struct {
 	reset bool
 	// scripts and sessions do what would block the loop.
 	scripts, sessions *pool
+	files             *fileWatch
 	credential        func(*Misc) (*syscall.Credential, error)
 	buf               []byte
 
@@ -108,8 +114,9 @@ func New(o Options) (*Engine, error) {
 
 		scripts:  newPool(scriptLimit),
 		sessions: newPool(sessionLimit),
+		files:    newFileWatch(),
 		seed:     maphash.MakeSeed(),
-		checks:   make(map[identity]*entry),
+		checks:   make(map[entryKey]*check),
 		// Two directors with the same file should not check in step.
 		phase: rand.Float64(),
 	}
@@ -120,7 +127,7 @@ func New(o Options) (*Engine, error) {
 		}
 		e.shards = append(e.shards, &shard{
 			loop: loop, log: o.Log, queue: e.queue, reset: o.Reset,
-			scripts: e.scripts, sessions: e.sessions, credential: o.Credential, buf: make([]byte, readBuffer),
+			scripts: e.scripts, sessions: e.sessions, files: e.files, credential: o.Credential, buf: make([]byte, readBuffer),
 		})
 	}
 	return e, nil
@@ -134,12 +141,12 @@ func (e *Engine) Close() error {
 		return nil
 	}
 	e.closed = true
-	for _, en := range e.checks {
-		en.c.stop()
+	for _, c := range e.checks {
+		c.stop()
 	}
 	e.scripts.close()
 	e.sessions.close()
-	var errs []error
+	errs := []error{e.files.close()}
 	for _, s := range e.shards {
 		errs = append(errs, s.loop.Close())
 	}
@@ -176,7 +183,8 @@ func (e *Engine) Run(ctx context.Context, sink func([]Event)) error {
 // Set makes targets the complete list of checks. Checks that were there before
 // go on undisturbed, with their state and, unless their Timing differs, their
 // timers; new ones begin a second later, spread over their Warmup; the others
-// end. A target that is listed twice is checked once.
+// end. Equal targets, of one service or of many, are checked once: one probe
+// tells all of them, and its lines are logged once.
 //
 // The returned states stand in the order of targets. Events of a check that
 // Set has ended are not delivered any more, except those in the hands of a
@@ -189,40 +197,87 @@ func (e *Engine) Set(targets []Target) ([]Status, error) {
 	if e.closed {
 		return nil, poll.ErrClosed
 	}
-	next := make(map[identity]*entry, len(targets))
-	status := make([]Status, len(targets))
-	order := make([]*check, len(targets))
-	var added []*check
-	retimed := make(map[*check]Timing)
+	keys := make([]entryKey, len(targets))
+	members := make(map[entryKey][]int, len(targets))
 	for i := range targets {
 		t := &targets[i]
 		if err := t.Validate(); err != nil {
 			return nil, err
 		}
-		id := t.identity()
-		en, twice := next[id]
-		if !twice {
-			old, known := e.checks[id]
-			if known {
-				en = &entry{old.c, t.Spec.Timing}
-				if old.timing != t.Spec.Timing {
-					retimed[old.c] = t.Spec.Timing
-				}
-			} else {
-				c, err := newCheck(e.shardOf(id), *t)
-				if err != nil {
-					return nil, err
-				}
-				en = &entry{c, t.Spec.Timing}
-				added = append(added, c)
-			}
-			next[id] = en
+		keys[i] = entryKey{t.identity(), t.Spec.Timing}
+		members[keys[i]] = append(members[keys[i]], i)
+	}
+	// What is at work and not wanted with its timing may be with another.
+	spare := make(map[identity][]*check)
+	for k, c := range e.checks {
+		if members[k] == nil {
+			spare[k.identity] = append(spare[k.identity], c)
 		}
-		status[i], order[i] = en.c.read(), en.c
+	}
+	plan := changes{next: make(map[entryKey]*check, len(members))}
+	status := make([]Status, len(targets))
+	order := make([]*check, len(targets))
+	for i := range targets {
+		k := keys[i]
+		c := plan.next[k]
+		if c == nil {
+			var err error
+			if c, err = plan.place(e, k, &targets[i], spare); err != nil {
+				return nil, err
+			}
+			services := make([]string, len(members[k]))
+			for n, m := range members[k] {
+				services[n] = targets[m].Service
+			}
+			plan.named = append(plan.named, naming{c, services})
+		}
+		status[i], order[i] = c.read(), c
 	}
 	e.order = order
-	e.apply(next, added, retimed)
+	e.apply(&plan)
 	return status, nil
+}
+
+// changes is what one Set does to the checks at work.
+type changes struct {
+	next    map[entryKey]*check
+	added   []*check
+	retimed []retiming
+	named   []naming
+}
+
+type retiming struct {
+	c      *check
+	timing Timing
+}
+
+// naming tells a check which services it is for.
+type naming struct {
+	c        *check
+	services []string
+}
+
+// place finds the check for k among those at work, or makes one.
+func (p *changes) place(e *Engine, k entryKey, t *Target, spare map[identity][]*check) (*check, error) {
+	c := e.checks[k]
+	if c == nil {
+		if list := spare[k.identity]; len(list) > 0 {
+			// Of several, that which was this service's.
+			n := max(0, slices.IndexFunc(list, func(c *check) bool { return slices.Contains(e.services[c], t.Service) }))
+			c = list[n]
+			spare[k.identity] = slices.Delete(list, n, n+1)
+			p.retimed = append(p.retimed, retiming{c, t.Spec.Timing})
+		}
+	}
+	if c == nil {
+		var err error
+		if c, err = newCheck(e.shardOf(k.identity), *t); err != nil {
+			return nil, err
+		}
+		p.added = append(p.added, c)
+	}
+	p.next[k] = c
+	return c, nil
 }
 
 // Status returns where the checks stand, in the order of the last Set. Who has
@@ -242,31 +297,66 @@ func (e *Engine) shardOf(id identity) *shard {
 	return e.shards[maphash.Comparable(e.seed, id)%uint64(len(e.shards))]
 }
 
-// apply moves from e.checks to next.
-func (e *Engine) apply(next map[identity]*entry, added []*check, retimed map[*check]Timing) {
+// apply moves from e.checks to those of p.
+func (e *Engine) apply(p *changes) {
 	work := make(map[*shard][]func())
-	for id, en := range e.checks {
-		if next[id] == nil {
-			c := en.c
+	todo := func(c *check, f func()) { work[c.shard] = append(work[c.shard], f) }
+	kept := make(map[*check]bool, len(p.next))
+	for _, c := range p.next {
+		kept[c] = true
+	}
+	for _, c := range e.checks {
+		if !kept[c] {
 			c.removed.Store(true)
-			work[c.shard] = append(work[c.shard], c.stop)
+			todo(c, c.stop)
 		}
 	}
-	for _, c := range added {
-		part := e.part()
+	e.services = make(map[*check][]string, len(p.named))
+	for _, n := range p.named {
+		e.services[n.c] = n.services
+		todo(n.c, func() { n.c.services = n.services })
+	}
+	for _, c := range p.added {
+		first := firstRun + time.Duration(e.part()*float64(c.target.Spec.Timing.Warmup))
+		if c.target.Spec.Kind == FileCheck {
+			first = 0 // it costs the server nothing
+		}
 		e.log.Info(msgActivating(&c.target))
-		work[c.shard] = append(work[c.shard], func() {
-			c.shard.loop.Arm(&c.timer, firstRun+time.Duration(part*float64(c.target.Spec.Timing.Warmup)))
+		todo(c, func() { c.begin(first) })
+	}
+	for _, r := range p.retimed {
+		part := e.part()
+		todo(r.c, func() { r.c.retime(r.timing, part) })
+	}
+	e.checks = p.next
+	for s, fs := range work {
+		s.loop.Post(func() {
+			for _, f := range fs {
+				f()
+			}
 		})
 	}
-	for c, t := range retimed {
-		part := e.part()
-		work[c.shard] = append(work[c.shard], func() { c.retime(t, part) })
+}
+
+// Suspend has the checks whose place in the last Set is set in off rest, with
+// their state, and the others go on. A check that several targets share rests
+// when all of them do. Set leaves this as it is; new checks run.
+func (e *Engine) Suspend(off []bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	rest := make(map[*check]bool, len(e.order))
+	for i, c := range e.order {
+		was, seen := rest[c]
+		rest[c] = i < len(off) && off[i] && (was || !seen)
 	}
-	e.checks = next
-	for s, todo := range work {
+	work := make(map[*shard][]func())
+	for c, off := range rest {
+		part := e.part()
+		work[c.shard] = append(work[c.shard], func() { c.suspend(off, part) })
+	}
+	for s, fs := range work {
 		s.loop.Post(func() {
-			for _, f := range todo {
+			for _, f := range fs {
 				f()
 			}
 		})

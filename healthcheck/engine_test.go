@@ -63,7 +63,7 @@ func TestFirstRunsAreSpread(t *testing.T) {
 	for i := range 1000 {
 		target := tcpTarget(addr, timing)
 		target.Spec.Conn.FwMark = 0
-		target.Service = strings.Repeat("x", i)
+		target.Server = strings.Repeat("x", i)
 		targets = append(targets, target)
 	}
 	s.set(targets...)
@@ -203,7 +203,7 @@ func TestExpireLooksAgain(t *testing.T) {
 	s := newStill(t)
 	a := tcpTarget(server(t, "127.0.0.1:0", hold), Timing{DelayLoop: time.Minute, ConnectTimeout: time.Second})
 	s.set(a)
-	c := s.checks[a.identity()].c
+	c := s.checks[entryKey{a.identity(), a.Spec.Timing}]
 	s.shards[0].loop.Stop(&c.timer)
 	c.Expire() // starts
 	time.Sleep(50 * time.Millisecond)

@@ -30,6 +30,8 @@ type Status struct {
 	// instead of the one configured, and Weight, 0 to 253, is that.
 	Weighted bool
 	Weight   uint8
+	// Adds is what a FILE_CHECK adds to the weight, negative for less.
+	Adds int
 }
 
 // queue carries events from the loops to the caller. It has no bound, so that

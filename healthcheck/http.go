@@ -42,7 +42,7 @@ const bodyLimit = 1 << 20
 
 func newExchange(t *Target, url int, patterns []*regexp.Regexp) *exchange {
 	u := &t.Spec.HTTP.URLs[url]
-	x := &exchange{url: u, length: -1, outbox: outbox{request(&t.Spec, u)}}
+	x := &exchange{url: u, length: -1, outbox: outbox{append(proxyHeader(proxyOf(&t.Spec)), request(&t.Spec, u)...)}}
 	if u.Digest != "" {
 		x.sum = md5.New()
 	}

@@ -11,6 +11,18 @@ func msgActivating(t *Target) string {
 	return fmt.Sprintf("Activating healthchecker for service %s for VS %s", t.Server, t.Service)
 }
 
+func msgSuspending(t *Target) string {
+	return fmt.Sprintf("Suspending healthchecker for service %s for VS %s", t.Server, t.Service)
+}
+
+func msgFile(t *Target, value int) string {
+	return fmt.Sprintf("FILE_CHECK of %s: %s is %d", t.Server, t.Spec.File.Path, value)
+}
+
+func msgGRPC(t *Target, what string) string {
+	return fmt.Sprintf("gRPC health of %s: %s.", t.Server, what)
+}
+
 func msgSuccess(t *Target) string {
 	switch t.Spec.Kind {
 	case HTTPGet, SSLGet:
@@ -25,6 +37,10 @@ func msgSuccess(t *Target) string {
 		return msgPing(t, "success")
 	case MiscCheck:
 		return msgMisc(t, "success")
+	case FileCheck:
+		return fmt.Sprintf("FILE_CHECK of %s success.", t.Server)
+	case GRPCCheck:
+		return msgGRPC(t, "SERVING")
 	}
 	return fmt.Sprintf("TCP connection to %s success.", t.Server)
 }

@@ -15,9 +15,9 @@ import (
 // names the caller chose; they come back in events and stand in log lines,
 // so keepalived's spelling is a good one: "[192.0.2.1]:tcp:80".
 //
-// Two targets are the same check when Service, Server, Kind, Conn and what
-// belongs to the kind are equal. Timing is not part of that: a check whose timing is edited keeps its
-// state.
+// Two targets ask for the same when Server, Kind, Conn and what belongs to the
+// kind are equal. With equal Timing one probe serves both. A check whose Timing
+// is edited keeps its state.
 type Target struct {
 	Service string
 	Server  string
@@ -45,9 +45,15 @@ const (
 	PingCheck
 	// MiscCheck is MISC_CHECK: a command says whether the server is alive.
 	MiscCheck
+	// FileCheck is FILE_CHECK: a number in a file says whether the server is
+	// alive, or what to add to its weight.
+	FileCheck
+	// GRPCCheck is GRPC_CHECK: the server says that it serves
+	// (grpc.health.v1.Health).
+	GRPCCheck
 )
 
-var kindNames = [...]string{"", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "UDP_CHECK", "PING_CHECK", "MISC_CHECK"}
+var kindNames = [...]string{"", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "UDP_CHECK", "PING_CHECK", "MISC_CHECK", "FILE_CHECK", "GRPC_CHECK"}
 
 // String returns the keyword.
 func (k Kind) String() string {
@@ -71,6 +77,8 @@ type Spec struct {
 	DNS  *DNS
 	UDP  *UDP
 	Misc *Misc
+	File *File
+	GRPC *GRPC
 }
 
 // Conn is how a check reaches the server.
@@ -85,6 +93,9 @@ type Conn struct {
 	BindIf string
 	// FwMark is set on the check's packets (fwmark); 0 sets none.
 	FwMark uint32
+	// Proxy is the version of the PROXY protocol that TCP_CHECK, HTTP_GET and
+	// SSL_GET begin with (proxy_protocol): 1, 2, or 0 for none.
+	Proxy uint8
 }
 
 // Timing is when a check runs and when its result counts. Fields have the
@@ -172,6 +183,8 @@ type URL struct {
 	// the text for the expression. MatchBefore, unless 0, is the one before
 	// which a match must begin.
 	MinOffset, MatchBefore int
+	// Compliant overrides TLS.Compliant: 0 as there, 1 yes, 2 no.
+	Compliant uint8
 }
 
 // StatusRange is a range of HTTP status codes, both ends included.
@@ -179,10 +192,10 @@ type StatusRange struct{ Low, High uint16 }
 
 // identity is what makes two targets the same check.
 type identity struct {
-	service, server string
-	kind            Kind
-	conn            Conn
-	probe           string // what is particular to the kind
+	server string
+	kind   Kind
+	conn   Conn
+	probe  string // what is particular to the kind
 }
 
 // Key is comparable, and equal for targets that are the same check to an
@@ -190,7 +203,7 @@ type identity struct {
 func (t *Target) Key() any { return t.identity() }
 
 func (t *Target) identity() identity {
-	id := identity{t.Service, t.Server, t.Spec.Kind, t.Spec.Conn, ""}
+	id := identity{t.Server, t.Spec.Kind, t.Spec.Conn, ""}
 	switch s := &t.Spec; s.Kind {
 	case HTTPGet:
 		id.probe = fmt.Sprintf("%#v", s.HTTP)
@@ -204,6 +217,10 @@ func (t *Target) identity() identity {
 		id.probe = fmt.Sprintf("%#v", s.UDP)
 	case MiscCheck:
 		id.probe = fmt.Sprintf("%#v", s.Misc)
+	case FileCheck:
+		id.probe = fmt.Sprintf("%#v", s.File)
+	case GRPCCheck:
+		id.probe = fmt.Sprintf("%#v", s.GRPC)
 	}
 	return id
 }
@@ -239,13 +256,20 @@ func (s *Spec) validate() error {
 		return s.UDP.validate()
 	case MiscCheck:
 		return s.Misc.validate()
+	case FileCheck:
+		return s.File.validate()
+	case GRPCCheck:
+		return s.GRPC.validate()
 	}
 	return errors.New("no such kind of check")
 }
 
 func (c *Conn) validate(k Kind) error {
-	if k == MiscCheck {
+	if k == MiscCheck || k == FileCheck {
 		return nil
+	}
+	if c.Proxy > 2 {
+		return fmt.Errorf("proxy_protocol v%d is not one of v1 and v2", c.Proxy)
 	}
 	if !c.Addr.Addr().IsValid() {
 		return errors.New("no address to connect to: give connect_ip or a real server's address")

@@ -25,11 +25,14 @@ type state struct {
 	url     int
 	// weight is the last one the server told, -1 when there is none.
 	weight int
+	// adds is what the server's weight grows by.
+	adds int32
 }
 
 // weigh keeps the weight that a result tells. A failure forgets it, so that a
 // server comes back with the one configured or a fresh one.
 func (s *state) weigh(r result) {
+	s.adds = r.adds
 	switch {
 	case r.ok:
 		s.weight = r.weight

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"os"
@@ -22,6 +23,9 @@ type TLS struct {
 	ServerName string
 	// Compliant has a stream that ends without close_notify be a failure.
 	Compliant bool
+	// Certificate and Key are files of the certificate to show, both or neither
+	// (SSL block).
+	Certificate, Key string
 }
 
 func (t *TLS) validate() error {
@@ -30,6 +34,8 @@ func (t *TLS) validate() error {
 		return errors.New("nothing about TLS is given")
 	case !clean(t.ServerName):
 		return errors.New("sni_name has a blank or control character")
+	case (t.Certificate == "") != (t.Key == ""):
+		return errors.New("SSL needs both a certificate and a key, or neither")
 	}
 	return nil
 }
@@ -37,12 +43,28 @@ func (t *TLS) validate() error {
 // config is what handshakes of the check have in common, with the session that
 // makes the next one cheap. Nothing verifies the certificate, as in keepalived:
 // a check asks whether the server serves, not who it is.
-func (t *TLS) config() *tls.Config {
-	return &tls.Config{
+func (t *TLS) config() (*tls.Config, error) {
+	c := &tls.Config{
 		InsecureSkipVerify: true,
 		CurvePreferences:   []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
 		ClientSessionCache: tls.NewLRUClientSessionCache(1),
 	}
+	if t.Certificate != "" {
+		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+		if err != nil {
+			return nil, fmt.Errorf("SSL certificate: %w", err)
+		}
+		c.Certificates = []tls.Certificate{pair}
+	}
+	return c, nil
+}
+
+// compliant tells whether an answer of u must end with close_notify.
+func compliant(t *TLS, u *URL) bool {
+	if u.Compliant == 0 {
+		return t.Compliant
+	}
+	return u.Compliant == 1
 }
 
 // serverName is the name for the handshake, empty for none.
@@ -73,6 +95,7 @@ type session struct {
 	timeout   time.Duration
 	config    *tls.Config
 	compliant bool
+	proxy     []byte // goes before the handshake
 }
 
 // handOver gives the connection to the pool: a handshake takes a millisecond
@@ -80,13 +103,18 @@ type session struct {
 func (c *check) handOver() {
 	s := &c.target.Spec
 	if c.tls == nil {
-		c.tls = s.TLS.config()
+		var err error
+		if c.tls, err = s.TLS.config(); err != nil {
+			c.finish(result{local: err})
+			return
+		}
 	}
 	job := &session{
 		exchange:  newExchange(&c.target, c.state.url, c.patterns),
 		timeout:   s.Timing.ConnectTimeout,
 		config:    c.tls,
-		compliant: s.TLS.Compliant,
+		compliant: compliant(s.TLS, &s.HTTP.URLs[c.state.url]),
+		proxy:     proxyHeader(s.Conn.Proxy),
 	}
 	if name := s.TLS.serverName(&s.HTTP, job.url); name != "" {
 		job.config = c.tls.Clone()
@@ -117,6 +145,9 @@ func (s *session) run(ctx context.Context, conn net.Conn) result {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
+	if _, err := conn.Write(s.proxy); err != nil {
+		return failed(s.fault(err, s.lineWrite))
+	}
 	raw := &ending{Conn: conn}
 	secure := tls.Client(raw, s.config)
 	if err := secure.HandshakeContext(ctx); err != nil {

@@ -8,10 +8,13 @@ import (
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"io"
 	"math/big"
 	"net"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -90,6 +93,8 @@ func TestSSL(t *testing.T) {
 		"half a head":              {spec(says("HTTP/1.0 200 OK\r\nX"), TLS{}, URL{}), false},
 		"no notify":                {spec(rude, TLS{}, URL{}), true},
 		"no notify, compliant":     {spec(rude, TLS{Compliant: true}, URL{}), false},
+		"no notify, of this url":   {spec(rude, TLS{}, URL{Compliant: 1}), false},
+		"no notify, but this url":  {spec(rude, TLS{Compliant: true}, URL{Compliant: 2}), true},
 		"compliant":                {spec(says(page), TLS{Compliant: true}, URL{}), true},
 		"reset":                    {spec(secure(valid, nil, func(_ *tls.Conn, c net.Conn) { c.(*net.TCPConn).SetLinger(0) }), TLS{}, URL{}), false},
 		"not TLS":                  {spec(server(t, "127.0.0.1:0", func(c net.Conn) { io.WriteString(c, page) }), TLS{}, URL{}), false},
@@ -105,4 +110,51 @@ func TestSSL(t *testing.T) {
 	if !resumed {
 		t.Error("no session was resumed")
 	}
+}
+
+// TestClientCertificate: a server that asks for one is shown that of the SSL
+// block; files that cannot be used say nothing about the server.
+func TestClientCertificate(t *testing.T) {
+	cert := certificate(t, time.Now().Add(time.Hour))
+	shown := make(chan int, 1000)
+	at := server(t, "127.0.0.1:0", func(c net.Conn) {
+		s := tls.Server(c, &tls.Config{Certificates: []tls.Certificate{cert}, ClientAuth: tls.RequireAnyClientCert})
+		if s.Handshake() == nil {
+			select {
+			case shown <- len(s.ConnectionState().PeerCertificates):
+			default:
+			}
+			s.Read(make([]byte, 4096))
+			io.WriteString(s, page)
+			s.Close()
+		}
+	})
+	der, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := TLS{Certificate: filepath.Join(t.TempDir(), "cert"), Key: filepath.Join(t.TempDir(), "key")}
+	for file, block := range map[string]*pem.Block{own.Certificate: {Type: "CERTIFICATE", Bytes: cert.Certificate[0]}, own.Key: {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(file, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	gone := own
+	gone.Key += ".gone"
+	r := newRig(t, Options{Shards: 1})
+	targets := make([]Target, 3)
+	for i, s := range []TLS{own, {}, gone} {
+		targets[i] = httpTarget(at, quick, URL{Path: "/"})
+		targets[i].Spec.Kind, targets[i].Spec.TLS = SSLGet, &s
+	}
+	if _, err := r.Set(targets); err != nil {
+		t.Fatal(err)
+	}
+	if n := <-shown; n != 1 {
+		t.Errorf("%d certificates were shown", n)
+	}
+	await(t, "results", func() bool {
+		s := r.Status()
+		return s[0].Known && s[0].Up && s[1].Known && !s[1].Up && !s[2].Known && r.Stats().Postponed > 0
+	})
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -41,12 +42,15 @@ type app struct {
 	kinds          []*kind
 	start          func(k *kind, o *options, netns string) (process, error) // a child
 	embody         func(birth) error
+	// localAddresses are those of this host.
+	localAddresses func() (map[netip.Addr]bool, error)
 }
 
 // engine is what the daemon needs of [healthcheck.Engine].
 type engine interface {
 	Set([]healthcheck.Target) ([]healthcheck.Status, error)
 	Status() []healthcheck.Status
+	Suspend(off []bool)
 	Run(context.Context, func([]healthcheck.Event)) error
 	Close() error
 }
@@ -75,6 +79,8 @@ func newApp(stdout, stderr *os.File) *app {
 			return supervise.Start(supervise.Spec{Name: k.name, NetNS: netns})
 		},
 		embody: embody,
+
+		localAddresses: localAddresses,
 	}
 }
 

@@ -21,6 +21,9 @@ import (
 // retryEvery is how long after a failed change of the tables the next try is.
 const retryEvery = time.Second
 
+// growEvery is how often the weight of a server in its slow start grows.
+const growEvery = time.Second
+
 // kernelTime bounds one change of the tables.
 const kernelTime = time.Minute
 
@@ -38,6 +41,11 @@ type balancer struct {
 	changed    chan struct{}
 	stopEngine context.CancelFunc
 	engineDone chan error
+
+	suspension suspension
+
+	// cannotDrop is set once a refusal to end connections was logged.
+	cannotDrop bool
 
 	// broken is set when the work has ended by an error.
 	broken bool
@@ -61,6 +69,7 @@ func (b *balancer) run(ctx context.Context) error {
 		{do: b.openKernel},
 		{do: b.fill, undo: b.empty},
 		{do: b.startChecks, undo: b.stopChecks},
+		{do: b.startSuspension, undo: b.stopSuspension},
 		{do: b.openLookout, undo: b.closeLookout},
 		{do: b.openControl, undo: b.closeControl},
 	}, func(ctx context.Context) error {
@@ -149,6 +158,7 @@ func (b *balancer) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	b.dir.At(b.now())
 	notices := b.dir.Observe(status)
 	if b.mirror != nil {
 		if err := b.mirror.Sync(ctx, b.dir.Tables()); err != nil {
@@ -200,6 +210,16 @@ func (b *balancer) startChecks(ctx context.Context) error {
 	return nil
 }
 
+func (b *balancer) startSuspension(context.Context) error {
+	b.followAddresses()
+	return nil
+}
+
+func (b *balancer) stopSuspension(context.Context) error {
+	b.suspension.close()
+	return nil
+}
+
 func (b *balancer) stopChecks(context.Context) error {
 	b.stopEngine()
 	return <-b.engineDone
@@ -235,7 +255,7 @@ func (b *balancer) serve(ctx context.Context) error {
 	defer cancel() // ends a comparison that is under way
 	tick, stop := b.every(driftEvery)
 	defer stop()
-	var retry <-chan time.Time
+	var retry, grow <-chan time.Time
 	for {
 		select {
 		case <-ctx.Done():
@@ -261,6 +281,11 @@ func (b *balancer) serve(ctx context.Context) error {
 			b.follow(ctx)
 		case <-retry:
 			b.follow(ctx)
+		case <-grow:
+			grow = nil
+			b.follow(ctx)
+		case <-b.suspension.moved:
+			b.suspend()
 		case <-tick:
 			b.look(ctx)
 		case d := <-b.lookout.seen:
@@ -271,20 +296,42 @@ func (b *balancer) serve(ctx context.Context) error {
 		if retry = nil; b.behind != "" {
 			retry = b.after(retryEvery)
 		}
+		if grow == nil && b.dir.Growing() {
+			grow = b.after(growEvery)
+		}
 	}
 }
 
 // follow brings the tables to what the checks say now. Failing is no reason to
 // stop: it tries again.
 func (b *balancer) follow(ctx context.Context) {
+	b.dir.At(b.now())
 	notices := b.dir.Observe(b.checks.Status())
 	b.herald.tell(notices)
 	if b.mirror != nil {
 		ctx, cancel := context.WithTimeout(ctx, kernelTime)
 		defer cancel()
 		b.settle(b.mirror.Update(ctx, b.dir.Tables()))
+		b.drop(ctx, notices)
 	}
 	b.herald.execute(notices)
+}
+
+// drop ends the connections to servers that went down, after these are out of the
+// tables: a client that comes again gets another.
+func (b *balancer) drop(ctx context.Context, notices []director.Notice) {
+	for _, n := range notices {
+		for _, f := range n.Drop {
+			count, err := b.kernel.DeleteConns(ctx, f)
+			switch {
+			case err == nil:
+				b.log.Info(fmt.Sprintf(msgDropped, count, f.Dest.Addr(), f.DestPort))
+			case !b.cannotDrop:
+				b.cannotDrop = true
+				b.log.Warn(fmt.Sprintf("rst_on_failure: %v", err))
+			}
+		}
+	}
 }
 
 // settle notes how a change of the tables went, and logs what is new about it.
@@ -341,6 +388,7 @@ func (b *balancer) replace(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	next.At(b.now())
 	notices = append(notices, next.Observe(status)...)
 	if b.mirror != nil {
 		if err := b.mirror.Sync(ctx, next.Tables()); err != nil {
@@ -349,6 +397,7 @@ func (b *balancer) replace(ctx context.Context) error {
 	}
 	b.dir = next
 	b.herald.follow(cfg)
+	b.followAddresses()
 	b.herald.tell(notices)
 	b.settle(nil)
 	b.herald.execute(notices)
@@ -365,5 +414,6 @@ func (b *balancer) restore(ctx context.Context) error {
 	b.herald.tell(notices)
 	b.settle(b.mirror.Sync(ctx, b.dir.Tables()))
 	b.herald.execute(notices)
+	b.suspend()
 	return nil
 }

@@ -7,8 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -407,6 +409,64 @@ func TestStartupScript(t *testing.T) {
 		t.Errorf("scripts said %q; log:\n%s", b, strings.Join(d.log.all(), "\n"))
 	}
 	d.waitAny("startup script /bin/sh -c ")
+}
+
+// TestSlowStart: a server that has come back grows with the clock, and its
+// connections ended when it went.
+func TestSlowStart(t *testing.T) {
+	d := newDaemon(t, ipvstest.New(), strings.Replace(nat, "lb_algo rr", "lb_algo rr\nslow_start 10\nrst_on_failure", 1))
+	d.write(strings.ReplaceAll(strings.Replace(nat, "lb_algo rr", "lb_algo rr\nslow_start 10\nrst_on_failure", 1), "TCP_CHECK", "weight 100\nTCP_CHECK"))
+	now := time.Unix(1000, 0)
+	clock := make(chan time.Time, 1)
+	clock <- now
+	d.app.now = func() time.Time { t := <-clock; clock <- t; return t }
+	pass := func(by time.Duration) {
+		t := <-clock
+		clock <- t.Add(by)
+		d.retry <- time.Time{}
+	}
+	d.start()
+	lines := func(w1 int) string {
+		return fmt.Sprintf("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.11:80 -m -w %d\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 100\n", w1)
+	}
+	d.holds(lines(100))
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.wait("Removing service")
+	d.wait("Ended 0 connections to 10.0.2.11 port 80, which is down")
+	d.checks.turn("[10.0.2.11]:tcp:80", true)
+	d.holds(lines(1))
+	pass(4 * time.Second)
+	d.holds(lines(40))
+	pass(6 * time.Second)
+	d.holds(lines(100))
+	d.stop()
+}
+
+// TestSuspend: the checks are told to rest while the address is elsewhere.
+func TestSuspend(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), strings.Replace(nat, "lb_algo rr", "lb_algo rr\nha_suspend", 1))
+	here := make(chan map[netip.Addr]bool, 1)
+	here <- nil
+	d.app.localAddresses = func() (map[netip.Addr]bool, error) { m := <-here; here <- m; return m, nil }
+	d.start()
+	rests := func(want ...bool) {
+		t.Helper()
+		d.checks.mu.Lock()
+		defer d.checks.mu.Unlock()
+		if !slices.Equal(d.checks.off, want) {
+			t.Errorf("resting: %v, want %v", d.checks.off, want)
+		}
+	}
+	rests(true, true)
+	<-here
+	here <- map[netip.Addr]bool{netip.MustParseAddr("10.0.1.100"): true}
+	d.reload(strings.Replace(nat, "lb_algo rr", "lb_algo wrr\nha_suspend", 1), msgReloaded)
+	rests(false, false)
+	<-here
+	here <- nil
+	d.reload(nat, msgReloaded)
+	rests(false, false)
+	d.stop()
 }
 
 // TestPlace: who is one of several daemons has names of its own.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -82,6 +83,7 @@ type fakeEngine struct {
 	state   map[string]bool // by server
 	poked   chan struct{}
 	sets    int
+	off     []bool
 	closed  bool
 	runErr  chan error
 }
@@ -129,6 +131,12 @@ func (e *fakeEngine) Run(ctx context.Context, sink func([]healthcheck.Event)) er
 			sink(nil)
 		}
 	}
+}
+
+func (e *fakeEngine) Suspend(off []bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.off = slices.Clone(off)
 }
 
 func (e *fakeEngine) Close() error {
@@ -196,13 +204,14 @@ var noSyslog = func(string, int) (logline.Writer, error) { return nil, errors.Ne
 func testApp(stdout, stderr io.Writer) *app {
 	return &app{
 		stdout: stdout, stderr: stderr,
-		config: config.Options{Ephemeral: func() (config.Ephemeral, error) { return config.Ephemeral{}, nil }},
-		load:   func(context.Context) error { return errors.New("no module here") },
-		syslog: noSyslog,
-		now:    time.Now,
-		kinds:  kinds(),
-		embody: func(birth) error { return nil },
-		detach: func() (int, error) { return 1, errors.New("no background here") },
+		config:         config.Options{Ephemeral: func() (config.Ephemeral, error) { return config.Ephemeral{}, nil }},
+		load:           func(context.Context) error { return errors.New("no module here") },
+		syslog:         noSyslog,
+		now:            time.Now,
+		localAddresses: func() (map[netip.Addr]bool, error) { return nil, nil },
+		kinds:          kinds(),
+		embody:         func(birth) error { return nil },
+		detach:         func() (int, error) { return 1, errors.New("no background here") },
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 // kernel is an open way to the kernel's tables.
 type kernel interface {
 	director.Kernel
+	DeleteConns(context.Context, ipvs.ConnFilter) (uint64, error)
 	Close() error
 }
 

@@ -37,6 +37,7 @@ const (
 	msgChildExit      = "pid %d exited with status %d"
 	msgChildPermanent = "pid %d exited with permanent error %d. Terminating"
 	msgChildDied      = "%s child process(%d) died: %s"
+	msgDropped        = "Ended %d connections to %s port %d, which is down"
 	msgIdent          = "Changing syslog ident to %s"
 	msgPlace          = "instance, net_namespace, net_namespace_ipvs and use_pid_dir cannot be changed by a reload: restart keepalived"
 	msgDump           = "Printing %s data for process(%d) on signal"

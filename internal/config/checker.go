@@ -31,6 +31,7 @@ type checkDraft struct {
 	dns         healthcheck.DNS
 	udp         healthcheck.UDP
 	misc        healthcheck.Misc
+	grpc        healthcheck.GRPC
 	miscTimeout opt[time.Duration]
 	// commanded tells that misc_path was there, if only with a fault.
 	commanded bool
@@ -81,15 +82,24 @@ func portInto(of func(*checkDraft) *opt[uint16]) keyword[checkDraft] {
 var tcpKeywords, httpKeywords, sslKeywords keywords[checkDraft]
 
 func init() {
-	tcpKeywords = connectKeywords()
-	httpKeywords = connectKeywords().with(webKeywords())
-	sslKeywords = connectKeywords().with(webKeywords()).with(keywords[checkDraft]{
+	tcpKeywords = connectKeywords().with(proxyKeywords())
+	httpKeywords = connectKeywords().with(proxyKeywords()).with(webKeywords())
+	sslKeywords = connectKeywords().with(proxyKeywords()).with(webKeywords()).with(keywords[checkDraft]{
 		"enable_sni": flagInto(func(c *checkDraft) { c.tls.SNI = true }),
 		"sni_name": stringInto(func(c *checkDraft, v string) {
 			c.tls.SNI, c.tls.ServerName = true, v
 		}),
 		"tls_compliant": boolInto(func(c *checkDraft, v bool) { c.tls.Compliant = v }),
 	})
+}
+
+// proxyKeywords are those of checks that may begin with a PROXY header.
+func proxyKeywords() keywords[checkDraft] {
+	return keywords[checkDraft]{"proxy_protocol": {read: func(l *loader, n *parser.Node, c *checkDraft) {
+		if k, ok := l.oneOf(n, 1, "v1", "v2"); ok {
+			c.c.Proxy = uint8(k + 1)
+		}
+	}}}
 }
 
 // webKeywords are those of HTTP_GET and SSL_GET.
@@ -111,7 +121,7 @@ var tlsURLKeywords keywords[urlDraft]
 
 func init() {
 	tlsURLKeywords = keywords[urlDraft]{
-		"tls_compliant": boolInto(func(u *urlDraft, v bool) { u.TLSCompliant = &v }).later(),
+		"tls_compliant": boolInto(func(u *urlDraft, v bool) { u.TLSCompliant = &v }),
 	}.with(urlKeywords)
 }
 
@@ -336,5 +346,7 @@ func (out *Checker) probe(c *checkDraft, host string) {
 		out.DNS = &c.dns
 	case UDPCheck:
 		out.UDP = &c.udp
+	case GRPCCheck:
+		out.GRPC = &c.grpc
 	}
 }

@@ -106,6 +106,10 @@ func (l *loader) defaults(d *draft) {
 		vs.OnePacket = false
 		l.warn(vs.Pos, "Virtual server %s: one packet scheduling requires UDP - resetting", d.label())
 	}
+	if vs.CheckFromLaddr && vs.Method != FNAT {
+		l.warn(vs.Pos, "Virtual server %s: check_from_laddr has no effect without FNAT: write 'lb_kind FNAT'", d.label())
+		vs.CheckFromLaddr = false
+	}
 	if vs.Hysteresis >= vs.Quorum && vs.Hysteresis > 0 {
 		l.warn(vs.Pos, "Virtual server %s: hysteresis %d must be less than quorum %d: setting %d", d.label(), vs.Hysteresis, vs.Quorum, vs.Quorum-1)
 		vs.Hysteresis = vs.Quorum - 1
@@ -302,6 +306,8 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 		return false
 	}
 	l.realPort(d, r)
+	rs.SlowStart = r.slowStart.or(d.slowStart)
+	rs.RSTOnFailure = r.rst.or(d.rst)
 	rs.InhibitOnFailure = r.timing.inhibit.or(vs.InhibitOnFailure)
 	rs.Alpha = r.timing.alpha.or(vs.Alpha)
 	rs.VirtualHost = r.host.or(d.host)

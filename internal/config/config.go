@@ -178,6 +178,10 @@ type VirtualServer struct {
 
 	Ext Ext
 
+	// CheckFromLaddr has checks leave from a local address of FNAT, as the clients'
+	// connections do.
+	CheckFromLaddr bool
+
 	HASuspend bool   // no checks while none of the addresses is on this host
 	SMTPAlert bool   // mail about the quorum; default: smtp_alert_checker, smtp_alert, else no
 	SNMPName  string // "" for none
@@ -261,15 +265,20 @@ type RealServer struct {
 	UThreshold       int // connections, 0: off
 	LThreshold       int
 	InhibitOnFailure bool
-	Alpha            bool
-	NotifyUp         Script
-	NotifyDown       Script
-	SMTPAlert        bool   // mail about this server; default: smtp_alert_checker, smtp_alert, else yes
-	SNMPName         string // "" for none
-	VirtualHost      string
-	Checkers         []Checker
-	FileChecks       []FileCheck
-	BFDChecks        []BFDCheck
+	// SlowStart is the time in which a server that has come back grows to its
+	// weight; 0: at once.
+	SlowStart time.Duration
+	// RSTOnFailure ends the connections to the server when it goes down.
+	RSTOnFailure bool
+	Alpha        bool
+	NotifyUp     Script
+	NotifyDown   Script
+	SMTPAlert    bool   // mail about this server; default: smtp_alert_checker, smtp_alert, else yes
+	SNMPName     string // "" for none
+	VirtualHost  string
+	Checkers     []Checker
+	FileChecks   []FileCheck
+	BFDChecks    []BFDCheck
 }
 
 // CheckKind is the block name of a checker.
@@ -285,6 +294,7 @@ const (
 	UDPCheck  CheckKind = "UDP_CHECK"
 	PingCheck CheckKind = "PING_CHECK"
 	MiscCheck CheckKind = "MISC_CHECK"
+	GRPCCheck CheckKind = "GRPC_CHECK"
 )
 
 // Checker is one health check; every value is resolved.
@@ -295,6 +305,7 @@ type Checker struct {
 	BindTo  netip.AddrPort // bindto and bind_port; invalid address: the kernel's choice
 	BindIf  string
 	FWMark  uint32
+	Proxy   uint8 // version of the PROXY protocol; 0: none
 
 	ConnectTimeout   time.Duration // of MISC_CHECK misc_timeout
 	DelayLoop        time.Duration
@@ -312,6 +323,7 @@ type Checker struct {
 	DNS  *healthcheck.DNS
 	UDP  *healthcheck.UDP
 	Misc *healthcheck.Misc
+	GRPC *healthcheck.GRPC
 }
 
 // FileCheck is one FILE_CHECK of a real server.

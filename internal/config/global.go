@@ -96,7 +96,7 @@ func init() {
 		"virtual_server":       {block: true, read: readVirtualServer},
 		"track_file":           {block: true, read: readTrackFile},
 		"vrrp_track_file":      {block: true, read: readTrackFile},
-		"SSL": {block: true, delayed: true, read: func(l *loader, n *parser.Node, c *Config) {
+		"SSL": {block: true, read: func(l *loader, n *parser.Node, c *Config) {
 			c.SSL = SSL{}
 			walk(l, n.Children, "SSL", tlsKeywords, &c.SSL)
 		}},
@@ -165,8 +165,8 @@ func (g *Global) nftables() *NFTables {
 var globalKeywords keywords[Global]
 
 var tlsKeywords = keywords[SSL]{
-	"password":    stringInto(func(s *SSL, v string) { s.Password = v }),
-	"ca":          stringInto(func(s *SSL, v string) { s.CA = v }),
+	"password":    stringInto(func(s *SSL, v string) { s.Password = v }).later(),
+	"ca":          stringInto(func(s *SSL, v string) { s.CA = v }).later(),
 	"certificate": stringInto(func(s *SSL, v string) { s.Certificate = v }),
 	"key":         stringInto(func(s *SSL, v string) { s.Key = v }),
 }

@@ -13,9 +13,10 @@ import (
 	"github.com/lvs-fnat/lvs/parser"
 )
 
-var smtpKeywords, dnsKeywords, udpKeywords, miscKeywords keywords[checkDraft]
+var pingKeywords, smtpKeywords, dnsKeywords, udpKeywords, miscKeywords, grpcKeywords keywords[checkDraft]
 
 func init() {
+	pingKeywords = connectKeywords()
 	smtpKeywords = connectKeywords().with(keywords[checkDraft]{
 		"helo_name": stringInto(func(c *checkDraft, v string) { c.smtp.Helo = v }),
 		"host":      {block: true, read: readMailHost},
@@ -30,6 +31,11 @@ func init() {
 		"min_reply_length": intInto(0, 65535, func(c *checkDraft, v int) { c.udp.MinReply = v }),
 		"max_reply_length": intInto(0, 65535, func(c *checkDraft, v int) { c.udp.MaxReply = v }),
 	})
+	grpcKeywords = connectKeywords().with(keywords[checkDraft]{
+		"service":   stringInto(func(c *checkDraft, v string) { c.grpc.Service = v }),
+		"authority": stringInto(func(c *checkDraft, v string) { c.grpc.Authority = v }),
+		"tls":       boolInto(func(c *checkDraft, v bool) { c.grpc.TLS = v }),
+	})
 	miscKeywords = timed(func(c *checkDraft) *timing { return &c.timing }).with(keywords[checkDraft]{
 		"misc_path":        {read: readMiscPath},
 		"misc_timeout":     {read: readMiscTimeout},
@@ -39,6 +45,12 @@ func init() {
 	})
 	// It connects to nothing; misc_timeout bounds it.
 	delete(miscKeywords, "connect_timeout")
+}
+
+func readGRPCCheck(l *loader, n *parser.Node, r *realDraft) {
+	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: GRPCCheck}}
+	walk(l, n.Children, checkerPath+"GRPC_CHECK", grpcKeywords, c)
+	r.checks = append(r.checks, c)
 }
 
 func readSMTPCheck(l *loader, n *parser.Node, r *realDraft) {
@@ -163,7 +175,7 @@ func lower(r rune) rune {
 
 func readPingCheck(l *loader, n *parser.Node, r *realDraft) {
 	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: PingCheck}}
-	walk(l, n.Children, checkerPath+"PING_CHECK", tcpKeywords, c)
+	walk(l, n.Children, checkerPath+"PING_CHECK", pingKeywords, c)
 	r.checks = append(r.checks, c)
 }
 

@@ -6,6 +6,7 @@ import (
 	"math"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/lvs-fnat/lvs/parser"
 )
@@ -21,6 +22,8 @@ type realDraft struct {
 	bfds     []*BFDCheck
 
 	smtpAlert opt[bool]
+	slowStart opt[time.Duration]
+	rst       opt[bool]
 }
 
 var realKeywords keywords[realDraft]
@@ -40,18 +43,21 @@ func init() {
 				r.rs.Method, r.rs.Tunnel, r.methodAt = m, t, n.Pos()
 			}
 		}},
-		"TCP_CHECK":  {block: true, read: readTCPCheck},
-		"HTTP_GET":   {block: true, read: readHTTPGet},
-		"SSL_GET":    {block: true, read: readSSLGet},
-		"SMTP_CHECK": {block: true, read: readSMTPCheck},
-		"DNS_CHECK":  {block: true, read: readDNSCheck},
-		"MISC_CHECK": {block: true, read: readMiscCheck},
-		"UDP_CHECK":  {block: true, read: readUDPCheck},
-		"PING_CHECK": {block: true, read: readPingCheck},
-		"FILE_CHECK": {block: true, read: readFileCheck},
-		"BFD_CHECK":  {block: true, read: readBFDCheck},
-		"smtp_alert": boolInto(func(r *realDraft, v bool) { r.smtpAlert.put(v) }),
-		"snmp_name":  stringInto(func(r *realDraft, v string) { r.rs.SNMPName = v }).later(),
+		"TCP_CHECK":      {block: true, read: readTCPCheck},
+		"HTTP_GET":       {block: true, read: readHTTPGet},
+		"SSL_GET":        {block: true, read: readSSLGet},
+		"SMTP_CHECK":     {block: true, read: readSMTPCheck},
+		"DNS_CHECK":      {block: true, read: readDNSCheck},
+		"MISC_CHECK":     {block: true, read: readMiscCheck},
+		"UDP_CHECK":      {block: true, read: readUDPCheck},
+		"PING_CHECK":     {block: true, read: readPingCheck},
+		"FILE_CHECK":     {block: true, read: readFileCheck},
+		"GRPC_CHECK":     {block: true, read: readGRPCCheck},
+		"slow_start":     secondsInto(0, longTime, func(r *realDraft, v time.Duration) { r.slowStart.put(v) }),
+		"rst_on_failure": boolInto(func(r *realDraft, v bool) { r.rst.put(v) }),
+		"BFD_CHECK":      {block: true, read: readBFDCheck},
+		"smtp_alert":     boolInto(func(r *realDraft, v bool) { r.smtpAlert.put(v) }),
+		"snmp_name":      stringInto(func(r *realDraft, v string) { r.rs.SNMPName = v }).later(),
 	})
 }
 
@@ -95,7 +101,6 @@ func readFileCheck(l *loader, n *parser.Node, r *realDraft) {
 		return
 	}
 	r.files = append(r.files, f)
-	l.notWatched(n, r)
 }
 
 func readBFDCheck(l *loader, n *parser.Node, r *realDraft) {

@@ -13,8 +13,15 @@ var ours = func() map[string]bool {
 	m := map[string]bool{"global_defs/lvs_max_changes": true, "global_defs/lvs_repair": true}
 	for _, w := range strings.Fields("local_address toa toa_syn toa_kind toa_kind4 toa_kind6 seq_adjust exhaust_rst mss_clamp timestamps laddr_select " +
 		"synproxy synproxy_defer synproxy_options synproxy_mss synproxy_wscale synproxy_window synproxy_ttl synproxy_retries synproxy_queue " +
+		"check_from_laddr slow_start rst_on_failure real_server/slow_start real_server/rst_on_failure real_server/GRPC_CHECK " +
 		"synproxy_auto_on synproxy_auto_off established_timeout cps bps_in bps_out conn_limit acl acl_set4 acl_set6 invalid rst_on_expire fast") {
 		m["virtual_server/"+w] = true
+	}
+	for _, w := range strings.Fields("TCP_CHECK/proxy_protocol HTTP_GET/proxy_protocol SSL_GET/proxy_protocol GRPC_CHECK/service GRPC_CHECK/authority GRPC_CHECK/tls") {
+		m[checkerPath+w] = true
+	}
+	for w := range connectKeywords() {
+		m[checkerPath+"GRPC_CHECK/"+w] = true
 	}
 	// The field writes the HTTP words into TCP_CHECK too.
 	m[checkerPath+"TCP_CHECK/nb_get_retry"] = true
@@ -39,7 +46,8 @@ func readKeywords() map[string]bool {
 	add(m, "virtual_server", serverKeywords)
 	add(m, "virtual_server/real_server", realKeywords)
 	add(m, checkerPath+"TCP_CHECK", tcpKeywords)
-	add(m, checkerPath+"PING_CHECK", tcpKeywords)
+	add(m, checkerPath+"PING_CHECK", pingKeywords)
+	add(m, checkerPath+"GRPC_CHECK", grpcKeywords)
 	add(m, checkerPath+"HTTP_GET", httpKeywords)
 	add(m, checkerPath+"HTTP_GET/url", urlKeywords)
 	add(m, checkerPath+"SSL_GET", sslKeywords)
@@ -54,7 +62,7 @@ func readKeywords() map[string]bool {
 	m["virtual_server_group/fwmark"] = true // an entry of the list
 	// What these blocks say is kept and not acted on.
 	for path := range m {
-		if strings.Contains(path, "/FILE_CHECK") || strings.Contains(path, "/BFD_CHECK") || strings.HasPrefix(path, "SSL/") {
+		if strings.Contains(path, "/BFD_CHECK") {
 			m[path] = false
 		}
 	}

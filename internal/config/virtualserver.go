@@ -41,6 +41,8 @@ type draft struct {
 	sorryTunnel   Tunnel
 	sorryMethodAt Pos
 	smtpAlert     opt[bool]
+	slowStart     time.Duration // of real servers that do not say
+	rst           bool
 }
 
 // opt is a value that may not have been written.
@@ -153,9 +155,12 @@ func init() {
 				d.sorryMethod, d.sorryTunnel, d.sorryMethodAt = m, t, n.Pos()
 			}
 		}},
-		"ha_suspend": flagInto(func(d *draft) { d.vs.HASuspend = true }).later(),
-		"smtp_alert": boolInto(func(d *draft, v bool) { d.smtpAlert.put(v) }),
-		"snmp_name":  stringInto(func(d *draft, v string) { d.vs.SNMPName = v }).later(),
+		"ha_suspend":       flagInto(func(d *draft) { d.vs.HASuspend = true }),
+		"slow_start":       secondsInto(0, longTime, func(d *draft, v time.Duration) { d.slowStart = v }),
+		"rst_on_failure":   boolInto(func(d *draft, v bool) { d.rst = v }),
+		"check_from_laddr": boolInto(func(d *draft, v bool) { d.vs.CheckFromLaddr = v }),
+		"smtp_alert":       boolInto(func(d *draft, v bool) { d.smtpAlert.put(v) }),
+		"snmp_name":        stringInto(func(d *draft, v string) { d.vs.SNMPName = v }).later(),
 		// The original reads it, too, and does nothing.
 		"hashed": {read: func(l *loader, n *parser.Node, d *draft) {
 			if d.vs.Scheduler != "sh" && d.vs.Scheduler != "mh" {

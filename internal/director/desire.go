@@ -5,6 +5,7 @@ package director
 import (
 	"encoding/binary"
 	"net/netip"
+	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/ipvs"
@@ -18,7 +19,7 @@ func (d *Director) Tables() Tables {
 	}
 	for _, v := range d.virtuals {
 		for _, e := range v.cfg.Endpoints {
-			t.Services = append(t.Services, Service{Service: wantedService(v.cfg, e), Ext: wantedExt(v.cfg, e), Dests: v.dests(e)})
+			t.Services = append(t.Services, Service{Service: wantedService(v.cfg, e), Ext: wantedExt(v.cfg, e), Dests: v.dests(e, d.now)})
 		}
 	}
 	return t
@@ -74,7 +75,7 @@ func netmask(f config.Family, bits int, mask netip.Addr) uint32 {
 // dests are those of one endpoint. A server that is down is absent, or there
 // with weight 0 if it inhibits; while the sorry server stands in, so is every
 // other.
-func (v *virtual) dests(e config.Endpoint) []ipvs.Dest {
+func (v *virtual) dests(e config.Endpoint, now time.Time) []ipvs.Dest {
 	var list []ipvs.Dest
 	seen := map[ipvs.DestKey]bool{}
 	add := func(rs *config.RealServer, weight int) {
@@ -94,7 +95,7 @@ func (v *virtual) dests(e config.Endpoint) []ipvs.Dest {
 	for _, s := range v.servers {
 		switch {
 		case s.alive && !v.sorry():
-			add(s.cfg, s.weight())
+			add(s.cfg, s.given(now))
 		case s.cfg.InhibitOnFailure:
 			add(s.cfg, 0)
 		}

@@ -4,6 +4,7 @@ package director
 
 import (
 	"net/netip"
+	"time"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
@@ -16,6 +17,8 @@ type Director struct {
 	cfg      *config.Config
 	virtuals []*virtual
 	targets  []healthcheck.Target
+	// now is the time of the last Observe.
+	now time.Time
 	// name is the router_id of mails.
 	name string
 }
@@ -38,14 +41,31 @@ type server struct {
 	// seen is set once alive has been told by a check's status, tried once every
 	// check has run.
 	seen, tried bool
+	// back is when it has come back, zero if it has been there from the start.
+	back time.Time
 	// passing is where each check stood.
 	passing []bool
 	// extra is what the checks add to the configured weight, negative for less.
 	extra int
 }
 
-// weight is the weight in force, never below 0.
+// weight is the weight in force, never below 0, without a slow start: the quorum
+// counts it whole.
 func (s *server) weight() int { return max(0, s.cfg.Weight+s.extra) }
+
+// given is the weight for the kernel at now: a server that has come back begins
+// with little, so that it is not met by all new connections at once.
+func (s *server) given(now time.Time) int {
+	w := s.weight()
+	if !s.growing(now) || w == 0 {
+		return w
+	}
+	return max(1, int(int64(w)*int64(now.Sub(s.back))/int64(s.cfg.SlowStart)))
+}
+
+func (s *server) growing(now time.Time) bool {
+	return !s.back.IsZero() && now.Before(s.back.Add(s.cfg.SlowStart))
+}
 
 // virtualKey is what a virtual server is told by when the configuration
 // changes; never its place in the file.
@@ -87,7 +107,12 @@ func New(cfg *config.Config) *Director {
 func (d *Director) addServer(v *virtual, rs *config.RealServer) {
 	s := &server{cfg: rs, first: len(d.targets)}
 	for i := range rs.Checkers {
-		d.targets = append(d.targets, target(v.cfg.Name, v.serverName(rs), &rs.Checkers[i]))
+		t := target(v.cfg.Name, v.serverName(rs), &rs.Checkers[i])
+		d.complete(&t, v)
+		d.targets = append(d.targets, t)
+	}
+	for i := range rs.FileChecks {
+		d.targets = append(d.targets, d.fileTarget(v.cfg.Name, v.serverName(rs), &rs.FileChecks[i]))
 	}
 	s.count = len(d.targets) - s.first
 	v.servers = append(v.servers, s)
@@ -105,6 +130,7 @@ func (d *Director) Config() *config.Config { return d.cfg }
 func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 	next := New(cfg)
 	next.Named(d.name)
+	next.At(d.now)
 	old := make(map[virtualKey]*virtual, len(d.virtuals))
 	for _, v := range d.virtuals {
 		old[v.key()] = v
@@ -142,7 +168,7 @@ func (v *virtual) inherit(o *virtual) []Notice {
 			continue
 		}
 		delete(old, s.cfg.Addr)
-		s.alive, s.seen, s.tried = was.alive, was.seen, was.tried
+		s.alive, s.seen, s.tried, s.back = was.alive, was.seen, was.tried, was.back
 		switch {
 		case was.extra != 0:
 			// The weight that the checks said stays until Observe knows better.
@@ -157,6 +183,22 @@ func (v *virtual) inherit(o *virtual) []Notice {
 		}
 	}
 	return notices
+}
+
+// At sets the time for what follows.
+func (d *Director) At(now time.Time) { d.now = now }
+
+// Growing tells whether some server is in its slow start: then Tables gives other
+// weights as time goes by.
+func (d *Director) Growing() bool {
+	for _, v := range d.virtuals {
+		for _, s := range v.servers {
+			if s.alive && s.growing(d.now) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Observe takes the states of all checks, in the order of Targets, and returns
@@ -181,6 +223,7 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 		if c.Weighted {
 			extra += int(c.Weight) - s.cfg.Weight
 		}
+		extra += c.Adds
 	}
 	var notices []Notice
 	if was := s.weight(); extra != s.extra {
@@ -196,7 +239,13 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 	kind, others := d.compare(v, s, checks, changed)
 	switch {
 	case changed:
+		if s.back = (time.Time{}); alive {
+			s.back = d.now
+		}
 		n := d.notice(v, s)
+		if !alive && s.cfg.RSTOnFailure {
+			n.Drop = v.dropped(s)
+		}
 		n.Text, n.Mail = v.msgTurn(s), d.mailServer(v, s, alive, kind)
 		notices = append(notices, n)
 	case found, first && d.cfg.Global.RSInitNotifies:
@@ -216,7 +265,7 @@ func (d *Director) notice(v *virtual, s *server) Notice {
 
 // compare looks at each check for itself. kind is the one that turned as the
 // server did, if it did; others are mails about the rest.
-func (d *Director) compare(v *virtual, s *server, checks []healthcheck.Status, changed bool) (kind config.CheckKind, others []Notice) {
+func (d *Director) compare(v *virtual, s *server, checks []healthcheck.Status, changed bool) (kind healthcheck.Kind, others []Notice) {
 	known := s.passing != nil
 	if !known {
 		s.passing = make([]bool, len(checks))
@@ -226,10 +275,10 @@ func (d *Director) compare(v *virtual, s *server, checks []healthcheck.Status, c
 		s.passing[i] = c.Up
 		switch {
 		case !turned:
-		case changed && kind == "" && c.Up == s.alive:
-			kind = s.cfg.Checkers[i].Kind
+		case changed && kind == 0 && c.Up == s.alive:
+			kind = d.targets[s.first+i].Spec.Kind
 		case !d.cfg.Global.Mail.NoChecker:
-			if m := d.mailServer(v, s, c.Up, s.cfg.Checkers[i].Kind); m.Subject != "" {
+			if m := d.mailServer(v, s, c.Up, d.targets[s.first+i].Spec.Kind); m.Subject != "" {
 				others = append(others, Notice{Mail: m})
 			}
 		}

@@ -4,9 +4,12 @@ package director
 
 import (
 	"fmt"
+	"net/netip"
 	"strings"
 
+	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/ipvs"
 )
 
 // The lines of this file are keepalived's, word for word where its users'
@@ -19,6 +22,8 @@ type Notice struct {
 	Script config.Script
 	FIFO   string
 	Mail   Mail
+	// Drop selects connections to end once the tables are changed.
+	Drop []ipvs.ConnFilter
 }
 
 // Mail is an alert; without Subject there is none.
@@ -59,16 +64,16 @@ func (d *Director) mailQuorum(v *virtual, up bool, text string) Mail {
 
 // mailServer tells of a server, or of one of its checks alone; kind is the check
 // that decided, empty if none has.
-func (d *Director) mailServer(v *virtual, s *server, up bool, kind config.CheckKind) Mail {
+func (d *Director) mailServer(v *virtual, s *server, up bool, kind healthcheck.Kind) Mail {
 	if !s.cfg.SMTPAlert {
 		return Mail{}
 	}
 	what := map[bool]string{true: "succeed", false: "failed"}[up]
-	body := fmt.Sprintf("=> %s %s on service <=", strings.ReplaceAll(string(kind), "_", " "), what)
-	if kind == "" {
+	body := fmt.Sprintf("=> %s %s on service <=", strings.ReplaceAll(kind.String(), "_", " "), what)
+	if kind == 0 {
 		body = fmt.Sprintf("=> CHECK %s on service <=", what)
 	}
-	if kind == config.HTTPGet || kind == config.SSLGet {
+	if kind == healthcheck.HTTPGet || kind == healthcheck.SSLGet {
 		body = fmt.Sprintf("=> HTTP CHECK %s on service <=", what)
 	}
 	return Mail{fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.fifoName(), state(up)), body}
@@ -133,4 +138,22 @@ func (v *virtual) msgShutdown(s *server) string {
 
 func (v *virtual) msgGone() string {
 	return fmt.Sprintf("Virtual server %s no longer exist", v.cfg.Name)
+}
+
+// dropped selects the connections of s, which is down, one filter per endpoint.
+func (v *virtual) dropped(s *server) []ipvs.ConnFilter {
+	var list []ipvs.ConnFilter
+	for _, e := range v.cfg.Endpoints {
+		if e.FWMark != 0 {
+			continue // any address may have it
+		}
+		d := wantedDest(s.cfg, e, 0)
+		a := e.Addr.Addr()
+		list = append(list, ipvs.ConnFilter{
+			Family: ipvs.Family(e.Family), Protocol: ipvs.Protocol(v.cfg.Protocol),
+			Virtual: netip.PrefixFrom(a, a.BitLen()), VirtualPort: e.Addr.Port(),
+			Dest: netip.PrefixFrom(d.Addr, d.Addr.BitLen()), DestPort: d.Port,
+		})
+	}
+	return list
 }

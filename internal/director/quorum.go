@@ -41,7 +41,7 @@ func (d *Director) vote(v *virtual) []Notice {
 
 // turned is the notice about a quorum that has changed.
 func (d *Director) turned(v *virtual, text string, script config.Script) Notice {
-	return Notice{text, script, v.fifoQuorum(v.quorum), d.mailQuorum(v, v.quorum, text)}
+	return Notice{Text: text, Script: script, FIFO: v.fifoQuorum(v.quorum), Mail: d.mailQuorum(v, v.quorum, text)}
 }
 
 // sorry tells whether the sorry server stands in for the real servers.

@@ -97,15 +97,29 @@ func (w *wire) reply(m netlink.Message) []netlink.Message {
 				name = ad.String()
 			}
 		}
-		number := map[string]uint16{uapi.GenlName: w.main, uapi.ExtGenlName: w.ext}[name]
-		if number == 0 {
+		var found []netlink.Message
+		for _, f := range []struct {
+			name   string
+			number uint16
+		}{{uapi.GenlName, w.main}, {uapi.ExtGenlName, w.ext}} {
+			if f.number != 0 && (name == "" || name == f.name) {
+				found = append(found, genl(0x10, 1, func(ae *encoder) {
+					ae.Uint16(1, f.number)
+					ae.String(2, f.name)
+					ae.Uint32(3, 1)
+				}))
+			}
+		}
+		switch {
+		case name == "":
+			for i := range found {
+				found[i].Header.Flags = netlink.Multi
+			}
+			return append(found, dumpEnd)
+		case len(found) == 0:
 			return refuse(m, syscall.ENOENT, "")
 		}
-		return []netlink.Message{genl(0x10, 1, func(ae *encoder) {
-			ae.Uint16(1, number)
-			ae.String(2, name)
-			ae.Uint32(3, 1)
-		})}
+		return found
 	case id != w.main && id != w.ext:
 		return refuse(m, syscall.ENOENT, "")
 	case id == w.ext && m.Data[0] == uapi.ExtCmdGetInfo:

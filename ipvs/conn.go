@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -217,21 +218,30 @@ func (c *Client) drain() error {
 // resolve looks both families up, and what the second can do.
 func (c *Client) resolve() error {
 	c.main, c.ext, c.info = 0, 0, ExtInfo{}
-	var err error
-	if c.main, err = c.family(uapi.GenlName, ErrNoIPVS); err != nil {
-		return err
-	}
-	return c.resolveExt()
-}
-
-func (c *Client) resolveExt() error {
-	id, err := c.family(uapi.ExtGenlName, ErrNoExt)
-	if errors.Is(err, ErrNoExt) {
-		return nil
+	f, err := genetlink.NewConn(c.conn).GetFamily(uapi.GenlName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ErrNoIPVS
 	}
 	if err != nil {
 		return err
 	}
+	c.main = f.ID
+	return c.resolveExt()
+}
+
+// resolveExt finds IPVS_EXT in the list of all families. To ask for it by name
+// where it is absent would make the kernel run modprobe, each time, in vain:
+// the module is loaded, or the mainline family would not be there.
+func (c *Client) resolveExt() error {
+	families, err := genetlink.NewConn(c.conn).ListFamilies()
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(families, func(f genetlink.Family) bool { return f.Name == uapi.ExtGenlName })
+	if i < 0 {
+		return nil
+	}
+	id := families[i].ID
 	msg, err := encode(id, netlink.Acknowledge, uapi.ExtCmdGetInfo, uapi.ExtGenlVersion, nil)
 	if err != nil {
 		return err
@@ -245,14 +255,6 @@ func (c *Client) resolveExt() error {
 	}
 	c.ext, c.info = id, info
 	return nil
-}
-
-func (c *Client) family(name string, absent error) (uint16, error) {
-	f, err := genetlink.NewConn(c.conn).GetFamily(name)
-	if errors.Is(err, fs.ErrNotExist) {
-		return 0, absent
-	}
-	return f.ID, err
 }
 
 // need returns the family's number, looking an absent IPVS_EXT up again: the

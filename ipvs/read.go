@@ -129,7 +129,7 @@ func nested(typ uint16, f func(*encoder) error) func(*encoder) error {
 }
 
 // Info asks the mainline family for its version; Extended is nil on a stock
-// module. It looks IPVS_EXT up if it was absent so far.
+// module.
 func (c *Client) Info(ctx context.Context) (Info, error) {
 	var info Info
 	op := OpError{Op: "read info"}
@@ -147,19 +147,12 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	err = c.exclusive(ctx, func() error {
-		switch _, err := c.need(true); {
-		case errors.Is(err, ErrNoExt):
-			return nil
-		case err != nil:
-			return err
-		}
+	// Both families come with one module: what answered is what was looked up.
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ext != 0 {
 		ext := c.info
 		info.Extended = &ext
-		return nil
-	})
-	if err != nil {
-		return Info{}, op.fill(err)
 	}
 	return info, nil
 }

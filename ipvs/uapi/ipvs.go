@@ -111,3 +111,27 @@ const (
 	InfoVersion     = iota + 1 // u32
 	InfoConnTabSize            // u32
 )
+
+// Socket options at the level IP (IP_VS_SO_*), the interface before netlink.
+const (
+	soBase = 64 + 1024 + 64
+
+	SoSetAdd         = soBase + 2
+	SoSetEdit        = soBase + 3
+	SoSetDel         = soBase + 4
+	SoSetFlush       = soBase + 5
+	SoSetAddDest     = soBase + 7
+	SoSetDelDest     = soBase + 8
+	SoSetEditDest    = soBase + 9
+	SoSetTimeout     = soBase + 10
+	SoSetStartDaemon = soBase + 11
+	SoSetStopDaemon  = soBase + 12
+	SoSetZero        = soBase + 15
+
+	SoGetInfo     = soBase + 1
+	SoGetServices = soBase + 2
+	SoGetService  = soBase + 3
+	SoGetDests    = soBase + 4
+	SoGetTimeout  = soBase + 6
+	SoGetDaemon   = soBase + 7
+)

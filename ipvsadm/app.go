@@ -20,6 +20,7 @@ const extABI = 1
 // app is one run of the program with all it touches.
 type app struct {
 	argv0    string
+	posix    bool // the environment has POSIXLY_CORRECT
 	stdin    io.Reader
 	stdout   *bufio.Writer
 	stderr   io.Writer
@@ -92,7 +93,7 @@ func (a *app) do(ctx context.Context, args []string, restoring bool) error {
 
 // read reads one call. Its error is a *failure.
 func (a *app) read(ctx context.Context, args []string) (*call, error) {
-	c, err := parse(ctx, a.names, args)
+	c, err := parse(ctx, a.names, a.posix, args)
 	var bad *popt.Error
 	switch {
 	case errors.Is(err, errTry):

@@ -59,10 +59,14 @@ var errTry = errors.New("no command")
 
 // parse reads the words of one call. It returns errTry, a *popt.Error or a
 // *failure; options are judged when they are met, the first bad one ends it.
-func parse(ctx context.Context, names *names, args []string) (*call, error) {
+// posix says that the first word ends the options.
+func parse(ctx context.Context, names *names, posix bool, args []string) (*call, error) {
 	c := &call{ctx: ctx, names: names, service: ipvs.Service{Netmask: fullMask4}}
 	c.dest = ipvs.Dest{Forward: ipvs.DirectRoute, Weight: 1}
 	scan := popt.New(popt.Popt, plainOptions, args)
+	if posix {
+		scan.StopAtWord()
+	}
 	first, err := scan.Next()
 	if err != nil || first.ID >= optionBase {
 		return nil, errTry
@@ -462,7 +466,7 @@ func (c *call) setMcastGroup(v string, _ bool) error {
 	} else if a, err := netip.ParseAddr(v); err == nil {
 		c.daemon.Group, ok = a, true
 	}
-	if !ok || !c.daemon.Group.IsMulticast() {
+	if !ok || !c.daemon.Group.IsMulticast() || c.daemon.Group.Is4In6() {
 		return usagef(text, v)
 	}
 	return nil

@@ -419,12 +419,16 @@ func (a *app) listDaemons(ctx context.Context, c *call) error {
 			if state == ipvs.SyncBackup {
 				word = "backup"
 			}
-			group := "0.0.0.0"
-			if d.Group.IsValid() {
-				group = d.Group.String()
+			fmt.Fprintf(a.stdout, "%s sync daemon (mcast=%s, syncid=%d", word, d.Interface, d.SyncID)
+			// Only netlink tells of more than that.
+			if d.MaxLen != 0 {
+				group := "0.0.0.0"
+				if d.Group.IsValid() {
+					group = d.Group.String()
+				}
+				fmt.Fprintf(a.stdout, ", maxlen=%d, group=%s, port=%d, ttl=%d", d.MaxLen, group, d.Port, d.TTL)
 			}
-			fmt.Fprintf(a.stdout, "%s sync daemon (mcast=%s, syncid=%d, maxlen=%d, group=%s, port=%d, ttl=%d)\n",
-				word, d.Interface, d.SyncID, d.MaxLen, group, d.Port, d.TTL)
+			fmt.Fprintln(a.stdout, ")")
 		}
 	}
 	return nil

@@ -126,10 +126,11 @@ func newTestApp(t testing.TB, k kernel, stdin string) (a *app, stderr, stdout *b
 	return a, stderr, stdout
 }
 
-// Servers whose addresses begin with the same four bytes keep the kernel's order.
-func TestOrderOfEqualsIsKept(t *testing.T) {
+// The words of addresses are compared as signed distances: what is more than
+// 2^31 away comes first.
+func TestOrderOfServers(t *testing.T) {
 	var list []ipvs.Dest
-	for _, a := range []string{"2001:db8::9", "2001:db8::1", "2001:db8::5", "2001:db8::2", "10.0.0.1"} {
+	for _, a := range []string{"2001:db8::9", "2001:db8::f000:1", "2001:db8::5", "192.168.0.1", "10.0.0.1"} {
 		list = append(list, ipvs.Dest{DestKey: ipvs.DestKey{Addr: netip.MustParseAddr(a), Port: 80}})
 	}
 	sortDests(list)
@@ -137,7 +138,7 @@ func TestOrderOfEqualsIsKept(t *testing.T) {
 	for _, d := range list {
 		got = append(got, d.Addr.String())
 	}
-	if want := "10.0.0.1 2001:db8::9 2001:db8::1 2001:db8::5 2001:db8::2"; strings.Join(got, " ") != want {
+	if want := "192.168.0.1 10.0.0.1 2001:db8::f000:1 2001:db8::5 2001:db8::9"; strings.Join(got, " ") != want {
 		t.Errorf("got %v, want %s", got, want)
 	}
 }

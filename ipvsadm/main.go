@@ -12,7 +12,9 @@ import (
 )
 
 func main() {
+	_, posix := os.LookupEnv("POSIXLY_CORRECT")
 	a := &app{
+		posix:    posix,
 		stdin:    os.Stdin,
 		stdout:   bufio.NewWriterSize(os.Stdout, 64<<10),
 		stderr:   os.Stderr,

@@ -3,7 +3,8 @@
 package main
 
 import (
-	"bytes"
+	"encoding/binary"
+	"net/netip"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -51,20 +52,33 @@ func compareServices(a, b *ipvs.Service) int {
 	if d := int(a.Protocol) - int(b.Protocol); d != 0 {
 		return d
 	}
-	if a.Family == ipvs.IPv6 {
-		if d := bytes.Compare(a.Addr.AsSlice(), b.Addr.AsSlice()); d != 0 {
-			return d
-		}
-	} else if d := int32(word(a.Addr) - word(b.Addr)); d != 0 {
-		return int(d)
+	if d := compareAddrs(a.Addr, b.Addr); d != 0 {
+		return d
 	}
 	return int(a.Port) - int(b.Port)
 }
 
-// compareDests looks at the first word of an address, whatever its family.
+// compareDests does not tell families apart.
 func compareDests(a, b *ipvs.Dest) int {
-	if d := int32(word(a.Addr) - word(b.Addr)); d != 0 {
-		return int(d)
+	if d := compareAddrs(a.Addr, b.Addr); d != 0 {
+		return d
 	}
 	return int(a.Port) - int(b.Port)
+}
+
+// compareAddrs compares the words of a and b, only the first one if a is IPv4.
+func compareAddrs(a, b netip.Addr) int {
+	x, y := padded(a), padded(b)
+	for i := 0; i == 0 || a.Is6() && i < len(x); i += 4 {
+		if d := int32(binary.BigEndian.Uint32(x[i:]) - binary.BigEndian.Uint32(y[i:])); d != 0 {
+			return int(d)
+		}
+	}
+	return 0
+}
+
+// padded is an address as it lies in the kernel's union.
+func padded(a netip.Addr) (b [16]byte) {
+	copy(b[:], a.AsSlice())
+	return b
 }

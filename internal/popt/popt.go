@@ -55,6 +55,7 @@ type Scanner struct {
 	next    int      // index into args of the word to read next
 	cluster string   // what is left of a cluster of short options
 	words   []string // words that are no options
+	posix   bool
 }
 
 // New returns a scanner of args, which do not include the program's name.
@@ -65,6 +66,10 @@ func New(mode Mode, options []Option, args []string) *Scanner {
 // SetOptions changes the table for what has not been read yet, also within a
 // cluster. It serves commands after which a letter means something else.
 func (s *Scanner) SetOptions(options []Option) { s.options = options }
+
+// StopAtWord makes the first word that is no option end the options, as both
+// libraries do where the environment has POSIXLY_CORRECT.
+func (s *Scanner) StopAtWord() { s.posix = true }
 
 // Word returns the word taken last, an option or its value: the one that
 // messages quote. It is empty before the first call of Next.
@@ -94,6 +99,10 @@ func (s *Scanner) Next() (Match, error) {
 			return Match{}, io.EOF
 		case len(word) < 2 || word[0] != '-':
 			s.words = append(s.words, word)
+			if s.posix {
+				s.words = append(s.words, s.args[s.next:]...)
+				s.next = len(s.args)
+			}
 		case word[1] == '-':
 			return s.long(word[2:])
 		default:
@@ -139,6 +148,10 @@ func (s *Scanner) short() (Match, error) {
 	}
 	m := Match{ID: opt.ID}
 	if opt.Arg == None {
+		if s.mode == Popt && strings.HasPrefix(s.cluster, "=") {
+			s.cluster = ""
+			return Match{}, s.fail(Unwanted, string(rune(letter)))
+		}
 		return m, nil
 	}
 	if s.cluster != "" {

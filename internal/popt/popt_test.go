@@ -74,7 +74,7 @@ func TestScan(t *testing.T) {
 		{"--NUMERIC", "(--NUMERIC: unknown option)", "(unrecognized option '--NUMERIC')"},
 		{"--numeric=1", "(--numeric=1: option does not take an argument)", "(option '--numeric' doesn't allow an argument)"},
 		{"-Lnq", "L n (-Lnq: unknown option)", "L n (invalid option -- 'q')"},
-		{"-n=1", "n (-n=1: unknown option)", "n (invalid option -- '=') (invalid option -- '1')"},
+		{"-n=1", "(-n=1: option does not take an argument)", "n (invalid option -- '=') (invalid option -- '1')"},
 		{"-list", `L i s="t"`, `L i s="t"`},
 		{"-t -s rr", `t="-s" | rr`, `t="-s" | rr`},
 		{"-w -1", `w="-1"`, `w="-1"`},

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvsadm
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// confinement names the variable that turns this test binary into a launcher
+// of a program that the kernel denies sockets: "nonetlink" those of netlink,
+// "nosocket" raw ones as well. A kernel without the family says the same,
+// EAFNOSUPPORT.
+const confinement = "LVS_CONFINED"
+
+// confine becomes the program args[0], called by the other args.
+func confine(how string, args []string) error {
+	runtime.LockOSThread()
+	denied := []uint32{unix.AF_NETLINK}
+	if how == "nosocket" {
+		denied = append(denied, unix.AF_INET, unix.AF_INET6)
+	}
+	const number, first = 0, 16 // offsets in struct seccomp_data
+	filter := []unix.SockFilter{
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: number},
+		{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: unix.SYS_SOCKET, Jf: uint8(len(denied) + 1)},
+		{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, K: first},
+	}
+	for i, family := range denied {
+		filter = append(filter, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: family, Jt: uint8(len(denied) - i)})
+	}
+	filter = append(filter,
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
+		unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ERRNO | uint32(unix.EAFNOSUPPORT)})
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return err
+	}
+	prog := unix.SockFprog{Len: uint16(len(filter)), Filter: &filter[0]}
+	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0); err != nil {
+		return fmt.Errorf("deny sockets: %w", err)
+	}
+	env := os.Environ()
+	for i, e := range env {
+		if e == confinement+"="+how {
+			env = append(env[:i:i], env[i+1:]...)
+			break
+		}
+	}
+	return unix.Exec(args[0], args[1:], env)
+}

@@ -24,7 +24,7 @@
 #include "shim.h"
 #endif
 
-#define IP_VS_X_RATE_MAX	1000000000000ULL	/* tokens a second; x 10^9 / 100 fits in u64 */
+#define IP_VS_X_RATE_MAX	1000000000000ULL	/* a second; x 10^7 fits in u64 */
 #define IP_VS_X_RATE_NS		1000000000ULL
 #define IP_VS_X_RATE_BACKOFF	1000000ULL		/* ns: a refused CPU asks no sooner */
 #define IP_VS_X_RATE_TAKE_MAX	10000000000ULL		/* tokens in one go */

@@ -22,6 +22,8 @@
 #include "ip_vs_x_pure.h"
 #ifdef __KERNEL__
 #include <linux/siphash.h>
+#else
+#include "siphash.h"
 #endif
 
 #define IP_VS_X_CK_SECONDS	64	/* one step of t */

@@ -40,6 +40,7 @@ int LLVMFuzzerTestOneInput(const u8 *in, size_t n)
 	th = (struct tcphdr *)seg;
 	seg[13] = in[0];
 	e.flags = in[1];
+	e.win = (s8)in[1] / 8;
 	/* kinds below 9 have a meaning of their own and are refused as settings */
 	e.toa_kind = in[2] < 9 ? 254 : in[2];
 	memcpy(&e.seq, in + 3, 4);

@@ -16,6 +16,7 @@ typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int64_t s64;
+typedef int8_t s8;
 
 #define __force
 #define htons(x)	((__be16)htobe16(x))
@@ -25,13 +26,16 @@ typedef int64_t s64;
 #define CSUM_MANGLED_0	((__sum16)0xffff)
 #define div64_u64(a, b)	((u64)(a) / (u64)(b))
 
-enum { TCPOPT_EOL, TCPOPT_NOP, TCPOPT_MSS, TCPOPT_SACK = 5, TCPOPT_TIMESTAMP = 8 };
-enum { TCPOLEN_MSS = 4, TCPOLEN_TIMESTAMP = 10 };
+enum { TCPOPT_EOL, TCPOPT_NOP, TCPOPT_MSS, TCPOPT_WINDOW, TCPOPT_SACK_PERM, TCPOPT_SACK,
+       TCPOPT_TIMESTAMP = 8 };
+enum { TCPOLEN_MSS = 4, TCPOLEN_WINDOW = 3, TCPOLEN_SACK_PERM = 2, TCPOLEN_TIMESTAMP = 10 };
 
 #define get_unaligned(p) ({ __typeof__(*(p)) _v; memcpy(&_v, (p), sizeof(_v)); _v; })
 #define put_unaligned(v, p) ({ __typeof__(*(p)) _v = (v); memcpy((p), &_v, sizeof(_v)); })
 #define get_unaligned_be16(p) ntohs(get_unaligned((__be16 *)(p)))
 #define get_unaligned_be32(p) ntohl(get_unaligned((__be32 *)(p)))
+#define put_unaligned_be16(v, p) put_unaligned(htons(v), (__be16 *)(p))
+#define put_unaligned_be32(v, p) put_unaligned(htonl(v), (__be32 *)(p))
 
 static inline __wsum csum_add(__wsum a, __wsum b)
 {

@@ -18,8 +18,10 @@ import (
 	"syscall"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/internal/testvm"
@@ -150,6 +152,7 @@ func (b *bed) wire(n *node, link string, addrs ...string) {
 		b.sw.Sysctl("net/ipv6/conf/default/disable_ipv6", "1"),
 		n.Sysctl("net/ipv6/conf/default/addr_gen_mode", "1"))
 	testnet.Must(b.t, testnet.Veth(n.NS, link, b.sw, end))
+	testnet.Must(b.t, n.Do(func() error { return checksums(link) }))
 	for _, a := range addrs {
 		testnet.Must(b.t, n.AddAddr(link, netip.MustParsePrefix(a)))
 	}
@@ -373,4 +376,41 @@ func combinations[T any](t *testing.T, scenario func(t *testing.T, b *bed) T) ma
 		out[r.name] = r.v
 	}
 	return out
+}
+
+func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
+
+// knows tells whether the neighbour table has the address at that hardware address.
+func (n *node) knows(addr string, mac net.HardwareAddr) bool {
+	n.t.Helper()
+	list, err := n.Link.NeighList(0, 0)
+	testnet.Must(n.t, err)
+	for _, x := range list {
+		if x.IP.Equal(net.ParseIP(addr)) && x.HardwareAddr.String() == mac.String() {
+			return true
+		}
+	}
+	return false
+}
+
+// checksums has a link compute the checksums of what it sends: the switch passes
+// on bytes, and not what the kernel knows of a packet beside them.
+func checksums(link string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	value := [2]uint32{unix.ETHTOOL_STXCSUM, 0}
+	var req struct {
+		name [unix.IFNAMSIZ]byte
+		data unsafe.Pointer
+		_    [16]byte
+	}
+	copy(req.name[:], link)
+	req.data = unsafe.Pointer(&value)
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCETHTOOL, uintptr(unsafe.Pointer(&req))); errno != 0 {
+		return fmt.Errorf("checksums of %s: %w", link, errno)
+	}
+	return nil
 }

@@ -145,6 +145,7 @@ func init() {
 func (c *Config) setDefaults() {
 	c.Root.ChildWaitTime = 5 * time.Second
 	g := &c.Global
+	g.VRRP.Firewall = Firewall{Table: "keepalived", Priority: -1}
 	g.Scripts.StartupTimeout, g.Scripts.ShutdownTimeout = 10*time.Second, 10*time.Second
 	g.Mail.ConnectTimeout = 30 * time.Second
 	g.Processes.MinAutoPriorityDelay = time.Second

@@ -321,6 +321,15 @@ func vrrpGlobals() keywords[Global] {
 		"log_unknown_vrids":     flagInto(func(g *Global) { g.VRRP.LogUnknownVRIDs = true }),
 		"disable_local_igmp":    flagInto(func(g *Global) { g.VRRP.DisableLocalIGMP = true }).later(),
 	}
+	k.with(keywords[Global]{
+		"nftables": {read: func(_ *loader, n *parser.Node, g *Global) {
+			if n.Arg(1) != "" {
+				g.VRRP.Firewall.Table = n.Arg(1)
+			}
+		}},
+		"nftables_priority": intInto(math.MinInt32, math.MaxInt32, func(g *Global, v int) { g.VRRP.Firewall.Priority = v }),
+		"nftables_counters": flagInto(func(g *Global) { g.VRRP.Firewall.Counters = true }),
+	})
 	k.with(defaultKeywords("vrrp_", func(l *loader, _ *Global) *vrrpDefaults { return &l.vrrp.defaults }))
 	return k
 }

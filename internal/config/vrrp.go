@@ -44,10 +44,14 @@ type VRRPGlobal struct {
 	GARPInterval      time.Duration // between two gratuitous ARP packets of one interface
 	GNAInterval       time.Duration
 	LinkIntervals     map[string]LinkInterval // garp_group, by interface
-	NFTable           string                  // nftables
-	NFPriority        int
-	NFCounters        bool
-	NFIfindex         bool
+	Firewall          Firewall
+}
+
+// Firewall says how addresses that accept nothing are guarded.
+type Firewall struct {
+	Table    string // of nftables
+	Priority int
+	Counters bool
 }
 
 // LinkInterval are the gaps of a garp_group.

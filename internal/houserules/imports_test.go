@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 
 	"internal/config":     {"parser", "ipvs", "healthcheck", "vrrp"},
 	"internal/director":   {"ipvs", "healthcheck", "internal/config"},
+	"internal/firewall":   {},
 	"internal/houserules": {},
 	"internal/logline":    {},
 	"internal/notify":     {},
@@ -41,7 +42,7 @@ var mayImport = map[string][]string{
 	"internal/popt":       {},
 	"internal/schedule":   {"ipvs"},
 	"internal/supervise":  {},
-	"internal/vrouter":    {"internal/config", "internal/netif", "internal/poll", "vrrp"},
+	"internal/vrouter":    {"internal/config", "internal/firewall", "internal/netif", "internal/poll", "vrrp"},
 
 	"kmod/toa/bpf": {},
 }
@@ -54,12 +55,13 @@ var testOnly = []string{"internal/test", "e2e", "kmod/test", "kmod/toa/test"}
 var outside = map[string][]string{
 	"github.com/mdlayher/netlink":      {"ipvs"},
 	"github.com/mdlayher/genetlink":    {"ipvs"},
+	"github.com/google/nftables":       {"internal/firewall"},
 	"github.com/vishvananda/netlink":   {"internal/netif"},
 	"github.com/moby/ipvs":             {},
 	"github.com/sirupsen/logrus":       {},
 	"github.com/cilium/ebpf":           {"kmod/toa/bpf"},
 	"github.com/alecthomas/participle": {"parser"},
-	"golang.org/x/sys/unix":            {"internal/netif", "internal/poll", "internal/popt", "internal/supervise", "ipvs", "kmod/toa/bpf"},
+	"golang.org/x/sys/unix":            {"internal/firewall", "internal/netif", "internal/poll", "internal/popt", "internal/supervise", "ipvs", "kmod/toa/bpf"},
 }
 
 // heavy must not be linked into ipvsadm, which scripts call a thousand times.

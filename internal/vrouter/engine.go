@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/firewall"
 	"github.com/lvs-fnat/lvs/internal/netif"
 	"github.com/lvs-fnat/lvs/internal/poll"
 	"github.com/lvs-fnat/lvs/vrrp"
@@ -44,6 +45,8 @@ type Engine struct {
 	loop *poll.Loop
 	host *netif.Host
 	ann  *netif.Announcer
+	// guard drops traffic to addresses of no_accept; nil while nobody has that.
+	guard *firewall.Guard
 
 	watch    *netif.Watcher
 	links    links
@@ -132,12 +135,24 @@ func (e *Engine) build(ctx context.Context, cfg *config.Config) error {
 		}
 		in.clean(ctx)
 	}
+	e.guardFor(cfg)
 	if err := e.regroup(); err != nil {
 		return err
 	}
 	e.static(ctx, config.Static{}, cfg.VRRP.Static)
 	e.tracks.build(e, cfg)
 	return nil
+}
+
+// guardFor opens the firewall where an instance needs it.
+func (e *Engine) guardFor(cfg *config.Config) {
+	if e.guard != nil || !slices.ContainsFunc(cfg.VRRP.Instances, func(in config.Instance) bool { return in.NoAccept }) {
+		return
+	}
+	f := &cfg.Global.VRRP.Firewall
+	var err error
+	e.guard, err = firewall.New(firewall.Options{Table: f.Table, Priority: f.Priority, Counters: f.Counters})
+	e.warn(err)
 }
 
 // regroup makes the units of the configuration out of its instances.
@@ -243,6 +258,9 @@ func (e *Engine) Close() error {
 		e.watch.Close()
 	}
 	var errs []error
+	if e.guard != nil && !e.opts.KeepAddresses {
+		errs = append(errs, e.guard.Close())
+	}
 	for _, s := range e.sockets {
 		errs = append(errs, s.Close())
 	}

@@ -307,8 +307,12 @@ func (in *instance) add(a config.Address) error {
 	if link == nil {
 		return fmt.Errorf("add address %s: no interface %s", a.Prefix, a.Interface)
 	}
+	var guard error
+	if in.cfg.NoAccept && in.e.guard != nil { // before the address: not one packet is let in
+		guard = in.e.guard.Add(a.Prefix.Addr())
+	}
 	in.held[heldKey{link.Index, a.Prefix.Addr()}] = a
-	return in.e.host.AddAddr(link.Index, a)
+	return errors.Join(guard, in.e.host.AddAddr(link.Index, a))
 }
 
 // DelAddrs implements vrrp.Host.
@@ -333,7 +337,11 @@ func (in *instance) DelAddrs(_ context.Context, _ vrrp.Config) error {
 // del forgets the address first: the kernel's report of it is no news then.
 func (in *instance) del(link int, a config.Address) error {
 	delete(in.held, heldKey{link, a.Prefix.Addr()})
-	return in.e.host.DelAddr(link, a)
+	err := in.e.host.DelAddr(link, a)
+	if in.e.guard != nil {
+		err = errors.Join(err, in.e.guard.Del(a.Prefix.Addr()))
+	}
+	return err
 }
 
 // clean removes what a dead process has left.

@@ -64,6 +64,7 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 			return err
 		}
 	}
+	e.guardFor(cfg)
 	if err := e.regroup(); err != nil {
 		return err
 	}
@@ -162,6 +163,15 @@ func (in *instance) reconfigure(c *config.Instance) error {
 		return err
 	}
 	in.apply(actions...)
+	if master && in.e.guard != nil && old.NoAccept != c.NoAccept {
+		change := in.e.guard.Del
+		if c.NoAccept {
+			change = in.e.guard.Add
+		}
+		for _, a := range next {
+			in.e.warn(change(a.Prefix.Addr()))
+		}
+	}
 	if master {
 		for _, a := range next {
 			if !gone(was, a) {

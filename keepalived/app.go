@@ -181,7 +181,9 @@ func (a *app) checkConfig(ctx context.Context, o *options) int {
 		defer f.Close()
 		out = f
 	}
-	_, diags, err := config.Load(ctx, o.file, a.config)
+	opts := a.config
+	opts.Verdict = true
+	_, diags, err := config.Load(ctx, o.file, opts)
 	if err != nil {
 		fmt.Fprintf(out, msgNoFile+"\n", err)
 		return exitOK

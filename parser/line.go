@@ -49,7 +49,14 @@ func (p *reader) file(name, src string) {
 	p.name, p.line = name, 0
 	p.depth++
 	src = strings.TrimPrefix(src, "\ufeff")
-	for src != "" && p.ended() == nil {
+	for lines := 0; src != ""; lines++ {
+		if lines%checkEvery == 0 && p.ended() != nil {
+			break
+		}
+		if rest, done := p.plain(src); done {
+			src = rest
+			continue
+		}
 		var text string
 		text, src = p.next(src)
 		if rest, def := p.definition(text, src); def {
@@ -60,6 +67,62 @@ func (p *reader) file(name, src string) {
 	}
 	p.depth--
 	p.name, p.line = oldName, oldLine
+}
+
+// checkEvery is after how many lines the context is asked.
+const checkEvery = 1024
+
+// Classes of bytes that ask for more than to be cut into words.
+const (
+	special = 1 << iota // comment, substitution, NUL
+	grouped             // braces and quotes
+	blank
+)
+
+var class = func() (c [256]uint8) {
+	for _, b := range "!#$\x00" {
+		c[b] = special
+	}
+	for _, b := range "{}\"" {
+		c[b] = grouped
+	}
+	for _, b := range " \t\r\f\v" {
+		c[b] = blank
+	}
+	return c
+}()
+
+// plain takes the first line of src if nothing in it but braces, quotes and
+// words has a meaning, which is so for nearly every line there is.
+func (p *reader) plain(src string) (rest string, done bool) {
+	first, last, seen := -1, 0, uint8(0)
+	i := 0
+	for ; i < len(src) && src[i] != '\n'; i++ {
+		k := class[src[i]]
+		seen |= k
+		if k != blank {
+			if first < 0 {
+				first = i
+			}
+			last = i + 1
+		}
+	}
+	if seen&special != 0 || first >= 0 && (src[first] == '@' || src[first] == '~' || src[first] == 'i' && strings.HasPrefix(src[first:last], "include")) {
+		return "", false
+	}
+	p.line++
+	text := src[:last]
+	if i++; i < len(src) {
+		rest = src[i:]
+	}
+	switch {
+	case first < 0:
+	case seen&grouped != 0:
+		p.statement(text)
+	default:
+		p.piece(text, 0, last)
+	}
+	return rest, true
 }
 
 // next cuts one line off src, its comment and trailing blanks removed.

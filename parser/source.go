@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"unsafe"
 )
 
 // maxInclude bounds the nesting of include, so that a file that includes itself ends.
@@ -68,7 +69,11 @@ func Load(ctx context.Context, path string, opts Options) (*Tree, []*Fault, erro
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", path, pathless(err))
 	}
-	return Parse(ctx, path, string(src), opts)
+	if len(src) == 0 {
+		return Parse(ctx, path, "", opts)
+	}
+	// Nobody writes into src any more, and it can be large.
+	return Parse(ctx, path, unsafe.String(&src[0], len(src)), opts)
 }
 
 // Parse is Load for text already read; name is the file name used in

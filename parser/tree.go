@@ -29,11 +29,11 @@ type Word struct {
 type Node struct {
 	File     string
 	Line     int
+	EndLine  int     // line of the closing brace, 0 without block or when it is missing
 	Words    []Word  // at least one, except in a block that had no keyword
 	Raw      string  // text behind the keyword with quotes and escapes as written, for Unquote
 	HasBlock bool    // a { followed, even when Children is empty
 	Children []*Node // the statements of the block
-	EndLine  int     // line of the closing brace, 0 without block or when it is missing
 }
 
 // Key is the first word, or "" in a block without keyword.

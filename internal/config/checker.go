@@ -126,22 +126,21 @@ func init() {
 }
 
 func readTCPCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: TCPCheck}}
+	c := r.newCheck(Checker{Pos: n.Pos(), Kind: TCPCheck})
 	walk(l, n.Children, checkerPath+"TCP_CHECK", tcpKeywords, c)
-	r.checks = append(r.checks, c)
 }
 
 func readHTTPGet(l *loader, n *parser.Node, r *realDraft) { readWeb(l, n, r, HTTPGet, httpKeywords) }
 func readSSLGet(l *loader, n *parser.Node, r *realDraft)  { readWeb(l, n, r, SSLGet, sslKeywords) }
 
 func readWeb(l *loader, n *parser.Node, r *realDraft, k CheckKind, words keywords[checkDraft]) {
-	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: k}, http: HTTP{Protocol: "1.0"}}
+	c := r.newCheck(Checker{Pos: n.Pos(), Kind: k})
+	c.http = HTTP{Protocol: "1.0"}
 	walk(l, n.Children, checkerPath+string(k), words, c)
 	if len(c.http.URLs) == 0 && !c.broken {
 		l.error(n.Pos(), "%s has no url: add 'url { path /PATH }'", k)
 		c.broken = true
 	}
-	r.checks = append(r.checks, c)
 }
 
 // urlDraft lets a broken url block be told from a sound one.
@@ -308,7 +307,8 @@ func (l *loader) completeCheck(d *draft, r *realDraft, c *checkDraft) (Checker, 
 	if out.Kind == MiscCheck {
 		out.ConnectTimeout = c.miscTimeout.or(out.DelayLoop)
 		out.Connect = netip.AddrPort{}
-		out.Misc = &c.misc
+		misc := c.misc
+		out.Misc = &misc
 		return out, true
 	}
 	if out.Connect.Port() == 0 && out.Kind != PingCheck {
@@ -338,15 +338,20 @@ func (out *Checker) probe(c *checkDraft, host string) {
 		h.VirtualHost = host
 		out.HTTP = &h
 		if out.Kind == SSLGet {
-			out.TLS = &c.tls
+			tls := c.tls
+			out.TLS = &tls
 		}
 	case SMTPCheck:
-		out.SMTP = &c.smtp
+		smtp := c.smtp
+		out.SMTP = &smtp
 	case DNSCheck:
-		out.DNS = &c.dns
+		dns := c.dns
+		out.DNS = &dns
 	case UDPCheck:
-		out.UDP = &c.udp
+		udp := c.udp
+		out.UDP = &udp
 	case GRPCCheck:
-		out.GRPC = &c.grpc
+		grpc := c.grpc
+		out.GRPC = &grpc
 	}
 }

@@ -316,6 +316,7 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 		l.warn(rs.Pos, "real_server %s: lthreshold %d is above uthreshold %d: raise uthreshold", rs.Addr, rs.LThreshold, rs.UThreshold)
 		rs.LThreshold = 0
 	}
+	rs.Checkers = l.checkers.take(len(r.checks))
 	for _, c := range r.checks {
 		if check, ok := l.completeCheck(d, r, c); ok {
 			rs.Checkers = append(rs.Checkers, check)

@@ -19,7 +19,7 @@ type Config struct {
 	Root           Root
 	SSL            SSL          // of every SSL_GET
 	TrackFiles     []TrackFile  // track_file and vrrp_track_file, in file order
-	LaddrGroups    []LaddrGroup // kernel groups to exist, in file order
+	LaddrGroups    []LaddrGroup // kernel groups to exist, those with a name first
 	VirtualServers []VirtualServer
 	VRRP           VRRP
 

@@ -70,6 +70,7 @@ func readLaddrGroup(l *loader, n *parser.Node, _ *Config) {
 	s := l.readLaddrs(n)
 	s.name = name
 	l.byName[name] = s
+	l.groups = append(l.groups, s)
 }
 
 // readLaddrs reads the lines of a group: ADDRESS[-LAST] [PORTS] [cpu LIST].
@@ -85,7 +86,6 @@ func (l *loader) readLaddrs(n *parser.Node) *laddrSource {
 		l.error(s.pos, "%s has no addresses: write one address per line into the block", n.Key())
 		s.broken = true
 	}
-	l.groups = append(l.groups, s)
 	return s
 }
 
@@ -180,23 +180,24 @@ func cpuList(s string) bool {
 	return true
 }
 
-// kernelGroups splits every source by family into kernel groups. Sources with
+// kernelGroups splits a source by family into kernel groups. Sources with
 // exactly the same addresses of one family share a group, because the kernel
 // lets an address be in one only; sources that share just some are errors.
-func (l *loader) kernelGroups() {
-	t := groupTable{byAddrs: map[string]string{}, byName: map[string]Pos{}, owner: map[netip.Addr]*laddrSource{}}
-	for _, s := range l.groups {
-		s.kernel = map[Family]string{}
-		for _, f := range []Family{IPv4, IPv6} {
-			if s.broken {
-				break
-			}
-			addrs := slices.DeleteFunc(slices.Clone(s.addrs), func(a Laddr) bool { return FamilyOf(a.Addr) != f })
-			if len(addrs) > 0 {
-				l.kernelGroup(&t, s, f, addrs)
-			}
+func (l *loader) kernelGroups(s *laddrSource) {
+	s.kernel = map[Family]string{}
+	for _, f := range []Family{IPv4, IPv6} {
+		if s.broken {
+			break
+		}
+		addrs := slices.DeleteFunc(slices.Clone(s.addrs), func(a Laddr) bool { return FamilyOf(a.Addr) != f })
+		if len(addrs) > 0 {
+			l.kernelGroup(&l.grouped, s, f, addrs)
 		}
 	}
+}
+
+func newGroupTable() groupTable {
+	return groupTable{byAddrs: map[string]string{}, byName: map[string]Pos{}, owner: map[netip.Addr]*laddrSource{}}
 }
 
 type groupTable struct {

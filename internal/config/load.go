@@ -4,6 +4,7 @@ package config
 
 import (
 	"context"
+	"net/netip"
 	"slices"
 
 	"github.com/lvs-fnat/lvs/parser"
@@ -22,6 +23,9 @@ type Options struct {
 	Group func(name string) (gid string, err error)
 	// CPUs is the number of processors; 0: the host's.
 	CPUs int
+	// Verdict says that only the diagnostics are wanted: the Config has no
+	// virtual servers then.
+	Verdict bool
 	// Command finds the program of a command; nil: exec.LookPath.
 	Command func(name string) (path string, err error)
 }
@@ -39,8 +43,15 @@ type loader struct {
 	groups []*laddrSource    // local_address_group blocks, in order
 	byName map[string]*laddrSource
 	vsGrp  map[string]*serverGroup
-	drafts []*draft
 	vrrp   vrrpDraft
+
+	servers   []*parser.Node // virtual_server blocks, which are read last
+	grouped   groupTable
+	realsSeen map[netip.AddrPort]Pos // of one virtual server
+	reals     arena[RealServer]
+	checkers  arena[Checker]
+	rootRuns  bool // commands of virtual servers run as root, and nobody has allowed it
+
 	tracks *trackNames // nil until asked for
 
 	clients map[string]*clientGroup
@@ -75,14 +86,16 @@ func Parse(ctx context.Context, name, text string, opts Options) (*Config, []Dia
 func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []Diagnostic, error) {
 	opts.fill()
 	l := &loader{
-		opts:     opts,
-		commands: map[string]bool{},
-		clients:  map[string]*clientGroup{},
-		noted:    map[string]bool{},
-		hints:    map[string]string{},
-		byName:   map[string]*laddrSource{},
-		vsGrp:    map[string]*serverGroup{},
-		vrrp:     vrrpDraft{byName: map[string]*instanceDraft{}},
+		opts:      opts,
+		commands:  map[string]bool{},
+		clients:   map[string]*clientGroup{},
+		noted:     map[string]bool{},
+		hints:     map[string]string{},
+		byName:    map[string]*laddrSource{},
+		vsGrp:     map[string]*serverGroup{},
+		grouped:   newGroupTable(),
+		realsSeen: map[netip.AddrPort]Pos{},
+		vrrp:      vrrpDraft{byName: map[string]*instanceDraft{}},
 	}
 	for _, f := range faults {
 		d := l.report(f.Pos, severities[f.Severity], "%s", f.Text)
@@ -110,34 +123,70 @@ var severities = map[parser.Severity]Severity{
 
 // finish does what needs the whole file: references may point forward.
 func (l *loader) finish() {
-	for _, d := range l.drafts {
-		d.broken = !l.identify(d)
-		if !d.broken {
-			l.inlineAddresses(d)
+	for _, s := range l.groups {
+		l.kernelGroups(s)
+	}
+	seen := make(map[serviceID]Pos, len(l.servers))
+	if len(l.servers) > 0 && !l.opts.Verdict {
+		l.cfg.VirtualServers = make([]VirtualServer, 0, len(l.servers))
+	}
+	var d draft
+	for _, n := range l.servers {
+		readServer(l, n, &d)
+		if !l.server(&d, seen) {
 			continue
 		}
-		l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: d.vs.Pos, Service: d.vs.Group})
-		if d.inline != nil {
-			d.inline.addrs = nil
+		l.rootRuns = l.rootRuns || l.rootCommands(&d.vs)
+		if l.opts.Verdict {
+			l.reals.reset()
+			l.checkers.reset()
+			continue
 		}
-	}
-	l.kernelGroups()
-	seen := map[serviceID]Pos{}
-	for _, d := range l.drafts {
-		switch {
-		case d.broken:
-		case !l.complete(d):
-			if d.hollow() {
-				continue
-			}
-			l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: d.vs.Pos, Service: d.vs.Name})
-		case l.unique(d, seen):
-			l.cfg.VirtualServers = append(l.cfg.VirtualServers, d.vs)
-		}
+		l.cfg.VirtualServers = append(l.cfg.VirtualServers, d.vs)
 	}
 	l.dropUnused()
 	l.finishVRRP()
 }
+
+// server resolves a virtual server; false: it is left out.
+func (l *loader) server(d *draft, seen map[serviceID]Pos) bool {
+	if !l.identify(d) {
+		l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: d.vs.Pos, Service: d.vs.Group})
+		return false
+	}
+	if l.inlineAddresses(d); d.inline != nil {
+		l.kernelGroups(d.inline)
+	}
+	if !l.complete(d) {
+		if !d.hollow() {
+			l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: d.vs.Pos, Service: d.vs.Name})
+		}
+		return false
+	}
+	return l.unique(d, seen)
+}
+
+// arena hands out slices that lie side by side: ten thousand small ones cost
+// the garbage collector more than a few large ones.
+type arena[T any] struct{ free []T }
+
+const arenaSize = 256
+
+// take gives an empty slice with room for n.
+func (a *arena[T]) take(n int) []T {
+	if n == 0 {
+		return nil
+	}
+	if cap(a.free)-len(a.free) < n {
+		a.free = make([]T, 0, max(n, arenaSize))
+	}
+	at := len(a.free)
+	a.free = a.free[:at+n]
+	return a.free[at : at : at+n]
+}
+
+// reset takes back all that was handed out.
+func (a *arena[T]) reset() { a.free = a.free[:0] }
 
 // hollow says that nothing was written that could serve.
 func (d *draft) hollow() bool { return len(d.reals)+len(d.unread) == 0 && d.sorry == nil }

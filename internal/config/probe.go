@@ -48,15 +48,14 @@ func init() {
 }
 
 func readGRPCCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: GRPCCheck}}
+	c := r.newCheck(Checker{Pos: n.Pos(), Kind: GRPCCheck})
 	walk(l, n.Children, checkerPath+"GRPC_CHECK", grpcKeywords, c)
-	r.checks = append(r.checks, c)
 }
 
 func readSMTPCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: SMTPCheck}, smtp: healthcheck.SMTP{Helo: healthcheck.DefaultHelo}}
+	c := r.newCheck(Checker{Pos: n.Pos(), Kind: SMTPCheck})
+	c.smtp = healthcheck.SMTP{Helo: healthcheck.DefaultHelo}
 	walk(l, n.Children, checkerPath+"SMTP_CHECK", smtpKeywords, c)
-	r.checks = append(r.checks, c)
 }
 
 // readMailHost takes the block that older releases had.
@@ -66,9 +65,9 @@ func readMailHost(l *loader, n *parser.Node, c *checkDraft) {
 }
 
 func readDNSCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: DNSCheck}, dns: healthcheck.DNS{Name: ".", Type: "SOA"}}
+	c := r.newCheck(Checker{Pos: n.Pos(), Kind: DNSCheck})
+	c.dns = healthcheck.DNS{Name: ".", Type: "SOA"}
 	walk(l, n.Children, checkerPath+"DNS_CHECK", dnsKeywords, c)
-	r.checks = append(r.checks, c)
 }
 
 func readDNSType(l *loader, n *parser.Node, c *checkDraft) {
@@ -101,13 +100,13 @@ func readDNSName(l *loader, n *parser.Node, c *checkDraft) {
 }
 
 func readUDPCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: UDPCheck}, udp: healthcheck.UDP{MaxReply: 255}}
+	c := r.newCheck(Checker{Pos: n.Pos(), Kind: UDPCheck})
+	c.udp = healthcheck.UDP{MaxReply: 255}
 	walk(l, n.Children, checkerPath+"UDP_CHECK", udpKeywords, c)
 	if c.udp.MinReply > c.udp.MaxReply {
 		l.error(n.Pos(), "UDP_CHECK: min_reply_length %d is above max_reply_length %d: raise the latter", c.udp.MinReply, c.udp.MaxReply)
 		c.broken = true
 	}
-	r.checks = append(r.checks, c)
 }
 
 func readPayload(l *loader, n *parser.Node, c *checkDraft) {
@@ -174,19 +173,17 @@ func lower(r rune) rune {
 }
 
 func readPingCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: PingCheck}}
+	c := r.newCheck(Checker{Pos: n.Pos(), Kind: PingCheck})
 	walk(l, n.Children, checkerPath+"PING_CHECK", pingKeywords, c)
-	r.checks = append(r.checks, c)
 }
 
 func readMiscCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := &checkDraft{c: Checker{Pos: n.Pos(), Kind: MiscCheck}}
+	c := r.newCheck(Checker{Pos: n.Pos(), Kind: MiscCheck})
 	walk(l, n.Children, checkerPath+"MISC_CHECK", miscKeywords, c)
 	if !c.commanded {
 		l.error(n.Pos(), "MISC_CHECK has no command: add 'misc_path \"COMMAND ARGUMENTS\"'")
 		c.broken = true
 	}
-	r.checks = append(r.checks, c)
 }
 
 func readMiscPath(l *loader, n *parser.Node, c *checkDraft) {

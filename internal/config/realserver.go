@@ -4,7 +4,6 @@ package config
 
 import (
 	"math"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -18,6 +17,7 @@ type realDraft struct {
 	methodAt Pos
 	host     opt[string]
 	checks   []*checkDraft
+	pool     []*checkDraft // all there have been; len(checks) of them are taken
 	files    []*FileCheck
 	bfds     []*BFDCheck
 
@@ -64,13 +64,38 @@ func init() {
 func readRealServer(l *loader, n *parser.Node, d *draft) {
 	ap, ok := l.addrPort(n, 1)
 	// The weight of the virtual server counts for the real servers behind it only.
-	r := &realDraft{rs: RealServer{Pos: n.Pos(), Addr: ap, Weight: d.weight}}
+	r := d.newReal()
+	r.rs = RealServer{Pos: n.Pos(), Addr: ap, Weight: d.weight}
 	walk(l, n.Children, "virtual_server/real_server", realKeywords, r)
 	if !ok {
 		d.unread = append(d.unread, n.Pos()) // faults inside are reported all the same
 		return
 	}
 	d.reals = append(d.reals, r)
+}
+
+// newReal gives an empty draft. Drafts are used again for the next virtual
+// server: a large file has tens of thousands of them.
+func (d *draft) newReal() *realDraft {
+	if d.used == len(d.pool) {
+		d.pool = append(d.pool, &realDraft{})
+	}
+	r := d.pool[d.used]
+	d.used++
+	*r = realDraft{pool: r.pool, checks: r.checks[:0]}
+	return r
+}
+
+// newCheck gives the draft of a check, which is the last of r's.
+func (r *realDraft) newCheck(c Checker) *checkDraft {
+	n := len(r.checks)
+	if n == len(r.pool) {
+		r.pool = append(r.pool, &checkDraft{})
+	}
+	d := r.pool[n]
+	*d = checkDraft{c: c}
+	r.checks = append(r.checks, d)
+	return d
 }
 
 func readSorry(l *loader, n *parser.Node, d *draft) {
@@ -142,7 +167,9 @@ func (l *loader) completeFiles(r *realDraft) {
 
 // completeReals resolves the real servers of d; those that cannot work are left out.
 func (l *loader) completeReals(d *draft) {
-	seen := map[netip.AddrPort]Pos{}
+	clear(l.realsSeen)
+	seen := l.realsSeen
+	d.vs.RealServers = l.reals.take(len(d.reals))
 	for _, at := range d.unread {
 		l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: at, Service: d.vs.Name, Server: "?"})
 	}
@@ -165,6 +192,7 @@ func (l *loader) completeReals(d *draft) {
 		d.sorry.rs.Method, d.sorry.rs.Tunnel, d.sorry.methodAt = d.sorryMethod, d.sorryTunnel, d.sorryMethodAt
 	}
 	if d.sorry != nil && l.completeReal(d, d.sorry) {
-		d.vs.SorryServer = &d.sorry.rs
+		rs := d.sorry.rs
+		d.vs.SorryServer = &rs
 	}
 }

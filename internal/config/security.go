@@ -52,14 +52,10 @@ func (l *loader) security() {
 		return
 	}
 	own := l.asRoot(g.Startup) || l.asRoot(g.Shutdown)
-	checks := false
-	for i := range l.cfg.VirtualServers {
-		checks = checks || l.rootCommands(&l.cfg.VirtualServers[i])
-	}
 	if own {
 		l.insecure("start/shutdown")
 	}
-	if checks {
+	if l.rootRuns {
 		l.insecure("check")
 	}
 }
@@ -70,6 +66,9 @@ func (l *loader) insecure(kind string) {
 }
 
 func (l *loader) rootCommands(vs *VirtualServer) bool {
+	if l.cfg.Global.Scripts.Security {
+		return false
+	}
 	if l.asRoot(vs.QuorumUp) || l.asRoot(vs.QuorumDown) {
 		return true
 	}

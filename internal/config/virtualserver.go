@@ -34,6 +34,8 @@ type draft struct {
 	syn       synDraft
 	limit     limitDraft
 	reals     []*realDraft
+	pool      []*realDraft // all there have been; the first used of them are taken
+	used      int
 	unread    []Pos // of real servers whose address could not be read
 	sorry     *realDraft
 	// sorryMethod is that of the sorry server alone.
@@ -185,9 +187,15 @@ func readInline(l *loader, n *parser.Node, d *draft) {
 	d.inline = l.readLaddrs(n)
 }
 
-// readVirtualServer reads virtual_server ADDRESS [PORT], fwmark NUMBER or group NAME.
+// readVirtualServer leaves the block for later: what it refers to may stand behind it.
 func readVirtualServer(l *loader, n *parser.Node, _ *Config) {
-	d := &draft{weight: 1}
+	l.servers = append(l.servers, n)
+}
+
+// readServer reads virtual_server ADDRESS [PORT], fwmark NUMBER or group NAME
+// into d, whatever was in it before.
+func readServer(l *loader, n *parser.Node, d *draft) {
+	*d = draft{weight: 1, pool: d.pool, reals: d.reals[:0]}
 	d.vs.Pos = n.Pos()
 	d.vs.Quorum = 1
 	d.syn.sp = synproxyDefaults()
@@ -208,7 +216,6 @@ func readVirtualServer(l *loader, n *parser.Node, _ *Config) {
 		}
 	}
 	walk(l, n.Children, "virtual_server", serverKeywords, d)
-	l.drafts = append(l.drafts, d)
 }
 
 func readProtocol(l *loader, n *parser.Node, d *draft) {

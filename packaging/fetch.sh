@@ -279,6 +279,9 @@ tcpdump         /usr/bin/tcpdump
 curl            /usr/bin/curl
 nginx           /usr/sbin/nginx
 nginx-common    /etc/nginx/mime.types
+openssl         /usr/bin/openssl
+dnsmasq-base    /usr/sbin/dnsmasq
+msmtp-mta       /usr/bin/msmtpd
 ipvsadm         /sbin/ipvsadm
 keepalived      /usr/sbin/keepalived
 ethtool         /sbin/ethtool

@@ -135,6 +135,16 @@ func caseAdminConnection(t *testing.T, r *rig) {
 	if !strings.Contains(conns, " local\n") || !regexp.MustCompile(row).MatchString(conns) {
 		t.Errorf("no line as %s in\n%s", row, conns)
 	}
+	for filter, want := range map[string]bool{
+		"--client " + f.c.Local.String(): true, "--client " + r.cip[1].String(): false,
+		"--vip " + vip.String() + " --state ESTABLISHED,CLOSE": true, "--state CLOSE": false,
+		"--lip " + f.lip.String(): true, "--lip " + r.lip[1].String(): false,
+		"--rip " + rip.String() + " --protocol tcp": true, "--protocol udp": false,
+	} {
+		if got := r.admin(t, "ipvsadm", 0, "-L -n -c "+filter, "").out; regexp.MustCompile(row).MatchString(got) != want {
+			t.Errorf("-L -c %s: want the connection: %v\n%s", filter, want, got)
+		}
+	}
 	laddrs := r.admin(t, "ipvsadm", 0, "-G -n", "").out
 	if !regexp.MustCompile(`(?m)^ +` + regexp.QuoteMeta(r.lip[0].String()) + ` +0 +1 +0 +0 +1024-32767 +-$`).MatchString(laddrs) {
 		t.Errorf("-G does not count the connection:\n%s", laddrs)

@@ -403,8 +403,14 @@ func (c *Client) StreamServices(ctx context.Context) iter.Seq2[Service, error] {
 	return stream(c, ctx, OpError{Op: "list services"}, query{cmd: uapi.CmdGetService}, uapi.AttrService, decodeService)
 }
 
-// stream hands out the nest typ of every answer of a dump, which runs on a
-// socket of its own.
+// StreamExtServices is [Client.ExtServices] for tables too big to hold: none is
+// kept. The client may be used inside the loop; leaving the loop ends the dump.
+func (c *Client) StreamExtServices(ctx context.Context) iter.Seq2[ExtService, error] {
+	return stream(c, ctx, OpError{Op: "list extended services"}, query{ext: true, cmd: uapi.ExtCmdGetService}, 0, decodeExtService)
+}
+
+// stream hands out the nest typ of every answer of a dump, or all of it if typ
+// is 0; the dump runs on a socket of its own.
 func stream[T any](c *Client, ctx context.Context, op OpError, q query, typ uint16, decode func(*netlink.AttributeDecoder) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
@@ -417,7 +423,7 @@ func stream[T any](c *Client, ctx context.Context, op OpError, q query, typ uint
 		stopped := false
 		q := q
 		q.dump = true
-		q.each = inside(typ, func(ad *netlink.AttributeDecoder) error {
+		q.each = func(ad *netlink.AttributeDecoder) error {
 			v, err := decode(ad)
 			switch {
 			case err != nil:
@@ -427,7 +433,10 @@ func stream[T any](c *Client, ctx context.Context, op OpError, q query, typ uint
 				return errStop
 			}
 			return nil
-		})
+		}
+		if typ != 0 {
+			q.each = inside(typ, q.each)
+		}
 		if err := side.ask(ctx, op, q); err != nil && !stopped {
 			yield(none, err)
 		}

@@ -404,6 +404,10 @@ func (noExt) Events(context.Context, func()) iter.Seq2[Event, error]        { re
 func (noExt) DeleteConns(context.Context, ConnFilter) (uint64, error)       { return 0, ErrNoExt }
 func (noExt) ServiceExtStats(context.Context, ServiceKey) (ExtStats, error) { return nil, ErrNoExt }
 
+func (noExt) StreamExtServices(context.Context) iter.Seq2[ExtService, error] {
+	return failed[ExtService]()
+}
+
 // failed yields ErrNoExt.
 func failed[T any]() iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {

@@ -181,6 +181,25 @@ func TestLinksNoServers(t *testing.T) {
 	}
 }
 
+// maxSize is the most that the stripped command may take, in bytes.
+const maxSize = 6_000_000
+
+func TestSize(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "ipvsadm")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, ".")
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	info, err := os.Stat(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.Size() > maxSize {
+		t.Errorf("%d bytes, at most %d", info.Size(), maxSize)
+	}
+}
+
 func TestNoColumnHasARuleTooMany(t *testing.T) {
 	for _, row := range columnRows {
 		if len(row.rules) > int(cmdHelp) || row.name == "" {

@@ -255,9 +255,6 @@ func (l *lister) jsonService(s *ipvs.Service) jsonService {
 		}
 		j.Persistence = &jsonPersistence{int64(s.Timeout / time.Second), mask, orNull(s.PEName)}
 	}
-	if e, ok := l.fnat[s.ServiceKey]; ok {
-		j.Extension = extOf(e)
-	}
 	return j
 }
 
@@ -310,6 +307,13 @@ func (l *lister) listJSON(ctx context.Context, c *call) error {
 		}
 		l.current = &services[i]
 		j := l.jsonService(l.current)
+		if l.info.Extended != nil {
+			e, err := l.kernel.ExtService(ctx, l.current.ServiceKey)
+			if err != nil {
+				return destsFailed(err)
+			}
+			j.Extension = extOf(e.Ext)
+		}
 		for k := range dests {
 			j.RealServers = append(j.RealServers, l.jsonServer(&dests[k]))
 		}

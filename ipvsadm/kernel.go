@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"os"
 	"os/exec"
 	"syscall"
@@ -19,6 +20,7 @@ type kernel interface {
 	ipvs.Applier
 	ipvs.Reader
 	ipvs.ConnDeleter
+	StreamExtServices(context.Context) iter.Seq2[ipvs.ExtService, error]
 	ExtConfig(context.Context) (ipvs.ExtConfig, error)
 	ServiceExtStats(context.Context, ipvs.ServiceKey) (ipvs.ExtStats, error)
 	Close() error

@@ -312,22 +312,26 @@ func (a *app) lister(ctx context.Context, c *call) (*lister, error) {
 		}
 	}
 	var err error
-	l.fnat, err = a.exts(ctx)
+	// Most services of a big table have nothing of it: those are not kept.
+	l.fnat, err = a.exts(ctx, func(s *ipvs.ExtService) bool { return extWords(s.ServiceKey, s.Ext) != "" })
 	return l, err
 }
 
-// exts is what the extension knows of the services; nothing on a stock module.
-func (a *app) exts(ctx context.Context) (map[ipvs.ServiceKey]ipvs.Ext, error) {
+// exts is what the extension knows of the services that keep lets pass; nothing
+// on a stock module. Counters are not in it.
+func (a *app) exts(ctx context.Context, keep func(*ipvs.ExtService) bool) (map[ipvs.ServiceKey]ipvs.Ext, error) {
 	if a.info.Extended == nil {
 		return nil, nil
 	}
-	list, err := a.kernel.ExtServices(ctx)
-	if err != nil {
-		return nil, listFailed(err)
-	}
-	exts := make(map[ipvs.ServiceKey]ipvs.Ext, len(list))
-	for _, s := range list {
-		exts[s.ServiceKey] = s.Ext
+	exts := map[ipvs.ServiceKey]ipvs.Ext{}
+	for s, err := range a.kernel.StreamExtServices(ctx) {
+		if err != nil {
+			return nil, listFailed(err)
+		}
+		if keep(&s) {
+			s.Stats = nil
+			exts[s.ServiceKey] = s.Ext
+		}
 	}
 	return exts, nil
 }

@@ -194,7 +194,7 @@ func (a *app) presentExt(ctx context.Context, t *tables) error {
 	if !t.ext {
 		return nil
 	}
-	exts, err := a.exts(ctx)
+	exts, err := a.exts(ctx, func(*ipvs.ExtService) bool { return true })
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"strings"
@@ -597,6 +598,22 @@ func (t *Table) ExtServices(ctx context.Context) ([]ipvs.ExtService, error) {
 		}
 		return list, nil
 	})
+}
+
+// StreamExtServices is ExtServices, one by one.
+func (t *Table) StreamExtServices(ctx context.Context) iter.Seq2[ipvs.ExtService, error] {
+	return func(yield func(ipvs.ExtService, error) bool) {
+		list, err := t.ExtServices(ctx)
+		if err != nil {
+			yield(ipvs.ExtService{}, err)
+			return
+		}
+		for _, s := range list {
+			if !yield(s, nil) {
+				return
+			}
+		}
+	}
 }
 
 // ExtService reads the extension's settings of one service.

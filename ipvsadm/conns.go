@@ -81,7 +81,8 @@ func (a *app) locals(ctx context.Context, filter connFilter) (map[connKey]netip.
 		if err != nil {
 			return nil, listFailed(err)
 		}
-		if filter.inState(c.State) {
+		// SYNPROXY without FNAT leaves a client its own address.
+		if filter.inState(c.State) && c.Local != c.Client {
 			locals[connKey{c.Protocol, c.Client, c.Virtual, c.Dest}] = c.Local
 		}
 	}

@@ -122,7 +122,7 @@ func (a *app) explained(ctx context.Context, c *call) (*explanation, error) {
 	}
 	if known != nil {
 		e.connected(known, dests, ext)
-		if known.Local.IsValid() {
+		if known.Local.IsValid() && known.Local != known.Client {
 			e.lips = []lipChance{{laddr: ipvs.Laddr{Addr: known.Local.Addr(), PortMin: known.Local.Port(), PortMax: known.Local.Port()}, share: 1}}
 		}
 		if !known.template {

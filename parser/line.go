@@ -15,6 +15,7 @@ import (
 const (
 	maxExpandDepth = 16
 	maxExpandLen   = 64 << 10
+	maxExpandTotal = 16 << 20 // of all lines together
 )
 
 // reader holds the state that runs through all files of one parse.
@@ -28,6 +29,8 @@ type reader struct {
 	name  string // current file
 	line  int
 	depth int // of includes
+
+	expanded int // bytes that substitution has given
 
 	checks IncludeCheck // in force for every include from here on
 
@@ -261,6 +264,12 @@ func (p *reader) logical(text string, level int) {
 func (p *reader) expand(text string) (string, bool) {
 	for range maxExpandDepth {
 		next, changed := p.expandOnce(text)
+		if p.expanded += len(next); p.expanded > maxExpandTotal {
+			if p.expanded-len(next) <= maxExpandTotal {
+				p.fault(Error, 1, "more than %d MiB of $ substitutions in all: this line and others like it are ignored", maxExpandTotal>>20)
+			}
+			return "", false
+		}
 		if len(next) > maxExpandLen {
 			p.fault(Error, 1, "line longer than %d bytes after $ substitution: line ignored", maxExpandLen)
 			return "", false

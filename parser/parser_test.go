@@ -142,6 +142,18 @@ func TestIncludeMustMatch(t *testing.T) {
 	}
 }
 
+// TestSubstitutionIsBounded: a few lines cannot ask for gigabytes.
+func TestSubstitutionIsBounded(t *testing.T) {
+	text := "$A=" + strings.Repeat("x", 1000) + "\n$B=" + strings.Repeat("${A}", 50) + "\n~SEQ(I, 1, 60000) key $B $I\n"
+	tree, faults, err := Parse(context.Background(), "k", text, Options{})
+	if err != nil || len(faults) != 1 || !strings.Contains(faults[0].Text, "16 MiB of $ substitutions") {
+		t.Errorf("%v %v", faults, err)
+	}
+	if n := len(tree.Nodes); n == 0 || n > 500 {
+		t.Errorf("%d statements", n)
+	}
+}
+
 func TestIncludeOfItselfEnds(t *testing.T) {
 	_, faults := files{"/etc/k/main.conf": "include main.conf\nx\n"}.load(t)
 	if len(faults) != 1 || !strings.Contains(faults[0], "does /etc/k/main.conf include itself?") {

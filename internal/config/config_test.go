@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/txtar"
 
 	"github.com/lvs-fnat/lvs/parser"
 )
@@ -197,6 +199,53 @@ func TestWorst(t *testing.T) {
 	}
 }
 
+// corpus gives the texts of the cases that are compared with the original, most
+// of them with a fault.
+func corpus(t testing.TB) map[string]string {
+	t.Helper()
+	archives, err := filepath.Glob("../../keepalived/testdata/original/*.txtar")
+	if err != nil || len(archives) == 0 {
+		t.Fatal("no cases: ", err)
+	}
+	m := map[string]string{}
+	for _, file := range archives {
+		ar, err := txtar.ParseFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range ar.Files {
+			m[filepath.Base(file)+"/"+f.Name] = string(f.Data)
+		}
+	}
+	return m
+}
+
+// TestCorpus: none of 700 files, and none of them cut off anywhere in a line,
+// gives a diagnostic without a place; and -t agrees with a reload: what it ends
+// with 2 for is refused, and what it is content with is not.
+func TestCorpus(t *testing.T) {
+	texts := corpus(t)
+	if len(texts) < 700 {
+		t.Fatalf("%d cases", len(texts))
+	}
+	for name, text := range texts {
+		for _, cut := range []int{len(text), len(text) / 2, len(text) / 3} {
+			_, diags := parse(t, text[:cut])
+			for _, d := range diags {
+				if d.Class != Security && (d.Pos.Line < 1 || d.Pos.Line > strings.Count(text[:cut], "\n")+1 || d.Pos.Column < 1) {
+					t.Errorf("%s: no place in %+v", name, d)
+				}
+			}
+			code := ExitCode(diags)
+			_, refused := Refused(diags)
+			include := slices.ContainsFunc(diags, func(d Diagnostic) bool { return d.Class == Include && d.Severity == Fatal })
+			if refused && code == 0 || !refused && (code == exitMissing || include) {
+				t.Errorf("%s: -t ends with %d, and a reload is refused: %t", name, code, refused)
+			}
+		}
+	}
+}
+
 func FuzzConfig(f *testing.F) {
 	seeds, err := filepath.Glob("testdata/*.golden")
 	if err != nil {
@@ -210,10 +259,16 @@ func FuzzConfig(f *testing.F) {
 		input, _, _ := strings.Cut(string(text), "\n---\n")
 		f.Add(input)
 	}
+	for _, text := range corpus(f) {
+		f.Add(text)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		c, diags := parse(t, text)
 		lines := strings.Count(text, "\n") + 1
 		for _, d := range diags {
+			if d.Class == Security {
+				continue // about the whole
+			}
 			if d.Pos.Line < 1 || d.Pos.Line > lines || d.Pos.File != "k.conf" || d.Text == "" {
 				t.Errorf("diagnostic without a place: %+v", d)
 			}

@@ -115,7 +115,9 @@ var mailKeywords = keywords[Global]{
 	}},
 	"notification_email_from": stringInto(func(g *Global, v string) { g.Mail.From = v }),
 	"smtp_server":             {read: readSMTPServer},
-	"smtp_helo_name":          stringInto(func(g *Global, v string) { g.Mail.Helo = v }),
+	"smtp_helo_name": {read: func(_ *loader, n *parser.Node, g *Global) {
+		g.Mail.Helo = n.Arg(1) // without a word it is the default
+	}},
 	"smtp_connect_timeout": {read: func(l *loader, n *parser.Node, g *Global) {
 		v, ok := l.int(n, 1, 0, smtpTimeoutMax)
 		if ok && v == 0 {

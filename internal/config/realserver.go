@@ -114,7 +114,9 @@ var fileKeywords = keywords[FileCheck]{
 }
 
 var bfdKeywords = keywords[BFDCheck]{
-	"name":  stringInto(func(b *BFDCheck, v string) { b.Name = v }),
+	"name": {read: func(l *loader, n *parser.Node, b *BFDCheck) {
+		b.Name, _ = l.mildWord(n, 1, "name of a bfd_instance")
+	}},
 	"alpha": boolInto(func(b *BFDCheck, v bool) { b.Alpha = v }),
 }
 

@@ -380,7 +380,7 @@ func scriptInto[T any](of func(*T) *Script) keyword[T] {
 			return
 		}
 		if len(words) == 0 {
-			l.error(n.Pos(), "%s: command missing", n.Key())
+			_, _ = l.word(n, 1, "command")
 			return
 		}
 		s := of(to)

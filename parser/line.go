@@ -263,11 +263,12 @@ func (p *reader) logical(text string, level int) {
 // they are, so that the reader of the value reports them where they stand.
 func (p *reader) expand(text string) (string, bool) {
 	for range maxExpandDepth {
+		if p.expanded > maxExpandTotal {
+			return "", false
+		}
 		next, changed := p.expandOnce(text)
 		if p.expanded += len(next); p.expanded > maxExpandTotal {
-			if p.expanded-len(next) <= maxExpandTotal {
-				p.fault(Error, 1, "more than %d MiB of $ substitutions in all: this line and others like it are ignored", maxExpandTotal>>20)
-			}
+			p.fault(Error, 1, "more than %d MiB of $ substitutions in all: this line and others like it are ignored", maxExpandTotal>>20)
 			return "", false
 		}
 		if len(next) > maxExpandLen {

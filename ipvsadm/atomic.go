@@ -20,13 +20,13 @@ import (
 // then changed, additions first; if the kernel refuses any of it, the tables go
 // back to what they were.
 func (a *app) restoreAtomic(ctx context.Context, c *call) error {
-	before, err := a.present(ctx)
-	if err != nil {
-		return listFailed(err)
-	}
 	want, err := a.readTables(ctx)
 	if err != nil {
 		return err
+	}
+	before, err := a.present(ctx)
+	if err != nil {
+		return listFailed(err)
 	}
 	p := difference(before, want)
 	if c.set.has(colDryRun) {

@@ -68,6 +68,7 @@ func testApp(k kernel, dir string, stdin io.Reader, stdout, stderr io.Writer) *a
 //	conn CLIENT VIRTUAL LOCAL SERVER [STATE]   the extension has this connection
 //	ipset NAME 4|6             there is an ipset of that family
 //	counts VIP SERVER ACTIVE INACTIVE   the TCP service's server has these connections
+//	use GROUP PORTS SERVER     so many of its ports are in use towards the server, by TCP
 //	fail KIND ERRNO            the next operation of this kind fails
 //	same FILE                  the standard output of run, to the byte; FILE - is empty
 //	said TEXT                  the whole standard error of run, without the last newline
@@ -116,6 +117,11 @@ func TestScripts(t *testing.T) {
 			},
 			"ipset": func(ts *testscript.TestScript, _ bool, args []string) {
 				of(ts).k.AddSet(args[0], map[string]ipvs.Family{"4": ipvs.IPv4, "6": ipvs.IPv6}[args[1]])
+			},
+			"use": func(ts *testscript.TestScript, _ bool, args []string) {
+				used, err := strconv.ParseUint(args[1], 10, 32)
+				ts.Check(err)
+				ts.Check(of(ts).k.SetUse(args[0], uint32(used), netip.MustParseAddrPort(args[2]), ipvs.TCP))
 			},
 			"counts": func(ts *testscript.TestScript, _ bool, args []string) {
 				vip, rip := netip.MustParseAddrPort(args[0]), netip.MustParseAddrPort(args[1])

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -213,6 +214,19 @@ func (t *Table) SetStats(k ipvs.ServiceKey, d *ipvs.DestKey, stats ipvs.Stats) e
 		return enoent
 	}
 	s.dests[at].Stats = stats
+	return nil
+}
+
+// SetUse says how many ports of a group are in use towards which real server;
+// ENOENT if there is no such group.
+func (t *Table) SetUse(name string, used uint32, rs netip.AddrPort, protocol ipvs.Protocol) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	g := t.groups[name]
+	if g == nil {
+		return enoent
+	}
+	g.PortsUsed, g.RS, g.RSProtocol = used, rs, protocol
 	return nil
 }
 

@@ -5,14 +5,22 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/director"
+	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
 )
 
 // virtualServers is a file of n virtual servers with two real servers and
@@ -20,7 +28,7 @@ import (
 func virtualServers(n int) string {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, "virtual_server 10.%d.%d.%d 80 {\n    delay_loop 7\n    lb_algo wrr\n    lb_kind NAT\n    protocol TCP\n    alpha\n    quorum 1\n", i>>16, i>>8&255, i&255)
+		fmt.Fprintf(&b, "virtual_server 10.%d.%d.%d 80 {\n    delay_loop 7\n    lb_algo wrr\n    lb_kind NAT\n    protocol TCP\n    quorum 1\n", i>>16, i>>8&255, i&255)
 		for r := range 2 {
 			fmt.Fprintf(&b, "    real_server 172.16.%d.%d 8080 {\n        weight 100\n        inhibit_on_failure\n        TCP_CHECK {\n            connect_timeout 3\n            retry 2\n            delay_before_retry 1\n            connect_port 8080\n        }\n    }\n", i>>8&255, r+1)
 		}
@@ -109,5 +117,82 @@ func TestCostOfConfigTest(t *testing.T) {
 		c.cpu, c.memory, o.cpu, o.memory, cpu, memory)
 	if cpu > 0.5 || memory > 2.5 {
 		t.Errorf("%.2f of the original's CPU time and %.2f of its memory, want at most 0.5 and 2.5", cpu, memory)
+	}
+}
+
+// reloadCost gives the CPU time of taking over a configuration of n virtual
+// servers once more, with one weight changed: reading, comparing, and all that
+// is told to the checks and to the kernel.
+func reloadCost(t *testing.T, n int) time.Duration {
+	t.Helper()
+	ctx := t.Context()
+	text := virtualServers(n)
+	load := func(text string) *config.Config {
+		cfg, diags, err := config.Parse(ctx, "k.conf", text, config.Options{})
+		if err != nil || len(diags) > 0 {
+			t.Fatal(err, diags)
+		}
+		return cfg
+	}
+	checks, err := healthcheck.New(healthcheck.Options{Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer checks.Close()
+	table := ipvstest.NewStock()
+	mirror := director.NewMirror(table)
+	dir := director.New(load(text))
+	status, err := checks.Set(dir.Targets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir.Observe(status)
+	if err := mirror.Sync(ctx, dir.Tables()); err != nil {
+		t.Fatal(err)
+	}
+	text = strings.Replace(text, "weight 100", "weight 7", 1)
+	table.Forget()
+	runtime.GC()
+	begin := cpuTime(t)
+	next, _ := dir.Reload(load(text))
+	if status, err = checks.Set(next.Targets()); err != nil {
+		t.Fatal(err)
+	}
+	next.Observe(status)
+	if err := mirror.Sync(ctx, next.Tables()); err != nil {
+		t.Fatal(err)
+	}
+	took := cpuTime(t) - begin
+	if done := table.Lines(); len(done) != 1 {
+		t.Fatalf("%d operations", len(done))
+	}
+	return took
+}
+
+func cpuTime(t *testing.T) time.Duration {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// TestCostOfReload: a reload costs in proportion to its size. LVS_BENCH=1
+// measures the large sizes.
+func TestCostOfReload(t *testing.T) {
+	sizes := []int{500, 2000}
+	if os.Getenv("LVS_BENCH") != "" {
+		sizes = []int{1000, 5000, 10_000, 40_000}
+	}
+	var costs []time.Duration
+	for _, n := range sizes {
+		least := min(reloadCost(t, n), reloadCost(t, n))
+		t.Logf("reload of %d virtual servers, one weight changed: %v of CPU time", n, least)
+		costs = append(costs, least)
+	}
+	first, last := costs[0].Seconds()/float64(sizes[0]), costs[len(costs)-1].Seconds()/float64(sizes[len(sizes)-1])
+	if last > 3*first {
+		t.Errorf("%v for %v virtual servers is not in proportion", costs, sizes)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -95,8 +96,7 @@ func (a *app) explained(ctx context.Context, c *call) (*explanation, error) {
 	s, err := a.serviceFor(ctx, key)
 	switch {
 	case errors.Is(err, syscall.ESRCH):
-		e.verdict, e.sure, e.because = verdictElsewhere, certain, "no service has this address, protocol and port"
-		return e, a.marks(ctx, e)
+		return e, a.explainNone(ctx, e)
 	case err != nil:
 		return nil, listFailed(err)
 	}
@@ -137,6 +137,26 @@ func (a *app) explained(ctx context.Context, c *call) (*explanation, error) {
 		return e, nil
 	}
 	return e, a.chooseLaddr(ctx, e, ext)
+}
+
+// explainNone: no service is there for the packet; the module may drop it then.
+func (a *app) explainNone(ctx context.Context, e *explanation) error {
+	e.verdict, e.sure, e.because = verdictElsewhere, certain, "no service has this address, protocol and port"
+	if a.info.Extended != nil && e.virtual.IsValid() {
+		cfg, err := a.kernel.ExtConfig(ctx)
+		if err != nil {
+			return listFailed(err)
+		}
+		services, err := a.kernel.Services(ctx)
+		if err != nil {
+			return listFailed(err)
+		}
+		isVIP := slices.ContainsFunc(services, func(s ipvs.Service) bool { return s.FWMark == 0 && s.Addr == e.virtual.Addr() })
+		if cfg.DropVIP && isVIP && e.protocol != ipvs.SCTP {
+			e.refuse(certain, "the address is a vip and no service has this port (--drop-vip)")
+		}
+	}
+	return a.marks(ctx, e)
 }
 
 // serviceFor finds the service of a packet as the kernel does: that of the

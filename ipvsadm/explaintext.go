@@ -36,7 +36,7 @@ func (e *explanation) print(ctx context.Context, a *app, numeric bool) {
 	default:
 		line("to", "%s %s", strings.ToUpper(protocolWord(e.protocol)), end(e.virtual))
 	}
-	if e.verdict != verdictElsewhere {
+	if e.service != (ipvs.Service{}) {
 		line("service", "%s %s", l.serviceName(ctx, &e.service), schedulerName(&e.service))
 	}
 	line("verdict", "%s, %s: %s", e.verdict, e.sure, e.because)
@@ -113,7 +113,7 @@ func (e *explanation) json() jsonExplanation {
 		v := endOf(e.virtual)
 		j.Virtual = &v
 	}
-	if e.verdict != verdictElsewhere {
+	if e.service != (ipvs.Service{}) {
 		key, scheduler := keyOf(e.service.ServiceKey), schedulerName(&e.service)
 		j.Service, j.Scheduler = &key, &scheduler
 	}

@@ -45,6 +45,7 @@ bench: deps all kmod	## print what packets, batches and health checks cost (docs
 	$(Q)go test -count=1 -v -run 'TestGuestsClient/.*/BatchIsCheap' ./e2e
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestScale$$' ./healthcheck
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestCostOf' ./keepalived
+	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestBench$$' ./e2e/vrrp
 
 lint: deps	## gofmt, vet, staticcheck; checkpatch and sparse over kmod/
 	$(Q)bad=$$(gofmt -l .) && test -z "$$bad" || { echo "gofmt: $$bad" >&2; exit 1; }

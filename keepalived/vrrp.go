@@ -16,6 +16,7 @@ import (
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/internal/vrouter"
+	"github.com/lvs-fnat/lvs/vrrp"
 )
 
 // Signals of keepalived beside those with names: SIGRTMIN+2 and SIGRTMAX-1.
@@ -30,6 +31,8 @@ type routers struct {
 	cfg    *config.Config
 	engine *vrouter.Engine
 	herald *herald
+	sync   *syncDaemons
+	daemon *config.SyncDaemon // of the configuration in force; the loop's
 	policy atomic.Pointer[notify.Policy]
 	cancel context.CancelFunc
 	done   chan error
@@ -49,6 +52,15 @@ func (r *routers) run(ctx context.Context) error {
 			},
 			undo: func(context.Context) error { r.herald.close(true); return nil },
 		},
+		{
+			do: func(context.Context) error {
+				r.sync = newSyncDaemons(r.log, func(ctx context.Context) (kernel, error) {
+					return r.connect(ctx, r.cfg.Root.NetNamespaceIPVS)
+				})
+				return nil
+			},
+			undo: func(context.Context) error { r.sync.close(); return nil },
+		},
 		{do: r.open, undo: r.close},
 		{do: r.start, undo: r.stop},
 	}, func(ctx context.Context) error {
@@ -66,13 +78,32 @@ func (r *routers) readConfig(ctx context.Context) (err error) {
 
 func (r *routers) open(ctx context.Context) (err error) {
 	r.engine, err = vrouter.Open(ctx, r.cfg, vrouter.Options{
-		Log: r.log, Adopt: r.herald.follow, Tell: r.tell, Command: r.command, KeepAddresses: r.opts.keepAddresses,
+		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Command: r.command, KeepAddresses: r.opts.keepAddresses,
 	})
 	var bad *vrouter.ConfigError
 	if errors.As(err, &bad) {
 		return &exit{exitConfig, err}
 	}
 	return err
+}
+
+// adopt is the start of a configuration, by the engine's loop.
+func (r *routers) adopt(cfg *config.Config) {
+	r.herald.follow(cfg)
+	r.daemon = cfg.Global.LVSSyncDaemon
+	if r.daemon != nil && r.daemon.Instance == "" {
+		r.sync.follow(r.daemon, 0, vrrp.Backup)
+	}
+	if r.daemon == nil {
+		r.sync.follow(nil, 0, vrrp.Init)
+	}
+}
+
+// changed has the daemons of connections follow their instance.
+func (r *routers) changed(name string, vrid uint8, state vrrp.State) {
+	if r.daemon != nil && r.daemon.Instance == name {
+		r.sync.follow(r.daemon, vrid, state)
+	}
 }
 
 // tell runs on the engine's loop, as follow does: the herald has one user at a time.

@@ -102,6 +102,8 @@ type variant struct {
 	vips     []string
 	dst      []string // of adverts, by sending node
 	ttl      uint8    // 0: 255
+	mac      [6]byte  // of announcements and adverts; zero: the link's
+	fromBase bool     // adverts have the link's all the same
 	version  uint8
 	interval time.Duration
 	skew     time.Duration // of priority 100
@@ -116,6 +118,12 @@ var variants = map[string]variant{
 		skew: skew2 / 10},
 	"IPv6": {router: same(vi{version: 3, vips: vips6}), kind: na, vips: vips6, dst: []string{"ff02::12", "ff02::12"}, version: 3,
 		interval: time.Second, skew: skew2},
+	"vmac": {router: same(vi{more: "use_vmac"}), kind: garp, vips: []string{vip}, version: 2, interval: time.Second, skew: skew2,
+		mac: [6]byte{0, 0, 0x5e, 0, 1, 51}},
+	"vmac_base": {router: same(vi{version: 3, more: "use_vmac\n vmac_xmit_base"}), kind: garp, vips: []string{vip}, version: 3,
+		interval: time.Second, skew: skew2, mac: [6]byte{0, 0, 0x5e, 0, 1, 51}, fromBase: true},
+	"vmac6": {router: same(vi{version: 3, vips: vips6, more: "use_vmac"}), kind: na, vips: vips6, dst: []string{"ff02::12", "ff02::12"}, version: 3,
+		interval: time.Second, skew: skew2, mac: [6]byte{0, 0, 0x5e, 0, 2, 51}},
 	"unicast": {router: func(i int) vi {
 		return vi{more: fmt.Sprintf("unicast_src_ip 192.168.50.%d\n unicast_peer {\n 192.168.50.%d\n }", i+1, 2-i)}
 	}, kind: garp, vips: []string{vip}, dst: []string{"192.168.50.2", "192.168.50.1"}, version: 2, interval: time.Second, skew: skew2},
@@ -199,6 +207,18 @@ func failover(t *testing.T, b *bed, v variant) {
 	}
 	if list := pick(frames, from(1), alive, after(first)); len(list) > 0 {
 		t.Errorf("the lower master went on: %v", list)
+	}
+	for _, f := range frames {
+		own, err := b.nodes[f.node].MAC("eth0")
+		testnet.Must(t, err)
+		want := v.mac
+		if want == [6]byte{} || v.fromBase && f.what == advert {
+			want = [6]byte(own)
+		}
+		// Other nodes' requests for an address look like announcements of it, but for the source.
+		if f.mac != want && (f.what == advert || slices.Contains(v.vips, f.addr.String())) {
+			t.Errorf("from %x, want %x: %v", f.mac, want, f)
+		}
 	}
 	for _, f := range pick(frames, is(advert)) {
 		if f.ttl != v.ttl || f.dst.String() != v.dst[f.node] || f.version != v.version || int(f.count) != len(v.vips) {

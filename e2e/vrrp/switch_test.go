@@ -28,6 +28,7 @@ type lan struct {
 
 	mu                sync.Mutex
 	seen              []frame
+	deaf              bool          // record nothing any more
 	changed           chan struct{} // closed and made anew with every frame
 	treat             func(from, to int, f *frame) []time.Duration
 	carriers, delayed sync.WaitGroup
@@ -139,7 +140,7 @@ func (l *lan) carry(index int, p *port) {
 func (l *lan) forward(from int, raw []byte, f frame) {
 	l.mu.Lock()
 	treat, ports := l.treat, l.ports
-	if f.what != other {
+	if f.what != other && !l.deaf {
 		l.seen = append(l.seen, f)
 		close(l.changed)
 		l.changed = make(chan struct{})

@@ -128,7 +128,7 @@ func init() {
 		"lvs_flush_on_stop":        {read: readFlushOnStop},
 		"lvs_flush_onstop":         {read: readFlushOnStop},
 		"lvs_timeouts":             {read: readTimeouts},
-		"lvs_sync_daemon":          keyword[Global]{read: readSyncDaemon}.later(),
+		"lvs_sync_daemon":          {read: readSyncDaemon},
 		"lvs_netlink_cmd_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Command = v }).later(),
 		"lvs_netlink_cmd_rcv_bufs_force": boolInto(func(g *Global, v bool) {
 			g.LVSNetlink.CommandForce = v

@@ -56,6 +56,7 @@ type instanceDraft struct {
 	noPreempt opt[bool]
 	unicast   opt[bool] // unicast_peer is there, even empty
 	noVIP     bool
+	xmitBase  bool
 	password  string
 	track     trackDraft
 }
@@ -170,8 +171,8 @@ func init() {
 		"smtp_alert":           boolInto(func(d *instanceDraft, v bool) { d.smtp.put(v) }),
 		"authentication":       {block: true, read: readAuthentication},
 		"old_unicast_checksum": {read: func(_ *loader, n *parser.Node, d *instanceDraft) { d.OldUnicastChecksum = n.Arg(1) != "never" }},
-		"use_vmac":             {read: readVMAC, delayed: true},
-		"vmac_xmit_base":       flagInto(func(d *instanceDraft) { d.vmac().XmitBase = true }).later(),
+		"use_vmac":             {read: readVMAC},
+		"vmac_xmit_base":       flagInto(func(d *instanceDraft) { d.xmitBase = true }),
 
 		"notify_master":              scriptInto(func(d *instanceDraft) *Script { return &d.Notify.Master }),
 		"notify_backup":              scriptInto(func(d *instanceDraft) *Script { return &d.Notify.Backup }),
@@ -219,9 +220,10 @@ func readVMAC(l *loader, n *parser.Node, d *instanceDraft) {
 		case "name":
 			v.Name, _ = w.value()
 		case "group":
-			v.Group, _ = w.value()
+			_, _ = w.value()
+			l.info(w.at(), "use_vmac: group is known but not in force in this version")
 		case "netlink_notify_msg":
-			v.NetlinkMsg = true
+			l.info(w.at(), "use_vmac: netlink_notify_msg is known but not in force in this version")
 		default:
 			if mac, err := net.ParseMAC(key); err == nil && len(mac) == 6 {
 				if mac[0]&1 != 0 {
@@ -407,6 +409,14 @@ func (l *loader) completeInstance(d *instanceDraft) bool {
 	}
 	if !l.destination(d) {
 		return false
+	}
+	switch {
+	case d.VMAC != nil && d.Interface == "":
+		return fail("use_vmac needs an interface")
+	case d.VMAC != nil:
+		d.VMAC.XmitBase = d.xmitBase
+	case d.xmitBase:
+		l.warn(d.Pos, "(%s) vmac_xmit_base is only valid with use_vmac: ignored", m.Name)
 	}
 	if d.Strict {
 		l.strict(d)

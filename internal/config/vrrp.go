@@ -108,18 +108,12 @@ type Instance struct {
 	Notify Notify
 }
 
-// VMAC is use_vmac or use_ipvlan: an interface of the virtual router's own.
+// VMAC is use_vmac: a link of the virtual router's own.
 type VMAC struct {
-	IPVLAN     bool
-	Name       string // "": prefix and VRID
-	MAC        [6]byte
-	OwnMAC     bool         // MAC is not the one of RFC 5798 7.3
-	Addr       netip.Prefix // of an ipvlan
-	Mode       string       // bridge, private or vepa, of an ipvlan
-	Group      string
-	NetlinkMsg bool
-	XmitBase   bool // vmac_xmit_base
-	Addresses  bool // use_vmac_addr
+	Name     string // "": vrrp. and the VRID
+	MAC      [6]byte
+	OwnMAC   bool // MAC is not the one of RFC 5798 7.3
+	XmitBase bool // vmac_xmit_base
 }
 
 // Track is what moves the priority of an instance or group, or fails it.

@@ -105,6 +105,9 @@ func (s *Socket) Join(group netip.Addr, link int) error {
 // Receive reads one packet; ErrEmpty when there is none. The datagram is valid
 // until the next call. A packet that is no IP packet is a *vrrp.Malformed.
 func (s *Socket) Receive() (vrrp.Datagram, error) {
+	if !s.Six {
+		return s.receive4()
+	}
 	n, oobn, flags, from, err := unix.Recvmsg(s.FD, s.buf[:], s.oob[:], unix.MSG_DONTWAIT)
 	switch {
 	case errors.Is(err, unix.EAGAIN):
@@ -113,8 +116,6 @@ func (s *Socket) Receive() (vrrp.Datagram, error) {
 		return vrrp.Datagram{}, err
 	case flags&unix.MSG_TRUNC != 0:
 		return vrrp.Datagram{}, &vrrp.Malformed{Class: vrrp.ErrLength, Text: fmt.Sprintf("more than %d bytes", maxPacket)}
-	case !s.Six:
-		return vrrp.ParseIPv4(s.buf[:n])
 	}
 	src, ok := from.(*unix.SockaddrInet6)
 	if !ok {
@@ -135,6 +136,18 @@ func (s *Socket) Receive() (vrrp.Datagram, error) {
 		}
 	}
 	return d, nil
+}
+
+// receive4 needs nothing but the packet, whose header says it all.
+func (s *Socket) receive4() (vrrp.Datagram, error) {
+	n, err := unix.Read(s.FD, s.buf[:])
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return vrrp.Datagram{}, ErrEmpty
+	case err != nil:
+		return vrrp.Datagram{}, err
+	}
+	return vrrp.ParseIPv4(s.buf[:n]) // which finds out if it was longer
 }
 
 // Send4 sends a whole IPv4 packet.

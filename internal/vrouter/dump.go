@@ -181,6 +181,9 @@ func (in *instance) json() jsonInstance {
 		ScriptRxLower: command(cfg.Notify.RxLowerPrio),
 		VIPs:          in.addrLines(cfg.Addrs), EVIPs: in.addrLines(cfg.Excluded), AuthType: int(cfg.Auth),
 	}
+	if in.vmac != nil {
+		d.VMAC = in.vmac.Name
+	}
 	for _, r := range cfg.Routes {
 		d.Routes = append(d.Routes, routeLine(r))
 	}
@@ -225,7 +228,9 @@ func (in *instance) addrLines(list []config.Address) []string {
 		}
 		dev := a.Interface
 		if dev == "" {
-			dev = in.cfg.Interface
+			if dev = in.cfg.Interface; in.link != nil {
+				dev = in.link.Name
+			}
 		}
 		line += " dev " + dev + " scope " + scopeName(a.Scope)
 		if a.Label != "" {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"os"
 	"os/exec"
 	"slices"
@@ -30,6 +31,8 @@ type Options struct {
 	Adopt func(*config.Config)
 	// Tell passes a notice on to those outside. The loop calls it: it must not wait.
 	Tell func(Notice)
+	// Changed is told each new state of an instance; as Tell, by the loop.
+	Changed func(name string, vrid uint8, state vrrp.State)
 	// Command makes a command of a tracked script, as whom it has to run, in a
 	// process group of its own; it is not started. It may be called from several
 	// goroutines.
@@ -52,10 +55,13 @@ type Engine struct {
 	links    links
 	sockets  map[socketKey]*socket
 	queues   map[int]*announceQueue
+	shared   map[string]*shared // settings of links under VMACs, by name
 	units    []*unit
 	byName   map[string]*instance
 	tracks   tracks
 	cfg      *config.Config
+	virtuals map[netip.Addr]bool // all virtual addresses of cfg
+	order    []*instance         // as in the file
 	started  bool
 	stopping bool
 	strays   vrrp.Counters // packets that belong to no instance
@@ -74,7 +80,7 @@ func (e *ConfigError) Error() string { return strings.Join(e.Errs, "; ") }
 // that a dead process has left are removed. A *ConfigError says that cfg cannot
 // run here. Close the Engine.
 func Open(ctx context.Context, cfg *config.Config, opts Options) (*Engine, error) {
-	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, queues: map[int]*announceQueue{}, byName: map[string]*instance{}}
+	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, queues: map[int]*announceQueue{}, shared: map[string]*shared{}, byName: map[string]*instance{}}
 	e.cmdCtx, e.stopCmds = context.WithCancel(context.Background())
 	if err := e.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -127,7 +133,7 @@ func (e *Engine) check(cfg *config.Config) error {
 // build makes everything of a first configuration.
 func (e *Engine) build(ctx context.Context, cfg *config.Config) error {
 	e.opts.Adopt(cfg)
-	e.cfg = cfg
+	e.use(cfg)
 	for i := range cfg.VRRP.Instances {
 		in, err := e.newInstance(&cfg.VRRP.Instances[i])
 		if err != nil {
@@ -158,7 +164,10 @@ func (e *Engine) guardFor(cfg *config.Config) {
 // regroup makes the units of the configuration out of its instances.
 func (e *Engine) regroup() error {
 	taken := map[string]bool{}
-	e.units = nil
+	e.units, e.order = nil, nil
+	for i := range e.cfg.VRRP.Instances {
+		e.order = append(e.order, e.byName[e.cfg.VRRP.Instances[i].Machine.Name])
+	}
 	for i := range e.cfg.VRRP.Groups {
 		g := &e.cfg.VRRP.Groups[i]
 		u := &unit{e: e, name: g.Name, cfg: g}

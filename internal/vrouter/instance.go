@@ -25,7 +25,10 @@ type instance struct {
 	unit   *unit
 	member int
 
-	link *netif.Link // nil: any, or not there
+	base *netif.Link // the interface; nil: any, or not there
+	vmac *netif.Link // the link of use_vmac, nil without
+	link *netif.Link // where the addresses belong: vmac or else base
+	via  *netif.Link // where advertisements come and go
 	rx   *socket     // nil while there is no link
 	id   uint16      // of the last IPv4 packet sent
 	buf  []byte
@@ -33,6 +36,7 @@ type instance struct {
 
 	sendFault      string            // of the last advertisement, so that one text is logged once
 	masterPriority uint8             // last heard
+	vmacAddr       netip.Addr        // of vmac, not a virtual one
 	changed        time.Time         // last change of state
 	lastAddrs      string            // complaint about the list of addresses, likewise
 	oldSettings    map[string]string // sysctls to restore, by path
@@ -94,13 +98,23 @@ func unspecified(six bool) netip.Addr {
 func (in *instance) name() string { return in.cfg.Machine.Name }
 func (in *instance) six() bool    { return in.cfg.Family == config.IPv6 }
 
-// attach finds the link and opens the socket of the instance.
+// attach finds the links and opens the socket of the instance.
 func (in *instance) attach() {
 	in.detach()
-	in.link = nil
+	in.base, in.link, in.via = nil, nil, nil
 	if in.cfg.Interface != "" {
-		if in.link = in.e.links.named(in.cfg.Interface); in.link == nil {
+		if in.base = in.e.links.named(in.cfg.Interface); in.base == nil {
+			in.vmac = nil // it has gone with its base
 			return
+		}
+	}
+	in.addVMAC()
+	if in.link, in.via = in.base, in.base; in.cfg.VMAC != nil {
+		if in.vmac == nil {
+			return
+		}
+		if in.link = in.vmac; !in.cfg.VMAC.XmitBase {
+			in.via = in.vmac
 		}
 	}
 	s, err := in.e.listen(in)
@@ -124,10 +138,10 @@ func (in *instance) source() netip.Addr {
 	if in.cfg.SourceAddr.IsValid() {
 		return in.cfg.SourceAddr
 	}
-	if in.link == nil {
+	if in.base == nil {
 		return netip.Addr{}
 	}
-	for _, a := range in.e.links.addrs[in.link.Index] {
+	for _, a := range in.e.links.addrs[in.base.Index] {
 		addr := a.Prefix.Addr()
 		if addr.Is6() != in.six() || !a.Ready || in.six() && !addr.IsLinkLocalUnicast() || in.e.virtual(addr) {
 			continue
@@ -138,15 +152,19 @@ func (in *instance) source() netip.Addr {
 }
 
 // virtual tells whether some instance has addr as a virtual address.
-func (e *Engine) virtual(addr netip.Addr) bool {
-	is := func(a config.Address) bool { return a.Prefix.Addr() == addr }
-	for i := range e.cfg.VRRP.Instances {
-		in := &e.cfg.VRRP.Instances[i]
-		if slices.ContainsFunc(in.Addrs, is) || slices.ContainsFunc(in.Excluded, is) {
-			return true
+func (e *Engine) virtual(addr netip.Addr) bool { return e.virtuals[addr] }
+
+// use makes cfg the configuration in force.
+func (e *Engine) use(cfg *config.Config) {
+	e.cfg, e.virtuals = cfg, map[netip.Addr]bool{}
+	for i := range cfg.VRRP.Instances {
+		in := &cfg.VRRP.Instances[i]
+		for _, list := range [][]config.Address{in.Addrs, in.Excluded} {
+			for _, a := range list {
+				e.virtuals[a.Prefix.Addr()] = true
+			}
 		}
 	}
-	return false
 }
 
 // Reasons for FAULT that are no tracked object.
@@ -162,8 +180,12 @@ func (in *instance) assess() {
 	if src.IsValid() {
 		in.m.SetSource(src)
 	}
+	in.vmacSource()
 	gone := in.cfg.Interface != "" && in.link == nil
-	down := in.link != nil && !in.e.links.up(in.link.Index) && !in.cfg.NoTrackPrimary
+	down := in.base != nil && !in.e.links.up(in.base.Index) && !in.cfg.NoTrackPrimary
+	if in.vmac != nil { // always tracked
+		down = down || !in.e.links.up(in.vmac.Index)
+	}
 	in.fault(faultLink, gone || down || in.rx == nil)
 	lost := in.cfg.TrackSource && in.cfg.SourceAddr.IsValid() && !in.e.links.has(in.cfg.SourceAddr)
 	in.fault(faultSource, !src.IsValid() || lost)
@@ -207,12 +229,20 @@ func (in *instance) received(d vrrp.Datagram) {
 		in.e.log.Info(fmt.Sprintf("(%s) received an invalid advert from %s: %v", in.name(), d.Src, err))
 		return
 	}
-	if complaint := fmt.Sprint(notice.Addrs, " ", d.Src); notice.Addrs != nil && complaint != in.lastAddrs {
-		in.lastAddrs = complaint
-		in.e.log.Info(fmt.Sprintf("(%s) advert from %s: %v", in.name(), d.Src, notice.Addrs))
+	if notice.Addrs != nil {
+		in.complain(d.Src, notice.Addrs)
 	}
 	in.masterPriority = a.Priority
 	in.event(vrrp.Received{Advert: a, Src: d.Src})
+}
+
+// complain says once per text what is odd about the adverts of a master.
+func (in *instance) complain(src netip.Addr, odd error) {
+	text := fmt.Sprintf("(%s) advert from %s: %v", in.name(), src, odd)
+	if text != in.lastAddrs {
+		in.lastAddrs = text
+		in.e.log.Info(text)
+	}
 }
 
 // SendAdvert implements vrrp.Host.
@@ -253,8 +283,8 @@ func (in *instance) send(cfg *vrrp.Config, priority uint8, dst netip.Addr) (err 
 			return err
 		}
 		index := 0
-		if in.link != nil {
-			index = in.link.Index
+		if in.via != nil {
+			index = in.via.Index
 		}
 		return in.rx.Send6(in.buf, cfg.Source, dst, index, ttl)
 	}
@@ -353,12 +383,18 @@ func (in *instance) clean(ctx context.Context) {
 func (in *instance) gone(context.Context) {
 	in.restore()
 	in.detach()
+	if !in.e.opts.KeepAddresses {
+		in.delVMAC()
+	}
 }
 
 // route has the instance's link where a route needs one.
 func (in *instance) route(r config.Route) config.Route {
 	if r.Interface == "" && !r.Via.IsValid() && len(r.NextHops) == 0 && r.Type == "unicast" {
 		r.Interface = in.cfg.Interface
+		if in.link != nil {
+			r.Interface = in.link.Name
+		}
 	}
 	return r
 }

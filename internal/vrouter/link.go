@@ -110,8 +110,11 @@ func (e *Engine) event(ev netif.Event) {
 	if ev.Gone {
 		e.lost(a)
 	}
+	if e.virtual(a.Prefix.Addr()) {
+		return // it is nobody's source
+	}
 	for _, in := range e.instances() {
-		if in.link != nil && in.link.Index == a.Link || in.cfg.TrackSource {
+		if in.base != nil && in.base.Index == a.Link || in.cfg.TrackSource {
 			in.assess()
 		}
 	}
@@ -148,18 +151,35 @@ func (e *Engine) linkEvent(ev netif.Event) {
 		e.log.Info(fmt.Sprintf("Netlink reports %s %s", x.Name, map[bool]string{true: "up", false: "down"}[x.Up]))
 	}
 	for _, in := range e.instances() {
-		if in.cfg.Interface != x.Name {
-			continue
-		}
 		switch {
+		case in.vmac != nil && in.vmac.Index == x.Index:
+			if ev.Gone { // somebody has removed it
+				in.vmac = nil
+				in.attach()
+			} else {
+				in.vmac = e.links.byIndex[x.Index]
+				in.refresh()
+			}
+		case in.cfg.Interface != x.Name:
+			continue
 		case ev.Gone || before == nil || before.Name != x.Name:
 			in.attach()
 		default:
-			in.link = e.links.byIndex[x.Index]
+			in.base = e.links.byIndex[x.Index]
+			in.refresh()
 		}
 		in.assess()
 	}
 	e.tracks.link(x.Name)
+}
+
+// refresh follows base and vmac, whose Links are new with every event.
+func (in *instance) refresh() {
+	if in.link, in.via = in.base, in.base; in.vmac != nil {
+		if in.link = in.vmac; !in.cfg.VMAC.XmitBase {
+			in.via = in.vmac
+		}
+	}
 }
 
 // delay holds a change of state back where the file says so.
@@ -181,7 +201,7 @@ func (e *Engine) delay(x *netif.Link, was bool) bool {
 	index, name := x.Index, x.Name
 	d.timer.E = expirer(func() {
 		for _, in := range e.instances() {
-			if in.link != nil && in.link.Index == index {
+			if in.base != nil && in.base.Index == index {
 				in.assess()
 			}
 		}
@@ -204,10 +224,11 @@ func (e *Engine) resync(cause error) {
 	for _, in := range e.instances() {
 		if in.cfg.Interface != "" {
 			x := e.links.named(in.cfg.Interface)
-			if x == nil || in.link == nil || x.Index != in.link.Index {
+			if x == nil || in.base == nil || x.Index != in.base.Index {
 				in.attach()
 			} else {
-				in.link = x
+				in.base = x
+				in.refresh()
 			}
 		}
 		in.assess()
@@ -222,12 +243,4 @@ func (e *Engine) resync(cause error) {
 }
 
 // instances are all of them in the order of the file.
-func (e *Engine) instances() []*instance {
-	out := make([]*instance, 0, len(e.byName))
-	for i := range e.cfg.VRRP.Instances {
-		if in := e.byName[e.cfg.VRRP.Instances[i].Machine.Name]; in != nil {
-			out = append(out, in)
-		}
-	}
-	return out
-}
+func (e *Engine) instances() []*instance { return e.order }

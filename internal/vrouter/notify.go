@@ -35,6 +35,7 @@ func (in *instance) Notify(_ context.Context, cfg vrrp.Config, a vrrp.Action) er
 		in.e.log.Info(a.Text)
 	case vrrp.Notify:
 		in.changed = time.Now()
+		in.e.opts.Changed(in.name(), in.cfg.Machine.VRID, a.State)
 		in.e.tell(n, kindInstance, in.name(), a.State.String(), in.m.Priority())
 	case vrrp.NotifyStop:
 		in.e.tell(n, kindInstance, in.name(), stateStop, in.m.Priority())

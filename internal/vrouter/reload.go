@@ -4,6 +4,7 @@ package vrouter
 
 import (
 	"context"
+	"reflect"
 	"slices"
 
 	"github.com/lvs-fnat/lvs/internal/config"
@@ -25,7 +26,7 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	e.opts.Adopt(cfg)
-	old, before := e.cfg, e.instances()
+	old, before := e.cfg, slices.Clone(e.instances())
 	for _, u := range e.units {
 		e.loop.Stop(&u.timer)
 		if u.group != nil {
@@ -47,7 +48,8 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 	for _, in := range before {
 		in.remove(ctx)
 	}
-	e.cfg, e.byName = cfg, map[string]*instance{}
+	e.use(cfg)
+	e.byName = map[string]*instance{}
 	for i := range cfg.VRRP.Instances {
 		c := &cfg.VRRP.Instances[i]
 		in := match[c]
@@ -106,7 +108,7 @@ func (e *Engine) tryMachines(cfg *config.Config) error {
 func (in *instance) is(c *config.Instance) bool {
 	o := in.cfg
 	return o.Machine.VRID == c.Machine.VRID && o.Family == c.Family && o.Interface == c.Interface &&
-		(o.Interface != "" || o.SourceAddr == c.SourceAddr) && (o.VMAC == nil) == (c.VMAC == nil)
+		(o.Interface != "" || o.SourceAddr == c.SourceAddr) && reflect.DeepEqual(o.VMAC, c.VMAC)
 }
 
 // remove ends an instance that the file no longer has.

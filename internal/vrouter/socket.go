@@ -35,12 +35,12 @@ func (e *Engine) listen(in *instance) (*socket, error) {
 	if in.cfg.Auth == vrrp.AuthAH {
 		key.proto = vrrp.ProtocolAH
 	}
-	if in.link != nil {
-		key.link = in.link.Index
+	if in.via != nil {
+		key.link = in.via.Index
 	}
 	s := e.sockets[key]
 	if s == nil {
-		raw, err := netif.Listen(key.six, key.proto, in.link)
+		raw, err := netif.Listen(key.six, key.proto, in.via)
 		if err != nil {
 			return nil, err
 		}
@@ -56,8 +56,8 @@ func (e *Engine) listen(in *instance) (*socket, error) {
 	if in.cfg.RxBufSize > 0 {
 		e.warn(s.SetReadBuffer(in.cfg.RxBufSize))
 	}
-	if !in.cfg.Unicast && in.link != nil {
-		if err := s.Join(in.cfg.Multicast, in.link.Index); err != nil {
+	if !in.cfg.Unicast && in.via != nil {
+		if err := s.Join(in.cfg.Multicast, in.via.Index); err != nil {
 			s.release(in)
 			return nil, err
 		}
@@ -113,7 +113,9 @@ func (s *socket) dispatch(d vrrp.Datagram) {
 		return
 	}
 	found := false
-	for _, in := range slices.Clone(s.byID[vrid]) {
+	// By index: what a packet brings about may release an instance.
+	for i := 0; i < len(s.byID[vrid]); i++ {
+		in := s.byID[vrid][i]
 		if in.cfg.Unicast == !d.Dst.IsMulticast() && (in.cfg.Unicast || d.Dst == in.cfg.Multicast) {
 			found = true
 			in.received(d)

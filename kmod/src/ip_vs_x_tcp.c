@@ -165,7 +165,8 @@ static bool ip_vs_x_has_sack(struct tcphdr *th)
 }
 
 /*
- * Two ends whose numbers do not agree answer each other for ever. Bare ACKs
+ * Two ends whose numbers do not agree answer each other for ever: of a SYN
+ * proxy, which stands for both, one may get the other's old ones. Bare ACKs
  * that repeat themselves are what shows it; a row of them is also how a host
  * tells of a loss, or that it is alive, but not that long and that fast. The
  * numbers are kept without a lock: a lost step does no harm.

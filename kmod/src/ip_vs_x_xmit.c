@@ -390,7 +390,8 @@ static unsigned int ip_vs_x_reply(struct sk_buff *skb, struct ip_vs_conn *cp,
 	if (cp->protocol == IPPROTO_TCP) {
 		struct tcphdr *th = (struct tcphdr *)(skb->data + iph->len);
 
-		if (unlikely(ip_vs_x_tcp_storm(x, th, skb->len - iph->len)))
+		if ((READ_ONCE(x->xflags) & IP_VS_X_F_SP) &&
+		    unlikely(ip_vs_x_tcp_storm(x, th, skb->len - iph->len)))
 			return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_ACK_STORM);
 		ip_vs_x_tcp_reply(x, th, &e);
 	}

@@ -23,10 +23,11 @@ const (
 	away                    // a goroutine of the pool is at it; no timer
 )
 
-// check is one target at work. All but removed and status belongs to the
+// check is one target at work. All but key, removed and status belongs to the
 // goroutine of its shard's loop.
 type check struct {
 	shard  *shard
+	key    entryKey // of the engine, guarded by its lock
 	target Target
 	plan   plan
 	state  state

@@ -54,9 +54,9 @@ type Engine struct {
 	files             *fileWatch
 	seed              maphash.Seed
 
-	mu     sync.Mutex // guards checks, order, phase, closed
-	checks map[entryKey]*check
-	order  []*check // as the last Set listed them
+	mu     sync.Mutex // guards checks, order, services, phase, closed
+	checks []*check   // each once
+	order  []*check   // as the last Set listed them
 	// services are the names of those each check is for.
 	services map[*check][]string
 	// phase is where within its warmup the next new check begins, 0 to 1.
@@ -116,7 +116,6 @@ func New(o Options) (*Engine, error) {
 		sessions: newPool(sessionLimit),
 		files:    newFileWatch(),
 		seed:     maphash.MakeSeed(),
-		checks:   make(map[entryKey]*check),
 		// Two directors with the same file should not check in step.
 		phase: rand.Float64(),
 	}
@@ -198,23 +197,28 @@ func (e *Engine) Set(targets []Target) ([]Status, error) {
 		return nil, poll.ErrClosed
 	}
 	keys := make([]entryKey, len(targets))
-	members := make(map[entryKey][]int, len(targets))
 	for i := range targets {
 		t := &targets[i]
 		if err := t.Validate(); err != nil {
 			return nil, err
 		}
 		keys[i] = entryKey{t.identity(), t.Spec.Timing}
-		members[keys[i]] = append(members[keys[i]], i)
+	}
+	if e.same(targets, keys) {
+		return e.states(), nil
+	}
+	members := make(map[entryKey][]int, len(targets))
+	for i, k := range keys {
+		members[k] = append(members[k], i)
 	}
 	// What is at work and not wanted with its timing may be with another.
+	plan := changes{old: make(map[entryKey]*check, len(e.checks)), next: make(map[entryKey]*check, len(members))}
 	spare := make(map[identity][]*check)
-	for k, c := range e.checks {
-		if members[k] == nil {
-			spare[k.identity] = append(spare[k.identity], c)
+	for _, c := range e.checks {
+		if plan.old[c.key] = c; members[c.key] == nil {
+			spare[c.key.identity] = append(spare[c.key.identity], c)
 		}
 	}
-	plan := changes{next: make(map[entryKey]*check, len(members))}
 	status := make([]Status, len(targets))
 	order := make([]*check, len(targets))
 	for i := range targets {
@@ -238,8 +242,30 @@ func (e *Engine) Set(targets []Target) ([]Status, error) {
 	return status, nil
 }
 
+// same tells whether the last Set had the same list, as most reloads do.
+func (e *Engine) same(targets []Target, keys []entryKey) bool {
+	if len(keys) != len(e.order) {
+		return false
+	}
+	for i, c := range e.order {
+		if c.key != keys[i] || !slices.Contains(e.services[c], targets[i].Service) {
+			return false
+		}
+	}
+	return true
+}
+
+func (e *Engine) states() []Status {
+	status := make([]Status, len(e.order))
+	for i, c := range e.order {
+		status[i] = c.read()
+	}
+	return status
+}
+
 // changes is what one Set does to the checks at work.
 type changes struct {
+	old     map[entryKey]*check
 	next    map[entryKey]*check
 	added   []*check
 	retimed []retiming
@@ -259,7 +285,7 @@ type naming struct {
 
 // place finds the check for k among those at work, or makes one.
 func (p *changes) place(e *Engine, k entryKey, t *Target, spare map[identity][]*check) (*check, error) {
-	c := e.checks[k]
+	c := p.old[k]
 	if c == nil {
 		if list := spare[k.identity]; len(list) > 0 {
 			// Of several, that which was this service's.
@@ -274,6 +300,7 @@ func (p *changes) place(e *Engine, k entryKey, t *Target, spare map[identity][]*
 		if c, err = newCheck(e.shardOf(k.identity), *t); err != nil {
 			return nil, err
 		}
+		c.key = k
 		p.added = append(p.added, c)
 	}
 	p.next[k] = c
@@ -286,11 +313,7 @@ func (p *changes) place(e *Engine, k entryKey, t *Target, spare map[identity][]*
 func (e *Engine) Status() []Status {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	status := make([]Status, len(e.order))
-	for i, c := range e.order {
-		status[i] = c.read()
-	}
-	return status
+	return e.states()
 }
 
 func (e *Engine) shardOf(id identity) *shard {
@@ -302,8 +325,10 @@ func (e *Engine) apply(p *changes) {
 	work := make(map[*shard][]func())
 	todo := func(c *check, f func()) { work[c.shard] = append(work[c.shard], f) }
 	kept := make(map[*check]bool, len(p.next))
-	for _, c := range p.next {
-		kept[c] = true
+	checks := make([]*check, 0, len(p.next))
+	for k, c := range p.next {
+		kept[c], c.key = true, k
+		checks = append(checks, c)
 	}
 	for _, c := range e.checks {
 		if !kept[c] {
@@ -328,7 +353,7 @@ func (e *Engine) apply(p *changes) {
 		part := e.part()
 		todo(r.c, func() { r.c.retime(r.timing, part) })
 	}
-	e.checks = p.next
+	e.checks = checks
 	for s, fs := range work {
 		s.loop.Post(func() {
 			for _, f := range fs {

@@ -203,7 +203,7 @@ func TestExpireLooksAgain(t *testing.T) {
 	s := newStill(t)
 	a := tcpTarget(server(t, "127.0.0.1:0", hold), Timing{DelayLoop: time.Minute, ConnectTimeout: time.Second})
 	s.set(a)
-	c := s.checks[entryKey{a.identity(), a.Spec.Timing}]
+	c := s.checks[0]
 	s.shards[0].loop.Stop(&c.timer)
 	c.Expire() // starts
 	time.Sleep(50 * time.Millisecond)

@@ -57,13 +57,13 @@ func (b *logbook) all() []string {
 // of the next line.
 func (b *logbook) wait(t *testing.T, from int, text string) int {
 	t.Helper()
-	deadline := time.After(10 * time.Second)
+	deadline := time.After(time.Minute)
 	for {
 		b.mu.Lock()
-		for i := from; i < len(b.lines); i++ {
-			if strings.Contains(b.lines[i], text) {
+		for ; from < len(b.lines); from++ {
+			if strings.Contains(b.lines[from], text) {
 				b.mu.Unlock()
-				return i + 1
+				return from + 1
 			}
 		}
 		moved := b.moved

@@ -145,8 +145,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return a.checkConfig(ctx, o)
 	case o.plan:
 		return a.plan(ctx, o)
-	case o.forceReload:
-		return a.forceReload(ctx, o)
+	case o.reload, o.forceReload:
+		return a.reloadDaemon(ctx, o)
 	case !o.foreground && !supervise.Detached():
 		code, err := a.detach()
 		if err != nil {

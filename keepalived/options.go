@@ -30,6 +30,7 @@ type options struct {
 	check       bool
 	checkFile   string // where -t writes; "" is standard error
 	plan        bool
+	reload      bool
 	forceReload bool
 	version     bool
 	help        bool
@@ -103,6 +104,7 @@ const (
 	optFlushLog
 	optIgnoreSIGINT
 	optPlan
+	optReload
 	optForceReload
 )
 
@@ -154,6 +156,7 @@ var optionRows = []optionRow{
 	row(optDumpConf, "dump-conf", popt.None, "", "write the state into the log when everything has started"),
 	row(optTest, "config-test", popt.Optional, "FILE", "check the configuration and exit; remarks go to FILE or standard error"),
 	row(optPlan, "plan", popt.None, "", "print what a reload would do; exit with 0 for nothing, 2 for changes"),
+	row(optReload, "reload", popt.None, "", "have the daemon reload; exit with 1 and the reason if it would refuse"),
 	row(optForceReload, "force-reload", popt.None, "", "reload, whatever lvs_max_changes says"),
 	row(optSignum, "signum", popt.Required, "NAME", "print the number of the signal for STOP, RELOAD, DATA, STATS, STATS_CLEAR or JSON"),
 	row(optVersion, "version", popt.None, "", "print the version"),
@@ -269,6 +272,8 @@ func (o *options) take(m popt.Match) error {
 		o.check, o.checkFile = true, m.Value
 	case optPlan:
 		o.plan = true
+	case optReload:
+		o.reload = true
 	case optForceReload:
 		o.forceReload = true
 	case optSignum:

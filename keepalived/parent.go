@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -48,12 +49,14 @@ type parent struct {
 
 	// braked is set while a configuration with lvs_max_changes is in force:
 	// then it is the child that says whether there is no work left for it.
-	braked    bool
-	up        bool // everything has been up once
-	reloading bool
-	queued    bool // a SIGHUP came while reloading
-	kept      error
-	stopping  bool
+	braked bool
+	// reloadMark is the file that is there while a reload is under way.
+	reloadMark string
+	up         bool // everything has been up once
+	reloading  bool
+	queued     bool // a SIGHUP came while reloading
+	kept       error
+	stopping   bool
 }
 
 // slot is the place of one kind of child, filled or not.
@@ -391,6 +394,7 @@ func (p *parent) reload(ctx context.Context) {
 	p.log.Info(msgReloading)
 	p.warn(supervise.Reloading())
 	p.reloading, p.kept = true, nil
+	p.markReload()
 	cfg, diags, err := p.readConfig(ctx, p.opts, p.log, true)
 	if err == nil && p.cfg.Global.Reload.Check {
 		err = p.check(diags)
@@ -418,6 +422,29 @@ func (p *parent) check(diags []config.Diagnostic) error {
 		return fmt.Errorf("reload_check_config: the configuration has faults, -t ends with %d", code)
 	}
 	return nil
+}
+
+// markReload is reload_file: the file exists while a reload is under way.
+func (p *parent) markReload() {
+	r := &p.cfg.Global.Reload
+	if !r.File {
+		return
+	}
+	if p.reloadMark = r.FilePath; p.reloadMark == "" {
+		p.reloadMark = filepath.Join(pidDir, "keepalived"+p.place.suffix()+".reload")
+	}
+	f, err := os.OpenFile(p.reloadMark, os.O_CREATE|os.O_WRONLY|syscall.O_NOFOLLOW, 0o644)
+	if err == nil {
+		err = f.Close()
+	}
+	p.warn(err)
+}
+
+func (p *parent) unmarkReload() {
+	if p.reloadMark != "" {
+		p.warn(os.Remove(p.reloadMark))
+		p.reloadMark = ""
+	}
 }
 
 // hand has the children follow a new configuration.
@@ -468,6 +495,7 @@ func (p *parent) settle(ctx context.Context) {
 		p.up = true
 		p.braked = p.cfg.Global.LVSMaxChanges > 0
 		p.log.Info(msgStarted)
+		p.warn(supervise.Status(msgStarted))
 		if p.opts.dumpConf {
 			p.logDump()
 		}
@@ -477,11 +505,14 @@ func (p *parent) settle(ctx context.Context) {
 		p.warn(supervise.Up())
 	} else {
 		p.reloading = false
+		p.unmarkReload()
 		if p.kept != nil {
 			p.log.Error(fmt.Sprintf(msgKept, p.kept))
+			p.warn(supervise.Status(fmt.Sprintf(msgKept, p.kept)))
 		} else {
 			p.braked = p.cfg.Global.LVSMaxChanges > 0
 			p.log.Info(msgReloaded)
+			p.warn(supervise.Status(msgReloaded))
 		}
 	}
 	p.warn(supervise.Ready())

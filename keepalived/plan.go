@@ -20,6 +20,7 @@ import (
 const (
 	verbPlan  = "plan"
 	verbForce = "force"
+	verbVet   = "vet"
 )
 
 // plan is --plan: what a reload would do, or a start if no daemon runs.
@@ -99,6 +100,8 @@ func (b *balancer) answer(ctx context.Context, q question) {
 		a, err = b.planReload(ctx, q.argument)
 	case verbForce:
 		b.forced = true
+	case verbVet:
+		_, err = b.vet(ctx, b.opts)
 	default:
 		err = fmt.Errorf("unknown request '%s'", q.verb)
 	}
@@ -120,10 +123,15 @@ func (b *balancer) planReload(ctx context.Context, file string) (answer, error) 
 	return planned(ctx, b.mirror, tables, p)
 }
 
-// forceReload is --force-reload: it allows the next reload any number of
-// changes, then asks for it.
-func (a *app) forceReload(ctx context.Context, o *options) int {
-	err := a.askReload(ctx, o)
+// reloadDaemon is --reload, which asks the daemon first whether it would take
+// the configuration over, and --force-reload, which allows it any number of
+// changes.
+func (a *app) reloadDaemon(ctx context.Context, o *options) int {
+	verb := verbVet
+	if o.forceReload {
+		verb = verbForce
+	}
+	err := a.askReload(ctx, o, verb)
 	if err != nil {
 		fmt.Fprintf(a.stderr, "%v\n", err)
 		return exitFatal
@@ -131,12 +139,12 @@ func (a *app) forceReload(ctx context.Context, o *options) int {
 	return exitOK
 }
 
-func (a *app) askReload(ctx context.Context, o *options) error {
+func (a *app) askReload(ctx context.Context, o *options, verb string) error {
 	cfg, _, err := config.Load(ctx, o.file, a.config)
 	if err != nil {
 		return line(fmt.Sprintf(msgNoFile, err))
 	}
-	got, err := ask(ctx, a.controlOf(o, cfg), verbForce)
+	got, err := ask(ctx, a.controlOf(o, cfg), verb)
 	if err != nil {
 		return err
 	}

@@ -90,6 +90,29 @@ checks: 1 started, 1 stopped, 0 with another timing, 1 kept
 	}
 }
 
+// TestReloadByCommand: --reload fails, with the reason, where the daemon would
+// refuse, and else has it reload; reload_file is there meanwhile only.
+func TestReloadByCommand(t *testing.T) {
+	mark := filepath.Join(t.TempDir(), "reload")
+	conf := "global_defs {\nreload_file " + mark + "\n}\n"
+	d := newDaemon(t, ipvstest.NewStock(), conf+nat)
+	d.start()
+	d.write(conf + strings.Replace(nat, "10.0.2.12 80", "10.0.2.300 80", 1))
+	if code, _, err := d.command("--reload"); code != exitFatal || !strings.Contains(err, "an error here would take real server 10.0.2.12:80") {
+		t.Errorf("a bad file: code %d, %s", code, err)
+	}
+	d.write(conf + strings.Replace(nat, "lb_algo rr", "lb_algo wlc", 1))
+	if code, _, err := d.command("--reload"); code != exitOK {
+		t.Errorf("code %d, %s", code, err)
+	}
+	d.wait(msgReloaded)
+	d.holds(strings.Replace(natLines, "-s rr", "-s wlc", 1))
+	if d.exists(mark) {
+		t.Error("the mark of a reload is left")
+	}
+	d.stop()
+}
+
 // TestReloadChecked: with reload_check_config, what -t finds fault with is not
 // taken over, and what it says is in the file.
 func TestReloadChecked(t *testing.T) {

@@ -51,7 +51,7 @@ var reloadKeywords = keywords[Global]{
 	}},
 	"reload_time_file": stringInto(func(g *Global, v string) { g.Reload.TimeFile = v }).later(),
 	"reload_repeat":    flagInto(func(g *Global) { g.Reload.Repeat = true }).later(),
-	"reload_file": {delayed: true, read: func(_ *loader, n *parser.Node, g *Global) {
+	"reload_file": {read: func(_ *loader, n *parser.Node, g *Global) {
 		g.Reload.File, g.Reload.FilePath = true, n.Arg(1)
 	}},
 	"config_save_dir":      stringInto(func(g *Global, v string) { g.Reload.SaveDir = v }).later(),

@@ -5,6 +5,7 @@ package supervise
 import (
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
@@ -26,6 +27,12 @@ func Reloading() error {
 
 // Stopping is the last word.
 func Stopping() error { return tell(daemon.SdNotifyStopping) }
+
+// Status shows text, of which the first line counts, as the state of the service.
+func Status(text string) error {
+	text, _, _ = strings.Cut(text, "\n")
+	return tell("STATUS=" + text)
+}
 
 func tell(state string) error {
 	_, err := daemon.SdNotify(false, state)

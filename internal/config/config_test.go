@@ -153,7 +153,7 @@ func TestEphemeralUnknown(t *testing.T) {
 func TestDiagnosticsNameTheIncludedFile(t *testing.T) {
 	dir := t.TempDir()
 	for name, text := range map[string]string{
-		"main.conf": "bogus1\ninclude sub.conf\nbogus3\n",
+		"main.conf": "bogus1\ninclude sub.conf\nbogus3\ninclude sub.conf\n", // whose fault is told once
 		"sub.conf":  "\nbogus2\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {

@@ -121,8 +121,11 @@ func (m *Machine) Handle(now time.Time, ev Event) []Action {
 		m.weight(ev)
 	case AddressLost:
 		if m.state == Master && !m.cfg.IgnoreDeletedAddress {
+			// Nobody has it now: who is best takes it as soon as after a resignation.
 			m.logf("lost address %v", ev.Addr)
+			m.do(Action{Kind: SendAdvert, Priority: ReleasePriority})
 			m.toBackup(now)
+			m.down = now.Add(m.Skew())
 		}
 	case Stop:
 		m.stop()

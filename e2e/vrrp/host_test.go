@@ -152,3 +152,42 @@ func (n *node) network() string {
 	}
 	return out.String()
 }
+
+// TestDynamicInterfaces: a link that does not exist yet is waited for, and one
+// that goes away is a fault until it is back.
+func TestDynamicInterfaces(t *testing.T) {
+	t.Parallel()
+	for _, p := range []program{c, ours} {
+		t.Run(string(p), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, p)
+			n := b.nodes[0]
+			n.start(vi{prio: 150, link: "dyn0", vips: []string{"10.80.0.100"}, globalDefs: "dynamic_interfaces"}.conf())
+			n.until("Startup complete", 1)
+			for range 2 {
+				at := time.Now()
+				b.wire(n, "dyn0", "10.80.0.1/24")
+				b.await("it is master", func(f []frame) bool { return masterSince(f, 0, at) })
+				b.holds("10.80.0.100", 0)
+				link, err := n.Link.LinkByName("dyn0")
+				testnet.Must(t, err, n.Link.LinkDel(link))
+				n.until("Entering FAULT STATE", 1)
+			}
+		})
+	}
+}
+
+// TestStartupDelay: nothing is sent and nothing taken over before it is over.
+func TestStartupDelay(t *testing.T) {
+	t.Parallel()
+	for _, p := range []program{c, ours} {
+		t.Run(string(p), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, p)
+			began := time.Now()
+			b.nodes[0].start(vi{prio: 255, state: "MASTER", globalDefs: "vrrp_startup_delay 3"}.conf())
+			frames := b.await("it is master", func(f []frame) bool { return masterSince(f, 0, began) })
+			within(t, "the owner's first advert", firstAdvert(frames, 0, began).Sub(began), 3*time.Second, 7*time.Second)
+		})
+	}
+}

@@ -45,10 +45,8 @@ func kinds() []*kind {
 			pidFile: func(o *options) string { return o.checkersPID },
 			comm:    "keepalived_lvs",
 			process: func(p *config.Processes) *config.Process { return &p.Checker },
-			// What an error keeps out of the configuration may be running: the
-			// child decides.
-			wanted: func(cfg *config.Config) bool { return needsKernel(cfg) || len(cfg.Lost) > 0 },
-			run:    func(ctx context.Context, c *child) error { return (&balancer{child: c}).run(ctx) },
+			wanted:  needsKernel,
+			run:     func(ctx context.Context, c *child) error { return (&balancer{child: c}).run(ctx) },
 		},
 		{
 			name: "vrrp", title: "VRRP", ident: "Keepalived_vrrp", option: subsystemVRRP,

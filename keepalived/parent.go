@@ -424,6 +424,13 @@ func (p *parent) check(diags []config.Diagnostic) error {
 	return nil
 }
 
+// mayRefuse tells whether a child that runs is to be asked although there is no
+// work left for it: lvs_max_changes may forbid that, and what an error keeps
+// out of the configuration may be what it does.
+func (p *parent) mayRefuse(k *kind) bool {
+	return k.option == subsystemChecker && (p.braked || len(p.cfg.Lost) > 0)
+}
+
 // markReload is reload_file: the file exists while a reload is under way.
 func (p *parent) markReload() {
 	r := &p.cfg.Global.Reload
@@ -451,7 +458,7 @@ func (p *parent) unmarkReload() {
 func (p *parent) hand() {
 	for _, s := range p.slots {
 		was := s.wanted
-		s.wanted = p.wants(s.kind) || p.braked && was && s.kind.option == subsystemChecker
+		s.wanted = p.wants(s.kind) || was && p.mayRefuse(s.kind)
 		switch {
 		case s.wanted && s.proc == nil:
 			s.proven = s.proven && was

@@ -8,9 +8,12 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
@@ -140,5 +143,23 @@ func TestOrderOfServers(t *testing.T) {
 	}
 	if want := "192.168.0.1 10.0.0.1 2001:db8::f000:1 2001:db8::5 2001:db8::9"; strings.Join(got, " ") != want {
 		t.Errorf("got %v, want %s", got, want)
+	}
+}
+
+// TestSortIsTheMergeSort: by indexes or not, the order is the same.
+func TestSortIsTheMergeSort(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	for n := range 40 {
+		var list []ipvs.Service
+		for i := range n {
+			key := ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Port: uint16(random.IntN(3)), Addr: netip.AddrFrom4([4]byte{byte(random.IntN(256)), 0, 0, byte(random.IntN(2))})}
+			list = append(list, ipvs.Service{ServiceKey: key, Timeout: time.Duration(i)})
+		}
+		want := slices.Clone(list)
+		mergeSort(want, make([]ipvs.Service, n), compareServices)
+		sortServices(list)
+		if !slices.Equal(list, want) {
+			t.Fatalf("%d services: got %v, want %v", n, list, want)
+		}
 	}
 }

@@ -34,8 +34,23 @@ func mergeSort[T any](list, buf []T, compare func(a, b *T) int) {
 	copy(list, buf)
 }
 
+// sortServices sorts by way of indexes: a big table is not copied.
 func sortServices(list []ipvs.Service) {
-	mergeSort(list, make([]ipvs.Service, len(list)), compareServices)
+	order := make([]int32, 2*len(list))
+	from, buf := order[:len(list)], order[len(list):]
+	for i := range from {
+		from[i] = int32(i)
+	}
+	mergeSort(from, buf, func(a, b *int32) int { return compareServices(&list[*a], &list[*b]) })
+	for i := range from {
+		first, at := list[i], i
+		for int(from[at]) != i {
+			next := int(from[at])
+			list[at], from[at] = list[next], int32(at)
+			at = next
+		}
+		list[at], from[at] = first, int32(at)
+	}
 }
 
 func sortDests(list []ipvs.Dest) {

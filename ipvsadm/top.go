@@ -76,6 +76,7 @@ type topRow struct {
 	server        bool
 	cps, pps, bps uint64
 	active, inact uint64
+	dest          *ipvs.Dest
 }
 
 func (r *topRow) key(by topKey) uint64 {
@@ -96,10 +97,10 @@ type topView struct {
 
 // topTable is what one look at the kernel gave.
 type topTable struct {
-	at       time.Time
-	services int
-	total    topRow
-	rows     []topRow // services by key, each before its servers by key
+	at    time.Time
+	total topRow
+	items []topItem // services by key
+	rows  []topRow  // of a screen: services, each before its servers by key
 }
 
 // runTop is --top: live on a terminal, else as text.
@@ -133,20 +134,35 @@ func (l *lister) topText(ctx context.Context, c *call, t top) error {
 			case <-time.After(t.interval):
 			}
 		}
-		table, err := l.look(ctx, c, view, 0)
+		table, err := l.look(ctx, c, view)
 		if err != nil {
 			return err
 		}
 		for _, line := range table.lines(view, 0, 0) {
 			fmt.Fprintln(l.w, line)
 		}
+		for i := range table.items {
+			rows, err := l.topRows(ctx, view, &table.items[i])
+			if err != nil {
+				return err
+			}
+			for k := range rows {
+				fmt.Fprintln(l.w, rows[k].line(topNameWidth))
+			}
+		}
 	}
 	return nil
 }
 
-// look reads the tables. Of servers it reads no more than make lines, if that
-// is not 0, and all where the key is a sum over them.
-func (l *lister) look(ctx context.Context, c *call, view topView, lines int) (*topTable, error) {
+// topItem is a service of a look. Its servers are read when they are wanted.
+type topItem struct {
+	service *ipvs.Service
+	row     topRow
+}
+
+// look reads the services and sorts them; only where the key is a sum over
+// servers it reads those too, and keeps the sum alone.
+func (l *lister) look(ctx context.Context, c *call, view topView) (*topTable, error) {
 	t := &topTable{at: l.now()}
 	var services []ipvs.Service
 	var err error
@@ -158,69 +174,80 @@ func (l *lister) look(ctx context.Context, c *call, view topView, lines int) (*t
 	} else if services, err = l.kernel.Services(ctx); err != nil {
 		return nil, listFailed(err)
 	}
-	type item struct {
-		service *ipvs.Service
-		row     topRow
-		dests   []topRow
-		read    bool
-	}
-	items := make([]item, len(services))
-	read := func(it *item) error {
-		it.read = true
-		dests, err := l.kernel.Dests(ctx, it.service.ServiceKey)
-		if errors.Is(err, syscall.ESRCH) {
-			return nil // gone since
-		}
-		if err != nil {
-			return destsFailed(err)
-		}
-		for i := range dests {
-			d := &dests[i]
-			it.row.active += uint64(d.ActiveConns)
-			it.row.inact += uint64(d.InactConns)
-			r := rowOf("", true, &d.Stats)
-			r.active, r.inact = uint64(d.ActiveConns), uint64(d.InactConns)
-			r.name = l.endpointText(ctx, d.Addr, d.Port, it.service.Protocol, l.numeric)
-			it.dests = append(it.dests, r)
-		}
-		return nil
-	}
 	sortServices(services)
+	t.items = make([]topItem, len(services))
 	for i := range services {
-		s := &services[i]
-		items[i] = item{service: s, row: rowOf("", false, &s.Stats)}
-		t.services++
-		t.total.cps += s.Stats.CPS
-		t.total.pps += s.Stats.InPPS + s.Stats.OutPPS
-		t.total.bps += s.Stats.InBPS + s.Stats.OutBPS
+		it := &t.items[i]
+		*it = topItem{&services[i], rowOf("", false, &services[i].Stats)}
+		t.total.cps += it.row.cps
+		t.total.pps += it.row.pps
+		t.total.bps += it.row.bps
 		if view.by == byConns {
-			if err := read(&items[i]); err != nil {
+			if _, err := l.topServers(ctx, it); err != nil {
 				return nil, err
 			}
-			if !view.servers {
-				items[i].dests = nil
-			}
 		}
 	}
-	slices.SortStableFunc(items, func(a, b item) int { return cmp.Compare(b.row.key(view.by), a.row.key(view.by)) })
-	for i := range items {
-		it := &items[i]
-		if lines > 0 && len(t.rows) >= lines {
+	slices.SortStableFunc(t.items, func(a, b topItem) int { return cmp.Compare(b.row.key(view.by), a.row.key(view.by)) })
+	return t, nil
+}
+
+// topServers reads the servers of a service, and adds their connections up in
+// its row.
+func (l *lister) topServers(ctx context.Context, it *topItem) ([]topRow, error) {
+	dests, err := l.kernel.Dests(ctx, it.service.ServiceKey)
+	if errors.Is(err, syscall.ESRCH) {
+		return nil, nil // gone since
+	}
+	if err != nil {
+		return nil, destsFailed(err)
+	}
+	rows := make([]topRow, len(dests))
+	it.row.active, it.row.inact = 0, 0
+	for i := range dests {
+		d := &dests[i]
+		rows[i] = rowOf("", true, &d.Stats)
+		rows[i].active, rows[i].inact = uint64(d.ActiveConns), uint64(d.InactConns)
+		it.row.active += rows[i].active
+		it.row.inact += rows[i].inact
+		rows[i].dest = d
+	}
+	return rows, nil
+}
+
+// topRows are the lines of a service: its own, then those of its servers.
+func (l *lister) topRows(ctx context.Context, view topView, it *topItem) ([]topRow, error) {
+	servers, err := l.topServers(ctx, it)
+	if err != nil {
+		return nil, err
+	}
+	it.row.name = l.serviceName(ctx, it.service)
+	rows := []topRow{it.row}
+	if !view.servers {
+		return rows, nil
+	}
+	slices.SortStableFunc(servers, func(a, b topRow) int { return cmp.Compare(b.key(view.by), a.key(view.by)) })
+	for i := range servers {
+		d := servers[i].dest
+		servers[i].name = l.endpointText(ctx, d.Addr, d.Port, it.service.Protocol, l.numeric)
+	}
+	return append(rows, servers...), nil
+}
+
+// fill reads as many rows as a screen shows.
+func (l *lister) fill(ctx context.Context, t *topTable, view topView, lines int) error {
+	t.rows = nil
+	for i := range t.items {
+		if len(t.rows) >= lines {
 			break
 		}
-		if !it.read {
-			if err := read(it); err != nil {
-				return nil, err
-			}
+		rows, err := l.topRows(ctx, view, &t.items[i])
+		if err != nil {
+			return err
 		}
-		it.row.name = l.serviceName(ctx, it.service)
-		t.rows = append(t.rows, it.row)
-		if view.servers {
-			slices.SortStableFunc(it.dests, func(a, b topRow) int { return cmp.Compare(b.key(view.by), a.key(view.by)) })
-			t.rows = append(t.rows, it.dests...)
-		}
+		t.rows = append(t.rows, rows...)
 	}
-	return t, nil
+	return nil
 }
 
 // topHeadLines is what a screen needs beside the rows.
@@ -229,7 +256,7 @@ const topHeadLines = 3
 // lines is the table as text: of that width and height if they are not 0.
 func (t *topTable) lines(view topView, width, height int) []string {
 	out := []string{
-		fmt.Sprintf("%s  %d services, by %s: %s cps, %s pps, %sB/s", t.at.Format(time.TimeOnly), t.services,
+		fmt.Sprintf("%s  %d services, by %s: %s cps, %s pps, %sB/s", t.at.Format(time.TimeOnly), len(t.items),
 			topKeys[view.by].word, shortNumber(t.total.cps), shortNumber(t.total.pps), shortNumber(t.total.bps)),
 	}
 	if height > 0 {
@@ -239,7 +266,7 @@ func (t *topTable) lines(view topView, width, height int) []string {
 		}
 		out = append(out, help)
 	}
-	name := 34
+	name := topNameWidth
 	if width > 0 {
 		name = max(10, width-1-5*9)
 	}
@@ -250,13 +277,7 @@ func (t *topTable) lines(view topView, width, height int) []string {
 		if height > 0 && len(out) >= height {
 			break
 		}
-		r := &rows[i]
-		text := r.name
-		if r.server {
-			text = "  -> " + text
-		}
-		out = append(out, fmt.Sprintf("%-*s %8s %8s %8s %8s %8s", name, cutName(text, name),
-			shortNumber(r.cps), shortNumber(r.pps), shortNumber(r.bps), shortNumber(r.active), shortNumber(r.inact)))
+		out = append(out, rows[i].line(name))
 	}
 	for i := range out {
 		if width > 0 && len(out[i]) > width-1 {
@@ -264,6 +285,19 @@ func (t *topTable) lines(view topView, width, height int) []string {
 		}
 	}
 	return out
+}
+
+// topNameWidth leaves a line one column short of 80.
+const topNameWidth = 34
+
+// line is a row as text.
+func (r *topRow) line(name int) string {
+	text := r.name
+	if r.server {
+		text = "  -> " + text
+	}
+	return fmt.Sprintf("%-*s %8s %8s %8s %8s %8s", name, cutName(text, name),
+		shortNumber(r.cps), shortNumber(r.pps), shortNumber(r.bps), shortNumber(r.active), shortNumber(r.inact))
 }
 
 // cutName leaves out the middle, where addresses differ least.
@@ -335,11 +369,16 @@ func (l *lister) topLive(ctx context.Context, c *call, t top, tty terminal) (err
 			return &failure{code: 1, text: err.Error(), err: err}
 		}
 		if table == nil || !view.paused {
-			if table, err = l.look(ctx, c, view, view.offset+height); ctx.Err() != nil {
-				return nil
-			} else if err != nil {
-				return err
-			}
+			table, err = l.look(ctx, c, view)
+		}
+		if err == nil {
+			err = l.fill(ctx, table, view, view.offset+height)
+		}
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			return err
 		}
 		view.offset = min(view.offset, max(0, len(table.rows)-1))
 		if err := draw(tty, table.lines(view, width, height)); err != nil {

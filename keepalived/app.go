@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"os/signal"
@@ -44,6 +45,8 @@ type app struct {
 	embody         func(birth) error
 	// localAddresses are those of this host.
 	localAddresses func() (map[netip.Addr]bool, error)
+	// hasLink tells whether this host has a link of that name.
+	hasLink func(string) bool
 }
 
 // engine is what the daemon needs of [healthcheck.Engine].
@@ -58,7 +61,8 @@ type engine interface {
 func newApp(stdout, stderr *os.File) *app {
 	return &app{
 		stdout: stdout, stderr: stderr,
-		dial: dial, load: loadModule,
+		hasLink: func(name string) bool { _, err := net.InterfaceByName(name); return err == nil },
+		dial:    dial, load: loadModule,
 		engine: func(log *slog.Logger, p *atomic.Pointer[notify.Policy]) (engine, error) {
 			return healthcheck.New(healthcheck.Options{Log: log, Credential: func(m *healthcheck.Misc) (*syscall.Credential, error) {
 				return credential(p, m)
@@ -183,6 +187,7 @@ func (a *app) checkConfig(ctx context.Context, o *options) int {
 	}
 	opts := a.config
 	opts.Verdict = true
+	opts.Link = a.hasLink
 	_, diags, err := config.Load(ctx, o.file, opts)
 	if err != nil {
 		fmt.Fprintf(out, msgNoFile+"\n", err)

@@ -203,7 +203,8 @@ var noSyslog = func(string, int) (logline.Writer, error) { return nil, errors.Ne
 
 func testApp(stdout, stderr io.Writer) *app {
 	return &app{
-		stdout: stdout, stderr: stderr,
+		hasLink: func(name string) bool { return name != "nosuch0" },
+		stdout:  stdout, stderr: stderr,
 		config:         config.Options{Ephemeral: func() (config.Ephemeral, error) { return config.Ephemeral{}, nil }},
 		load:           func(context.Context) error { return errors.New("no module here") },
 		syslog:         noSyslog,

@@ -362,6 +362,13 @@ func (l *loader) finishVRRP() {
 	}
 	l.finishGroups()
 	l.finishTrack()
+	if l.opts.Link != nil && l.cfg.Root.NetNamespace == "" && !l.cfg.Global.VRRP.DynamicInterfaces {
+		for i := range l.cfg.VRRP.Instances {
+			if in := &l.cfg.VRRP.Instances[i]; in.Interface != "" && !l.opts.Link(in.Interface) {
+				l.warn(in.Pos, "(%s) interface %s does not exist: create it, or write dynamic_interfaces", in.Machine.Name, in.Interface)
+			}
+		}
+	}
 }
 
 func (l *loader) completeInstance(d *instanceDraft) bool {

@@ -26,6 +26,8 @@ type Options struct {
 	// Verdict says that only the diagnostics are wanted: the Config has no
 	// virtual servers then.
 	Verdict bool
+	// Link tells whether the host has a link of that name; nil: it is not asked.
+	Link func(name string) bool
 	// Command finds the program of a command; nil: exec.LookPath.
 	Command func(name string) (path string, err error)
 }

@@ -37,7 +37,7 @@ func virtualServers(n int) string {
 	return b.String()
 }
 
-// cost is what a command takes, of three runs: the least time, the most memory.
+// cost is what a command takes, of five runs: the least time, the most memory.
 type cost struct {
 	cpu    time.Duration
 	memory int64 // KiB at the peak
@@ -46,7 +46,7 @@ type cost struct {
 func measure(t *testing.T, command ...string) cost {
 	t.Helper()
 	var least cost
-	for range 3 {
+	for range 5 {
 		cmd := exec.CommandContext(t.Context(), command[0], command[1:]...)
 		var out bytes.Buffer
 		cmd.Stdout, cmd.Stderr = &out, &out

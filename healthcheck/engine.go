@@ -176,6 +176,10 @@ func (e *Engine) Run(ctx context.Context, sink func([]Event)) error {
 		}
 	}
 	loops.Wait()
+	// A check that was taken out at the last moment has a socket to close.
+	for _, s := range e.shards {
+		s.loop.Drain()
+	}
 	return errors.Join(errs...)
 }
 

@@ -41,7 +41,7 @@ type app struct {
 	kill           func(pid int, sig syscall.Signal) error
 	detach         func() (code int, err error)
 	kinds          []*kind
-	start          func(k *kind, o *options, netns string) (process, error) // a child
+	start          func(k *kind, o *options, netns string, text []byte) (process, error) // a child
 	embody         func(birth) error
 	// localAddresses are those of this host.
 	localAddresses func() (map[netip.Addr]bool, error)
@@ -79,8 +79,8 @@ func newApp(stdout, stderr *os.File) *app {
 		kill:   syscall.Kill,
 		detach: func() (int, error) { return supervise.Detach(stderr) },
 		kinds:  kinds(),
-		start: func(k *kind, _ *options, netns string) (process, error) {
-			return supervise.Start(supervise.Spec{Name: k.name, NetNS: netns})
+		start: func(k *kind, _ *options, netns string, text []byte) (process, error) {
+			return supervise.Start(supervise.Spec{Name: k.name, NetNS: netns, Data: text})
 		},
 		embody: embody,
 

@@ -3,6 +3,8 @@
 package main
 
 import (
+	"bytes"
+	"encoding/gob"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -140,6 +142,24 @@ func beBorn(conn *supervise.Conn) (birth, error) {
 		err = json.Unmarshal(m.Data, &b)
 	}
 	return b, err
+}
+
+// encodeText and decodeText carry a configuration to a child.
+func encodeText(t *config.Text) ([]byte, error) {
+	var b bytes.Buffer
+	err := gob.NewEncoder(&b).Encode(t)
+	return b.Bytes(), err
+}
+
+func decodeText(p []byte) (*config.Text, error) {
+	if len(p) == 0 {
+		return nil, nil
+	}
+	t := new(config.Text)
+	if err := gob.NewDecoder(bytes.NewReader(p)).Decode(t); err != nil {
+		return nil, fmt.Errorf("configuration from the parent: %w", err)
+	}
+	return t, nil
 }
 
 // embody makes this process what b says.

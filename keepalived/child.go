@@ -10,6 +10,7 @@ import (
 	"os"
 	"syscall"
 
+	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/supervise"
 )
 
@@ -26,6 +27,9 @@ type child struct {
 	opts  *options
 	birth birth
 	log   *slog.Logger
+	// text is the configuration that the parent has found good, until the child is
+	// ready.
+	text *config.Text
 	// heard are the signals to this process.
 	heard <-chan os.Signal
 	// relayed are words of other children; see relay.
@@ -34,7 +38,10 @@ type child struct {
 }
 
 // ready tells the parent that the work is being done.
-func (c *child) ready() error { return c.conn.Send(supervise.Message{Verb: supervise.VerbUp}) }
+func (c *child) ready() error {
+	c.text = nil
+	return c.conn.Send(supervise.Message{Verb: supervise.VerbUp})
+}
 
 // reloaded tells the parent how a reload went: err is why the running
 // configuration stays in force.
@@ -52,6 +59,17 @@ func (c *child) relay(to string, data []byte) error {
 	return c.conn.Send(supervise.Message{Verb: supervise.VerbRelay, To: to, Data: data})
 }
 
+// loadConfig reads what the parent has read, until the child is ready: one that is
+// started again must not meet a file that was refused meanwhile. Later it reads the
+// files.
+func (c *child) loadConfig(ctx context.Context, o *options, log *slog.Logger, tell bool) (*config.Config, error) {
+	a := *c.app
+	if c.text != nil {
+		a.config = a.config.Replay(c.text)
+	}
+	return a.loadConfig(ctx, o, log, tell)
+}
+
 func (c *child) logger() *slog.Logger { return c.log }
 
 func (c *child) warn(err error) {
@@ -65,16 +83,28 @@ func (c *child) warn(err error) {
 func (a *app) childProcess(ctx context.Context, o *options, name string, conn *supervise.Conn) int {
 	heard, unhear := a.signals(true)
 	defer unhear()
-	return a.childRun(ctx, o, name, conn, heard)
+	data, err := supervise.ChildData()
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%s: %v\n", name, err)
+		return exitFatal
+	}
+	return a.childRun(ctx, o, name, conn, heard, data)
 }
 
-func (a *app) childRun(ctx context.Context, o *options, name string, conn *supervise.Conn, heard <-chan os.Signal) int {
+// childRun is childProcess with what it has from its surroundings; data is what
+// the parent has encoded.
+func (a *app) childRun(ctx context.Context, o *options, name string, conn *supervise.Conn, heard <-chan os.Signal, data []byte) int {
 	k := a.kindOf(name)
 	if k == nil {
 		fmt.Fprintf(a.stderr, "there is no child process %q\n", name)
 		return exitFatal
 	}
 	b, err := beBorn(conn)
+	if err != nil {
+		fmt.Fprintf(a.stderr, "%s: %v\n", name, err)
+		return exitFatal
+	}
+	text, err := decodeText(data)
 	if err != nil {
 		fmt.Fprintf(a.stderr, "%s: %v\n", name, err)
 		return exitFatal
@@ -91,7 +121,7 @@ func (a *app) childRun(ctx context.Context, o *options, name string, conn *super
 		defer close(listening)
 		listen(log, conn, relayed, cancel)
 	}()
-	c := &child{app: a, kind: k, opts: o, birth: b, log: log, heard: heard, relayed: relayed, conn: conn}
+	c := &child{app: a, kind: k, opts: o, birth: b, text: text, log: log, heard: heard, relayed: relayed, conn: conn}
 	err = c.life(ctx)
 	if err != nil {
 		log.Error(err.Error())

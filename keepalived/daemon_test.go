@@ -492,6 +492,31 @@ func TestPlace(t *testing.T) {
 	}
 }
 
+// TestRespawnAfterRefusal: a child that is started again takes up what is in force,
+// and not the file that was refused, or is gone, meanwhile.
+func TestRespawnAfterRefusal(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.start()
+	good := strings.Replace(nat, "lb_algo rr", "lb_algo wrr", 1)
+	d.reload(good, msgReloaded)
+	d.reload(strings.Replace(nat, "lb_algo rr", "lb_algo", 1), "Reload failed")
+	if err := os.Remove(d.file); err != nil {
+		t.Fatal(err)
+	}
+	d.table.Forget()
+	d.checks.runErr <- errors.New("epoll broke")
+	d.wait("died: Respawning")
+	d.wait("Gained quorum")
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.holds("-A -t 10.0.1.100:80 -s wrr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	if got := d.table.Lines(); len(got) != 1 {
+		t.Errorf("the tables were changed more than by the check:\n%s", strings.Join(got, "\n"))
+	}
+	d.reload(nat, msgReloaded)
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	d.stop()
+}
+
 // TestFIFO: lines for both pipes in the words of the original, also over a reload,
 // with the first state if it is asked for; at the end with omega.
 func TestFIFO(t *testing.T) {

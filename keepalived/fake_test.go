@@ -161,7 +161,7 @@ type fakeProcess struct {
 	exit    chan supervise.Exit
 }
 
-func startFake(a *app, k *kind, o *options) (process, error) {
+func startFake(a *app, k *kind, o *options, text []byte) (process, error) {
 	near, far, err := supervise.Pair()
 	if err != nil {
 		return nil, err
@@ -172,7 +172,7 @@ func startFake(a *app, k *kind, o *options) (process, error) {
 	}
 	p := &fakeProcess{conn: near, signals: make(chan os.Signal, 16), exit: make(chan supervise.Exit, 1)}
 	go func() {
-		p.exit <- supervise.Exit{Code: a.childRun(context.Background(), o, k.name, conn, p.signals)}
+		p.exit <- supervise.Exit{Code: a.childRun(context.Background(), o, k.name, conn, p.signals, text)}
 	}()
 	return p, nil
 }
@@ -229,7 +229,9 @@ func newDaemon(t *testing.T, table *ipvstest.Table, conf string) *testDaemon {
 	d.app.dial = func(context.Context, string) (kernel, error) { return d.table, nil }
 	d.app.engine = func(*slog.Logger, *atomic.Pointer[notify.Policy]) (engine, error) { return d.checks, nil }
 	d.app.signals = func(bool) (<-chan os.Signal, func()) { return d.signals, func() {} }
-	d.app.start = func(k *kind, o *options, _ string) (process, error) { return startFake(d.app, k, o) }
+	d.app.start = func(k *kind, o *options, _ string, text []byte) (process, error) {
+		return startFake(d.app, k, o, text)
+	}
 	d.app.after = func(time.Duration) <-chan time.Time { return d.retry }
 	d.app.every = func(time.Duration) (<-chan time.Time, func()) { return d.tick, func() {} }
 	d.write(conf)

@@ -37,6 +37,7 @@ type parent struct {
 	opts *options
 	log  *slog.Logger
 	cfg  *config.Config
+	text []byte // what cfg was read from, encoded for children
 	// place is what it was at the start: it does not change.
 	place place
 
@@ -63,6 +64,8 @@ type parent struct {
 type slot struct {
 	kind *kind
 	proc process // nil while none runs
+	// text is the configuration in force there, encoded.
+	text []byte
 	// wanted is set while the configuration wants one.
 	wanted bool
 	// ready is set once the running process has said so, proven once any has.
@@ -101,7 +104,7 @@ func (a *app) parentProcess(ctx context.Context, o *options) int {
 			do:   func(context.Context) error { p.heard, unhear = a.signals(false); return nil },
 			undo: func(context.Context) error { unhear(); return nil },
 		},
-		{do: func(ctx context.Context) (err error) { p.cfg, err = a.loadConfig(ctx, o, log, true); return err }},
+		{do: func(ctx context.Context) (err error) { p.cfg, p.text, _, err = p.load(ctx); return err }},
 		{do: func(context.Context) error {
 			p.place = placeOf(o, &p.cfg.Root)
 			if s := p.place.suffix(); s != "" {
@@ -193,6 +196,18 @@ func (p *parent) closeFIFO(context.Context) error {
 	return nil
 }
 
+// load reads the configuration, and keeps what it was read from for children that
+// are started later.
+func (p *parent) load(ctx context.Context) (cfg *config.Config, text []byte, diags []config.Diagnostic, err error) {
+	var read config.Text
+	a := *p.app
+	a.config = a.config.Record(&read)
+	if cfg, diags, err = a.readConfig(ctx, p.opts, p.log, true); err == nil {
+		text, err = encodeText(&read)
+	}
+	return cfg, text, diags, err
+}
+
 // wants tells whether a child of kind k is to run.
 func (p *parent) wants(k *kind) bool {
 	return p.opts.subsystems&k.option != 0 && (p.opts.all || k.wanted(p.cfg))
@@ -201,6 +216,7 @@ func (p *parent) wants(k *kind) bool {
 func (p *parent) startChildren(context.Context) error {
 	for _, s := range p.slots {
 		if s.wanted = p.wants(s.kind); s.wanted {
+			s.text = p.text
 			if err := p.fill(s); err != nil {
 				return err
 			}
@@ -219,7 +235,7 @@ func (p *parent) fill(s *slot) error {
 	if err != nil {
 		return err
 	}
-	proc, err := p.start(s.kind, p.opts, netnsFile(p.place.netns))
+	proc, err := p.start(s.kind, p.opts, netnsFile(p.place.netns), s.text)
 	if err != nil {
 		return err
 	}
@@ -293,6 +309,9 @@ func (p *parent) take(e event) error {
 	case e.msg.Verb == supervise.VerbUp:
 		s.ready, s.proven = true, true
 	case e.msg.Verb == supervise.VerbReloaded:
+		if s.asked {
+			s.text = p.text
+		}
 		s.asked = false
 	case e.msg.Verb == supervise.VerbKept:
 		if s.asked {
@@ -395,7 +414,7 @@ func (p *parent) reload(ctx context.Context) {
 	p.warn(supervise.Reloading())
 	p.reloading, p.kept = true, nil
 	p.markReload()
-	cfg, diags, err := p.readConfig(ctx, p.opts, p.log, true)
+	cfg, text, diags, err := p.load(ctx)
 	if err == nil && p.cfg.Global.Reload.Check {
 		err = p.check(diags)
 	}
@@ -405,7 +424,7 @@ func (p *parent) reload(ctx context.Context) {
 		if placeOf(p.opts, &cfg.Root) != p.place || cfg.Root.NetNamespaceIPVS != p.cfg.Root.NetNamespaceIPVS {
 			p.log.Warn(msgPlace)
 		}
-		p.cfg = cfg
+		p.cfg, p.text = cfg, text
 		follow(&p.fifo, cfg.Global.FIFOs.All, policy(&cfg.Global), true, p.log)
 		p.hand()
 	}
@@ -461,6 +480,7 @@ func (p *parent) hand() {
 		s.wanted = p.wants(s.kind) || was && p.mayRefuse(s.kind)
 		switch {
 		case s.wanted && s.proc == nil:
+			s.text = p.text
 			s.proven = s.proven && was
 			if err := p.fill(s); err != nil {
 				s.wanted = false

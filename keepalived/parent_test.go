@@ -250,7 +250,7 @@ func TestParentGone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	go func() { d.code <- d.app.childRun(context.Background(), o, "checkers", conn, nil) }()
+	go func() { d.code <- d.app.childRun(context.Background(), o, "checkers", conn, nil, nil) }()
 	if m, err := near.Receive(); err != nil || m.Verb != supervise.VerbUp {
 		t.Fatalf("the child says %v, %v", m, err)
 	}

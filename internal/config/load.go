@@ -35,6 +35,21 @@ type Options struct {
 // RequireIncludes has every include that does not find all its files be fatal.
 func (o *Options) RequireIncludes() { o.Parser.Include = parser.IncludeAll }
 
+// Text is a configuration as it was read.
+type Text = parser.Text
+
+// Record returns options that note in t what Load reads.
+func (o Options) Record(t *Text) Options {
+	o.Parser = o.Parser.Record(t)
+	return o
+}
+
+// Replay returns options with which Load reads t and no file.
+func (o Options) Replay(t *Text) Options {
+	o.Parser = o.Parser.Replay(t)
+	return o
+}
+
 // loader is the state of one Load.
 type loader struct {
 	opts   Options

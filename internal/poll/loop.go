@@ -141,6 +141,9 @@ func (l *Loop) Post(f func()) bool {
 	return true
 }
 
+// Drain runs what has been posted and not run, once Run has returned.
+func (l *Loop) Drain() { (*waker)(l).Ready(In) }
+
 // Now is the time of this turn, fresh enough for scheduling.
 func (l *Loop) Now() time.Time { return l.now }
 

@@ -5,6 +5,7 @@ package supervise
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"runtime"
@@ -19,7 +20,10 @@ import (
 // the socket to the parent is descriptor childFD.
 const (
 	childName = "KEEPALIVED_CHILD"
+	childData = "KEEPALIVED_CHILD_DATA"
 	childFD   = 3
+	// dataFD is a file with the data of Spec, if it has any.
+	dataFD = 4
 )
 
 // Spec says what Start starts.
@@ -29,6 +33,8 @@ type Spec struct {
 	// NetNS is the network namespace to start it in, a file such as
 	// /run/netns/blue; empty is that of this process.
 	NetNS string
+	// Data is what the child finds by [ChildData], of any length.
+	Data []byte
 }
 
 // Process is a running child.
@@ -52,11 +58,48 @@ func Start(s Spec) (*Process, error) {
 	})
 	cmd.Env = append(cmd.Env, childName+"="+s.Name)
 	cmd.ExtraFiles = []*os.File{far}
+	if len(s.Data) > 0 {
+		f, err := memoryFile(s.Data)
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("start %s: %w", s.Name, err), conn.Close())
+		}
+		defer f.Close()
+		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
+		cmd.Env = append(cmd.Env, childData+"=1")
+	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	if err := startIn(s.NetNS, cmd); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", s.Name, err), conn.Close())
 	}
 	return &Process{cmd, conn}, nil
+}
+
+// memoryFile is a file without a name that holds p, at its beginning.
+func memoryFile(p []byte) (*os.File, error) {
+	fd, err := unix.MemfdCreate("keepalived", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("memfd_create: %w", err)
+	}
+	f := os.NewFile(uintptr(fd), "data")
+	_, err = f.Write(p)
+	if err == nil {
+		_, err = f.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// ChildData is the Data that this process was started with, nil without any. Only
+// the first call says so.
+func ChildData() ([]byte, error) {
+	if _, ok := os.LookupEnv(childData); !ok {
+		return nil, nil
+	}
+	f := os.NewFile(dataFD, "data")
+	p, err := io.ReadAll(f)
+	return p, errors.Join(err, f.Close(), os.Unsetenv(childData))
 }
 
 // startIn starts cmd from a thread that is in the namespace: a process begins in

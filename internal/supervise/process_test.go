@@ -3,6 +3,7 @@
 package supervise
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -25,10 +26,14 @@ func player(name string, conn *Conn) int {
 		if err != nil {
 			return 8
 		}
+		data, err := ChildData()
+		if err != nil {
+			return 8
+		}
 		_, marked := os.LookupEnv(childName)
 		_, service := os.LookupEnv("NOTIFY_SOCKET")
 		_, detached := os.LookupEnv(background)
-		if conn.Send(Message{Verb: VerbUp, Text: fmt.Sprint(name, " ", ns, " ", marked || service || detached)}) != nil {
+		if conn.Send(Message{Verb: VerbUp, Text: fmt.Sprint(name, " ", ns, " ", marked || service || detached), Data: data[:min(len(data), 10)]}) != nil {
 			return 8
 		}
 		for {
@@ -86,12 +91,12 @@ func receive(t *testing.T, c *Conn) Message {
 
 func TestChild(t *testing.T) {
 	t.Setenv("NOTIFY_SOCKET", "/nowhere")
-	p := start(t, Spec{Name: "echo"})
+	p := start(t, Spec{Name: "echo", Data: bytes.Repeat([]byte("0123456789"), 1<<16)})
 	ns, err := os.Readlink("/proc/self/ns/net")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if m := receive(t, p.Conn()); m.Verb != VerbUp || m.Text != "echo "+ns+" false" {
+	if m := receive(t, p.Conn()); m.Verb != VerbUp || string(m.Data) != "0123456789" || m.Text != "echo "+ns+" false" {
 		t.Errorf("the child says %+v", m)
 	}
 	for _, want := range []Message{{Verb: VerbKept, Text: "line\nline"}, {Verb: VerbRelay, To: "x", Data: make([]byte, 40<<10)}} {

@@ -78,7 +78,7 @@ func (r *routers) readConfig(ctx context.Context) (err error) {
 
 func (r *routers) open(ctx context.Context) (err error) {
 	r.engine, err = vrouter.Open(ctx, r.cfg, vrouter.Options{
-		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Command: r.command, KeepAddresses: r.opts.keepAddresses,
+		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Command: r.command, LogAddresses: r.opts.monitor, KeepAddresses: r.opts.keepAddresses,
 	})
 	var bad *vrouter.ConfigError
 	if errors.As(err, &bad) {

@@ -191,3 +191,21 @@ func TestStartupDelay(t *testing.T) {
 		})
 	}
 }
+
+// TestAddressMonitoring: -a logs addresses that come and go.
+func TestAddressMonitoring(t *testing.T) {
+	t.Parallel()
+	for _, p := range []program{c, ours} {
+		t.Run(string(p), func(t *testing.T) {
+			t.Parallel()
+			b := newBed(t, p)
+			n := b.nodes[0]
+			n.start(vi{prio: 150}.conf(), "-a")
+			n.until("Startup complete", 1)
+			testnet.Must(t, n.AddAddr("eth0", prefix("10.90.0.1/24")))
+			n.until("reports IP 10.90.0.1 added to eth0", 1)
+			testnet.Must(t, n.DelAddr("eth0", prefix("10.90.0.1/24")))
+			n.until("reports IP 10.90.0.1 removed from eth0", 1)
+		})
+	}
+}

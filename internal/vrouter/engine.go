@@ -37,6 +37,8 @@ type Options struct {
 	// process group of its own; it is not started. It may be called from several
 	// goroutines.
 	Command func(context.Context, config.Script) (*exec.Cmd, error)
+	// LogAddresses logs every address that comes or goes (-a).
+	LogAddresses bool
 	// KeepAddresses leaves the addresses of masters there at the end (-V).
 	KeepAddresses bool
 }

@@ -107,6 +107,9 @@ func (e *Engine) event(ev netif.Event) {
 		list = append(list, a)
 	}
 	e.links.addrs[a.Link] = list
+	if x := e.links.byIndex[a.Link]; e.opts.LogAddresses && x != nil {
+		e.log.Info(fmt.Sprintf("Netlink reflector reports IP %s %s %s", a.Prefix.Addr(), map[bool]string{true: "removed from", false: "added to"}[ev.Gone], x.Name))
+	}
 	if ev.Gone {
 		e.lost(a)
 	}

@@ -147,6 +147,10 @@ func setExt(key ipvs.ServiceKey, flags ipvs.ExtFlags, name string) ipvs.Op {
 	return op
 }
 
+func limitOp(key ipvs.ServiceKey, set ipvs.ExtField, l ipvs.Limits) ipvs.Op {
+	return ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: ipvs.Ext{Set: set, Limits: l}}
+}
+
 type refusal struct {
 	name  string
 	op    ipvs.Op
@@ -178,6 +182,15 @@ func (r *rig) refusals(t *testing.T) []refusal {
 		{"toa_syn_alone", setExt(r.key(ipvs.TCP, svcPlain), ipvs.ExtFNAT|ipvs.ExtTOASyn, "full"), syscall.EINVAL, "TOA_SYN needs TOA"},
 		{"group_family", setExt(r.key(ipvs.TCP, svcPlain), ipvs.ExtFNAT, "other"), syscall.EAFNOSUPPORT, "local address group is " + them + ", service is " + us},
 		{"mss", mss, syscall.ERANGE, "MSS_CLAMP is 0 or 88 to 65495"},
+		{"ipset_unknown", limitOp(r.key(ipvs.TCP, svcPlain), ipvs.ExtFieldACLMode|ipvs.ExtFieldACLSet4|ipvs.ExtFieldACLSet6, ipvs.Limits{ACL: ipvs.ACLWhite, ACLSet4: "nobody"}), syscall.ENOENT, "ipset 'nobody' not found"},
+		{"acl_without_set", limitOp(r.key(ipvs.TCP, svcPlain), ipvs.ExtFieldACLMode, ipvs.Limits{ACL: ipvs.ACLBlack}), syscall.EINVAL, "ACL_MODE needs ACL_SET" + us[3:]},
+		{"bps_without_fnat", limitOp(r.key(ipvs.TCP, svcPlain), ipvs.ExtFieldBPSIn, ipvs.Limits{BPSIn: 1}), syscall.EINVAL, "BPS_IN and BPS_OUT need FNAT or SYNPROXY"},
+		{"bps_range", limitOp(r.key(ipvs.TCP, svcFNAT), ipvs.ExtFieldBPSOut, ipvs.Limits{BPSOut: ipvs.MaxBPS + 1}), syscall.ERANGE, "BPS_IN and BPS_OUT are at most 10^12 bytes per second"},
+		{"timeout_without_fnat", limitOp(r.key(ipvs.TCP, svcPlain), ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: time.Second}), syscall.EINVAL, "TIMEOUT_EST needs FNAT or SYNPROXY"},
+		{"timeout_range", limitOp(r.key(ipvs.TCP, svcFNAT), ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: ipvs.MaxTimeoutEst + time.Second}), syscall.ERANGE, "TIMEOUT_EST is at most 1048576 seconds"},
+		{"rst_without_fnat", setExt(r.key(ipvs.TCP, svcPlain), ipvs.ExtRSTOnExpire, ""), syscall.EINVAL, "RST_ON_EXPIRE needs FNAT or SYNPROXY"},
+		{"rst_udp", setExt(r.key(ipvs.UDP, svcUDP), ipvs.ExtFNAT|ipvs.ExtRSTOnExpire, "full"), syscall.EPROTONOSUPPORT, "RST_ON_EXPIRE is TCP only"},
+		{"invalid_udp", ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: r.key(ipvs.UDP, svcUDP)}, Ext: ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: ipvs.InvalidDrop}}, syscall.EPROTONOSUPPORT, "INVALID is TCP only"},
 		{"not_local", laddr(ipvs.AddLaddr, full, r.rip[0], 0, 0), syscall.EADDRNOTAVAIL, "address is not local; use FORCE or FOREIGN"},
 		{"range_empty", laddr(ipvs.AddLaddr, full, r.lip[1], 3000, 2000), syscall.ERANGE, "port range is empty"},
 		{"range_low", laddr(ipvs.AddLaddr, full, r.lip[1], 1000, 2000), syscall.ERANGE, "port range begins below 1024; use FORCE"},
@@ -297,12 +310,8 @@ func unsupported(t *testing.T) {
 	r.apply(t, r.addService(r.key(ipvs.TCP, svcPlain), 0, ""))
 	w := r.raw(t)
 	const (
-		flood  = "policies for stray packets are not supported by this module"
-		limits = "limits and timeouts of a service are not supported by this module"
-		acl    = "ACLs are not supported by this module"
-		expire = "RST_ON_EXPIRE is not supported by this module"
-		fast   = "the fast path is not supported by this module"
-		sync   = "sync of extended connections is not supported by this module"
+		fast = "the fast path is not supported by this module"
+		sync = "sync of extended connections is not supported by this module"
 	)
 	set := func(name, text string, a attrs) {
 		t.Helper()
@@ -313,25 +322,9 @@ func unsupported(t *testing.T) {
 		wantRaw(t, name, err, syscall.EOPNOTSUPP, text, false)
 	}
 	for flag, text := range map[uint32]string{
-		uapi.ExtSvcFRstOnExpire: expire, uapi.ExtSvcFFast: fast,
+		uapi.ExtSvcFFast: fast,
 	} {
 		set(fmt.Sprintf("flag %#x", flag), text, func(n *netlink.AttributeEncoder) { n.Bytes(uapi.ExtSvcFlags, bitfield(flag, flag)) })
-	}
-	for attr, text := range map[uint16]string{
-		uapi.ExtSvcInvalid: flood, uapi.ExtSvcAclMode: acl,
-	} {
-		set(fmt.Sprintf("u8 attribute %d", attr), text, func(n *netlink.AttributeEncoder) { n.Uint8(attr, 1) })
-	}
-	for attr, text := range map[uint16]string{
-		uapi.ExtSvcTimeoutEst: limits, uapi.ExtSvcCps: limits, uapi.ExtSvcCpsBurst: limits, uapi.ExtSvcConnLimit: limits,
-	} {
-		set(fmt.Sprintf("u32 attribute %d", attr), text, func(n *netlink.AttributeEncoder) { n.Uint32(attr, 1) })
-	}
-	for _, attr := range []uint16{uapi.ExtSvcBpsIn, uapi.ExtSvcBpsOut} {
-		set(fmt.Sprintf("u64 attribute %d", attr), limits, func(n *netlink.AttributeEncoder) { n.Uint64(attr, 1) })
-	}
-	for _, attr := range []uint16{uapi.ExtSvcAclSet4, uapi.ExtSvcAclSet6} {
-		set(fmt.Sprintf("string attribute %d", attr), acl, func(n *netlink.AttributeEncoder) { n.String(attr, "set") })
 	}
 	for _, c := range []struct {
 		name, text string
@@ -394,7 +387,7 @@ func strictness(t *testing.T) {
 		t.Errorf("refused requests changed\n%s\nto\n%s", before, after)
 	}
 	// Commands that are only reserved, and unknown ones.
-	for _, cmd := range []uint8{uapi.ExtCmdDelConn, uapi.ExtCmdSetDest, uapi.ExtCmdGetDest, uapi.ExtCmdEvent, 99} {
+	for _, cmd := range []uint8{uapi.ExtCmdSetDest, uapi.ExtCmdGetDest, uapi.ExtCmdEvent, 99} {
 		err := w.do(t, cmd, func(*netlink.AttributeEncoder) {})
 		wantRaw(t, fmt.Sprintf("command %d", cmd), err, syscall.EOPNOTSUPP, "", false)
 	}

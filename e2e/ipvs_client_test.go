@@ -29,6 +29,7 @@ import (
 	"github.com/lvs-fnat/lvs/internal/testvm"
 	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
 )
 
 // client returns our IPVS client on n's tables.
@@ -785,6 +786,10 @@ func TestExtClientTwin(t *testing.T) {
 		return ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: set, Probes: probes, Reclaim: reclaim}}
 	}
 
+	limit := func(s ipvs.Service, set ipvs.ExtField, l ipvs.Limits) ipvs.Op {
+		return ext(s, ipvs.Ext{Set: set, Limits: l})
+	}
+
 	for _, op := range []ipvs.Op{
 		add(tcp), add(tcp6), add(udp), add(sctp), add(ftp), add(second), add(ops), add(sip), add(mark),
 		flags(none, ipvs.ExtFNAT, ipvs.ExtFNAT),
@@ -812,13 +817,25 @@ func TestExtClientTwin(t *testing.T) {
 		ext(tcp, ipvs.Ext{Set: ipvs.ExtFieldMSSClamp, MSSClamp: 87}), ext(tcp, ipvs.Ext{Set: ipvs.ExtFieldMSSClamp, MSSClamp: 1400}),
 		ext(tcp, ipvs.Ext{Set: ipvs.ExtFieldTOAKind4 | ipvs.ExtFieldTOAKind6, TOAKind4: 253, TOAKind6: 200}),
 		ext(tcp, ipvs.Ext{Set: ipvs.ExtFieldLGroup}), // detach below FNAT
+		limit(tcp, ipvs.ExtFieldCPS|ipvs.ExtFieldCPSBurst|ipvs.ExtFieldConnLimit, ipvs.Limits{CPS: 100, CPSBurst: 9, ConnLimit: 7}),
+		limit(udp, ipvs.ExtFieldBPSIn|ipvs.ExtFieldBPSOut, ipvs.Limits{BPSIn: 1 << 33, BPSOut: ipvs.MaxBPS}),
+		limit(udp, ipvs.ExtFieldBPSIn, ipvs.Limits{BPSIn: ipvs.MaxBPS + 1}), limit(sctp, ipvs.ExtFieldBPSIn, ipvs.Limits{BPSIn: 1}),
+		limit(tcp, ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: ipvs.MaxTimeoutEst}), limit(tcp6, ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: time.Second}),
+		limit(tcp, ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: ipvs.MaxTimeoutEst + time.Second}),
+		limit(tcp, ipvs.ExtFieldACLMode, ipvs.Limits{ACL: ipvs.ACLWhite}), limit(tcp, ipvs.ExtFieldACLMode, ipvs.Limits{ACL: 3}),
+		limit(tcp6, ipvs.ExtFieldACLMode|ipvs.ExtFieldACLSet6, ipvs.Limits{ACL: ipvs.ACLWhite, ACLSet6: "none"}), limit(tcp, ipvs.ExtFieldACLSet4, ipvs.Limits{}),
+		ext(second, ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: ipvs.InvalidRST}), ext(udp, ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: ipvs.InvalidDrop}),
+		ext(second, ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: 3}), flags(second, ipvs.ExtRSTOnExpire, ipvs.ExtRSTOnExpire),
+		flags(udp, ipvs.ExtRSTOnExpire, ipvs.ExtRSTOnExpire), flags(tcp6, ipvs.ExtRSTOnExpire, ipvs.ExtRSTOnExpire),
+		limit(tcp6, ipvs.ExtFieldConnLimit, ipvs.Limits{ConnLimit: 1}), limit(mark, ipvs.ExtFieldCPS, ipvs.Limits{CPS: 1}),
 		group(ipvs.DelLGroup, extGroup), group(ipvs.DelLGroup, ipvs.LGroup{Name: "none"}),
 		lip(ipvs.SetLaddr, extGroup, draining), lip(ipvs.SetLaddr, extGroup, pinned), lip(ipvs.SetLaddr, extGroup, laddr("10.0.9.1", 0, 0)),
 		lip(ipvs.SetLaddr, extGroup, laddr("10.0.2.202", 30000, 40000)), lip(ipvs.SetLaddr, extGroup, laddr("10.0.2.202", 0, 0)),
 		lip(ipvs.DelLaddr, extGroup, laddr("10.0.9.1", 0, 0)), lip(ipvs.DelLaddr, extGroup, foreign),
 		config(ipvs.ExtConfigProbes, 9, false), config(ipvs.ExtConfigReclaim, 0, false), config(ipvs.ExtConfigProbes, 0, false),
+		{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigDropVIP, DropVIP: true}},
 		{Kind: ipvs.ZeroExt}, {Kind: ipvs.ZeroExt, Service: tcp}, {Kind: ipvs.ZeroExt, Service: none},
-		flags(udp, 0, ipvs.ExtFNAT), ext(udp, ipvs.Ext{Set: ipvs.ExtFieldLGroup}),
+		flags(udp, 0, ipvs.ExtFNAT), limit(udp, ipvs.ExtFieldBPSIn|ipvs.ExtFieldBPSOut, ipvs.Limits{}), flags(udp, 0, ipvs.ExtFNAT), ext(udp, ipvs.Ext{Set: ipvs.ExtFieldLGroup}),
 		{Kind: ipvs.SetService, Service: tcp}, {Kind: ipvs.DelService, Service: mark},
 		{Kind: ipvs.AddDest, Service: tcp, Dest: dest("10.0.2.11:80", ipvs.Masq, 1)},
 	} {
@@ -885,23 +902,23 @@ func TestExtClientReads(t *testing.T) {
 
 	info, err := c.Info(t.Context())
 	if x := info.Extended; err != nil || x == nil || x.ABI != 1 || x.Build == "" || x.TabBits < 8 || x.ConnSize < 300 ||
-		!gocmp.Equal(ipvs.FeatureNames(x.Features), []string{"FNAT", "TOA", "TS_MODE", "MSS", "GET_CONN", "SYNPROXY", "EVENTS"}) {
+		!gocmp.Equal(ipvs.FeatureNames(x.Features), []string{"FNAT", "TOA", "TS_MODE", "MSS", "GET_CONN", "SYNPROXY", "LIMITS", "ACL", "EVENTS", "EXPIRE_RST", "DEL_CONN", "FLOOD", "FORECAST"}) {
 		t.Errorf("info %+v, %v", x, err)
 	}
 	one, err := c.ExtService(t.Context(), s.ServiceKey)
-	if err != nil || one.ServiceKey != s.ServiceKey || one.LGroup != "back" || len(one.Stats) != 43 {
+	if err != nil || one.ServiceKey != s.ServiceKey || one.LGroup != "back" || len(one.Stats) != uapi.ExtStatMax-1 {
 		t.Errorf("service %+v, %v", one, err)
 	}
 	stats, err := c.ExtStats(t.Context())
-	if err != nil || len(stats) != 43 {
+	if err != nil || len(stats) != uapi.ExtStatMax-1 {
 		t.Errorf("%d counters, %v", len(stats), err)
 	}
 	stats, err = c.ServiceExtStats(t.Context(), s.ServiceKey)
-	if err != nil || len(stats) != 43 {
+	if err != nil || len(stats) != uapi.ExtStatMax-1 {
 		t.Errorf("%d counters of the service, %v", len(stats), err)
 	}
 	g, err := c.LGroup(t.Context(), "back")
-	if want := (ipvs.LGroup{Name: "back", Family: ipvs.IPv4, Refs: 1}); err != nil || g != want {
+	if want := (ipvs.LGroup{Name: "back", Family: ipvs.IPv4, Refs: 1, Ports: 1001}); err != nil || g != want {
 		t.Errorf("group %+v, %v", g, err)
 	}
 	l, err := c.Laddr(t.Context(), "back", netip.MustParseAddr("10.0.2.201"))

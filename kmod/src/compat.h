@@ -9,6 +9,7 @@
 #include <linux/netlink.h>
 #include <linux/version.h>
 #include <net/genetlink.h>
+#include <net/ip_vs.h>
 #include <net/route.h>
 
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 12, 0)
@@ -47,6 +48,19 @@ static inline char *x_err_buf(void)
 		__x_extack->_msg = __x_buf;				\
 	}								\
 } while (0)
+
+/*
+ * The conns of a dest, without templates. Stable updates changed what is counted;
+ * Kbuild looks into the header, whose version does not say.
+ */
+static inline u32 x_dest_conns(const struct ip_vs_dest *dest)
+{
+#ifdef X_HAVE_TOTALCONNS
+	return atomic_read(&dest->totalconns);
+#else
+	return atomic_read(&dest->activeconns) + atomic_read(&dest->inactconns);
+#endif
+}
 
 /* The parsed attributes of a dump's request */
 static inline struct nlattr **x_dump_attrs(struct netlink_callback *cb)

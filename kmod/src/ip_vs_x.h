@@ -50,7 +50,12 @@
 #define IP_VS_X_LIPS_PER_CONN	4	/* addresses probed for one conn */
 #define IP_VS_X_TOA_MAX		16	/* packets of a conn that carry TOA */
 
+struct ip_vs_x_limit;
+struct ip_vs_x_set;
+struct ip_vs_x_use;
+struct ip_vs_x_uses;
 struct netlink_ext_ack;
+struct nlattr;
 struct ip_vs_x_sp;
 struct tcphdr;
 
@@ -75,6 +80,10 @@ struct ip_vs_x_net {
 	struct ip_vs_x_sp_keys __rcu *keys;	/* of SYN cookies; written under __ip_vs_mutex */
 	u64			sp_qmem_max;	/* bytes held for clients of the SYN proxy */
 	atomic64_t		sp_qmem;
+	u8			drop_vip;	/* written under __ip_vs_mutex */
+	bool			had_sets;	/* __ip_vs_mutex */
+	struct list_head	sets;		/* ipsets in use, __ip_vs_mutex */
+	struct ip_vs_x_limit	*rst_limit;	/* of answers to what no conn is for */
 	struct net		*net;
 };
 
@@ -99,6 +108,7 @@ struct ip_vs_x_laddr {
 	struct ip_vs_x_laddr_cpu __percpu *pcpu;
 	cpumask_t		cpus;
 	struct list_head	list;		/* of the group, __ip_vs_mutex */
+	struct ip_vs_x_uses	*uses;		/* of its group; holds a ref */
 	struct ip_vs_x_net	*xnet;
 	struct rcu_head		rcu_head;
 };
@@ -112,6 +122,7 @@ struct ip_vs_x_lgroup {
 	unsigned int		n_laddrs;	/* __ip_vs_mutex; NO_NEW and FOREIGN too */
 	struct ip_vs_x_laddrs __rcu *pick;	/* NULL: nothing to allocate from */
 	unsigned int __percpu	*rr;		/* SEL_RR: this CPU's next index */
+	struct ip_vs_x_uses	*uses;		/* holds a ref */
 	char			name[IPVS_EXT_NAME_MAX + 1];
 	u16			af;
 	u32			refs;		/* services, __ip_vs_mutex */
@@ -168,6 +179,18 @@ struct ip_vs_x_svc_cfg {
 	bool			ts_chosen;
 	struct ip_vs_x_sp_cfg	sp;
 	struct ip_vs_x_auto	*aut;		/* shared by all copies */
+	u8			invalid;
+	u8			acl_mode;
+	bool			last_limit;	/* limit goes with this copy */
+	u32			timeout_est;	/* seconds; 0: ip_vs' own */
+	u32			cps;
+	u32			cps_burst;
+	u32			conn_limit;
+	u64			bps_in;
+	u64			bps_out;
+	struct ip_vs_x_limit	*limit;		/* NULL: no rate; shared by copies with the same */
+	struct ip_vs_x_set	*set4;		/* each copy is a user */
+	struct ip_vs_x_set	*set6;
 	struct ip_vs_x_stats __percpu *stats;	/* shared by all copies */
 	struct rcu_head		rcu_head;
 };
@@ -176,6 +199,7 @@ struct ip_vs_x_svc_cfg {
 struct ip_vs_x_service {
 	struct ip_vs_service	s;	/* first: the rest of ip_vs sees only this */
 	struct ip_vs_x_svc_cfg __rcu *cfg;
+	struct hlist_node	vip_node;	/* by vip; fwmark services have none */
 };
 
 /* x->xflags: settings as they were when the conn was made, and its progress */
@@ -191,6 +215,7 @@ struct ip_vs_x_service {
 #define IP_VS_X_F_SP		BIT(12)	/* of a service with SYN proxy */
 #define IP_VS_X_F_HALF_OPEN	BIT(13)	/* counted by mode auto; c.app_data is its struct */
 #define IP_VS_X_F_TS_SP		BIT(14)	/* RS TSval -> client TSval is chosen */
+#define IP_VS_X_F_SEEN		BIT(9)	/* rs_seq and rs_ack are of a reply */
 
 struct ip_vs_x_conn {
 	struct ip_vs_conn	c;	/* first: the rest of ip_vs sees only this */
@@ -226,6 +251,10 @@ struct ip_vs_x_conn {
 static_assert(sizeof(struct ip_vs_x_conn) == 384 || sizeof(struct ip_vs_conn) != 288);
 
 DECLARE_STATIC_KEY_FALSE(ip_vs_x_key);
+/* On while a service has a flood policy, or a namespace drops what is for no service */
+DECLARE_STATIC_KEY_FALSE(ip_vs_x_stray_key);
+/* On while a service has settings that each packet of its X conns must look up */
+DECLARE_STATIC_KEY_FALSE(ip_vs_x_live_key);
 extern unsigned int ip_vs_x_net_id;
 
 static inline bool ip_vs_conn_is_x(const struct ip_vs_conn *cp)
@@ -358,6 +387,16 @@ static inline bool ip_vs_x_intercept(struct ip_vs_conn *cp, struct sk_buff *skb,
 	       __ip_vs_x_intercept(cp, skb, pd, iph, verdict);
 }
 
+/* udp_conn_schedule(): UDP that no service wants. False: *verdict is the answer. */
+bool __ip_vs_x_udp_stray(struct netns_ipvs *ipvs, int af, struct sk_buff *skb, int *verdict,
+			 struct ip_vs_iphdr *iph);
+static inline bool ip_vs_x_udp_stray(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+				     int *verdict, struct ip_vs_iphdr *iph)
+{
+	return !static_branch_unlikely(&ip_vs_x_key) ||
+	       __ip_vs_x_udp_stray(ipvs, af, skb, verdict, iph);
+}
+
 /* ip_vs_schedule(): false drops the packet that would make a conn */
 bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb,
 		     struct ip_vs_iphdr *iph);
@@ -385,6 +424,26 @@ unsigned int ip_vs_x_response_icmp(int af, struct sk_buff *skb, struct ip_vs_pro
 				   struct ip_vs_conn *cp, struct ip_vs_iphdr *ciph,
 				   unsigned int toff, unsigned int hooknum);
 
+/*
+ * ip_vs_sync_conn(): what to tell backups of instead of cp. A stock one would
+ * make a NAT conn of an X conn, which could only lose packets; so none is sent.
+ * The template that controls it is, as stock ip_vs would.
+ */
+static inline struct ip_vs_conn *ip_vs_x_sync(struct netns_ipvs *ipvs, struct ip_vs_conn *cp,
+					      int *pkts)
+{
+	if (likely(!(cp->flags & IP_VS_CONN_F_X)))
+		return cp;
+	cp = cp->control;
+	if (cp)
+		*pkts = cp->flags & IP_VS_CONN_F_TEMPLATE ? atomic_add_return(1, &cp->in_pkts) :
+							   sysctl_sync_threshold(ipvs);
+	return cp;
+}
+
+/* ip_vs_add_service(): the service can be found */
+void ip_vs_x_svc_added(struct ip_vs_service *svc);
+
 /* __ip_vs_del_service(): the service gives back its group and settings */
 void ip_vs_x_svc_release(struct ip_vs_service *svc);
 
@@ -404,8 +463,17 @@ static inline struct ip_vs_x_net *ip_vs_x_net(const struct netns_ipvs *ipvs)
 	return net_generic(ipvs->net, ip_vs_x_net_id);
 }
 
-/* The settings of the service that a conn still has, or NULL. RCU. */
-const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_conn *cp);
+/* The settings of a conn's service, as they are now; NULL: none, or no service. RCU. */
+static inline const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_conn *cp)
+{
+	struct ip_vs_service *svc = NULL;
+
+	/* a dest in the trash, or of a synced conn, may have no service */
+	if (cp->dest)
+		svc = rcu_dereference(cp->dest->svc);
+	return svc ? rcu_dereference(ip_vs_x_service(svc)->cfg) : NULL;
+}
+
 /* Counts for the namespace and, when the conn still has one, its service. RCU. */
 void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat);
 /* The same before there is a conn; cfg may be NULL */
@@ -417,7 +485,68 @@ static inline void ip_vs_x_count_cfg(struct ip_vs_x_net *xnet,
 		this_cpu_inc(cfg->stats->n[stat]);
 }
 
+/*
+ * ip_vs_x_trace.c: the tracepoints of group ip_vs_x, each free while nobody
+ * looks. stat is the counter, IPVS_EXT_STAT_*, that says why.
+ */
+void ip_vs_x_trace_drop(const struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+			const struct ip_vs_iphdr *iph, unsigned int stat);
+void ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat);
+void ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x);
+void ip_vs_x_trace_lport_full(const struct ip_vs_x_conn *x, const union nf_inet_addr *caddr,
+			      const char *lgroup);
+/* What was done with a packet of a handshake: the SP_* counter that it moved */
+void ip_vs_x_trace_synproxy(const struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+			    const struct ip_vs_iphdr *iph, unsigned int stat);
+
 u64 ip_vs_x_stats_sum(const struct ip_vs_x_stats __percpu *stats, unsigned int stat);
+
+/* ip_vs_x_limit.c */
+enum {
+	IP_VS_X_LIMIT_CPS,
+	IP_VS_X_LIMIT_IN,
+	IP_VS_X_LIMIT_OUT,
+	IP_VS_X_LIMITS
+};
+
+/* Is there room for n more? Then it is taken. */
+bool ip_vs_x_limit_take(struct ip_vs_x_limit *l, unsigned int which, u64 n);
+/* May a conn be made? If not, *stat is the counter that says why. RCU. */
+bool ip_vs_x_limit_admit(struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
+			 unsigned int *stat);
+/* Conns of all dests; counting may stop at enough. RCU. */
+u64 ip_vs_x_svc_conns(struct ip_vs_service *svc, u64 enough);
+/* A packet of an X conn, IN or OUT: lifetime, and may it pass? RCU. */
+bool __ip_vs_x_live(struct sk_buff *skb, struct ip_vs_conn *cp, unsigned int which);
+static inline bool ip_vs_x_live(struct sk_buff *skb, struct ip_vs_conn *cp, unsigned int which)
+{
+	return !static_branch_unlikely(&ip_vs_x_live_key) || __ip_vs_x_live(skb, cp, which);
+}
+
+/* ip_vs_x_acl.c */
+
+/* May this client connect? Asked for each SYN that a cookie answers, too. RCU. */
+bool ip_vs_x_acl_permits(const struct ip_vs_x_svc_cfg *cfg, const struct ip_vs_service *svc,
+			 const struct sk_buff *skb, const struct ip_vs_iphdr *iph);
+/*
+ * TCP that belongs to no conn, nor to one in the making: true leaves it to
+ * ip_vs, false says drop it; the service's policy has done and counted the rest.
+ */
+bool ip_vs_x_invalid(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		     const struct ip_vs_iphdr *iph, const struct tcphdr *th,
+		     const struct ip_vs_x_svc_cfg *cfg);
+/* No service wants the packet. Is it to be dropped, because it is for a vip? Counts. */
+bool ip_vs_x_vip_drop(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+		      const struct ip_vs_iphdr *iph);
+
+/* ip_vs_x_ports.c: the counter of ports of cp's RS; softirqs may be on */
+/* One more. False: no memory. name is the group's, for events. RCU. */
+bool ip_vs_x_use_get(struct ip_vs_x_uses *u, const struct ip_vs_x_net *xnet, const char *name,
+		     const struct ip_vs_conn *cp);
+void ip_vs_x_use_put(struct ip_vs_x_uses *u, const struct ip_vs_conn *cp);
+/* A conn got no port */
+void ip_vs_x_use_full(struct ip_vs_x_uses *u, const struct ip_vs_x_net *xnet, const char *name,
+		      const struct ip_vs_conn *cp);
 
 /* ip_vs_x_conn.c */
 int ip_vs_x_conn_init(void);
@@ -429,6 +558,9 @@ unsigned int ip_vs_x_tab_bits(void);
  */
 int ip_vs_x_conn_walk(const struct netns_ipvs *ipvs, unsigned int *pos, unsigned int *skip,
 		      int (*fn)(struct ip_vs_x_conn *x, void *arg), void *arg);
+/* The same for one bucket, which is less than 1 << ip_vs_x_tab_bits() */
+int ip_vs_x_conn_bucket(const struct netns_ipvs *ipvs, unsigned int pos, unsigned int *skip,
+			int (*fn)(struct ip_vs_x_conn *x, void *arg), void *arg);
 
 /* ip_vs_x_laddr.c; all but pick, get, put, lips_* under ip_vs_x_cfg_lock() */
 struct ip_vs_x_lgroup *ip_vs_x_lgroup_find(struct ip_vs_x_net *xnet, const char *name);
@@ -488,9 +620,11 @@ struct dst_entry *ip_vs_x_client_dst(struct ip_vs_x_conn *x);
 /* ip_vs_x_icmp.c: an error about vip->cip on its way to the RS; consumes skb */
 int ip_vs_x_icmp_in(struct sk_buff *skb, struct ip_vs_conn *cp, struct ip_vs_iphdr *ciph);
 
-/* ip_vs_x_tcp.c: RST to a client whose SYN found no port. May do nothing. */
-void ip_vs_x_exhaust_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
-			 const struct ip_vs_iphdr *iph);
+/* ip_vs_x_tcp.c: RST to a client for a segment that no conn is for. May do nothing. */
+void ip_vs_x_answer_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+			const struct ip_vs_iphdr *iph);
+/* Ends both halves of a conn that is over for us but not for them. RCU. */
+void ip_vs_x_expire_rst(struct ip_vs_x_conn *x);
 
 /* ip_vs_x_synproxy.c */
 int ip_vs_x_sp_net_init(struct ip_vs_x_net *xnet);
@@ -530,6 +664,8 @@ void ip_vs_x_in_stats(struct ip_vs_conn *cp, struct sk_buff *skb);
 
 /* ip_vs_x_glue_conn.h: ends a conn now if nobody else does; RCU, no bucket lock held */
 void ip_vs_x_conn_reclaim(struct ip_vs_conn *cp);
+/* Ends a conn whatever it does; RCU, no bucket lock held */
+void ip_vs_x_conn_end(struct ip_vs_conn *cp);
 
 /* ip_vs_x_glue_ctl.h */
 void ip_vs_x_cfg_lock(void);

@@ -171,6 +171,13 @@ static bool x_link(struct ip_vs_x_conn *x, __be16 lport, struct ip_vs_x_conn **v
 	return free;
 }
 
+static void x_unlink(struct ip_vs_x_conn *x)
+{
+	spin_lock_bh(x_lock_of(x->out_hash));
+	hlist_del_rcu(&x->out_node);
+	spin_unlock_bh(x_lock_of(x->out_hash));
+}
+
 /* Ends the conn that holds the port, if it lets go, and takes the port */
 static bool x_reclaim(struct ip_vs_x_conn *x, __be16 lport)
 {
@@ -216,6 +223,23 @@ static bool x_probe(struct ip_vs_x_conn *x, struct ip_vs_x_laddr *la, unsigned i
 	return true;
 }
 
+/* x has a port of la and a ref on it: the books. On error it has neither. */
+static int x_bound(struct ip_vs_x_net *xnet, struct ip_vs_x_conn *x, struct ip_vs_x_laddr *la,
+		   const struct ip_vs_x_svc_cfg *cfg, bool reclaim)
+{
+	if (unlikely(!ip_vs_x_use_get(la->uses, xnet, cfg->lgroup->name, &x->c))) {
+		x_unlink(x);
+		ip_vs_x_laddr_put(la);
+		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_MEM);
+		return -ENOMEM;
+	}
+	x->la = la;
+	this_cpu_inc(la->pcpu->conns);
+	ip_vs_x_count_cfg(xnet, cfg, reclaim ? IPVS_EXT_STAT_LPORT_RECLAIM :
+			  IPVS_EXT_STAT_LPORT_OK);
+	return 0;
+}
+
 /* Takes lip:lport for x, which knows its RS. 0, or why not. */
 static int x_bind(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg,
 		  const union nf_inet_addr *caddr)
@@ -240,13 +264,8 @@ again:
 		if (!ip_vs_x_laddr_get(la))
 			continue;
 		got++;
-		if (x_probe(x, la, budget, reclaim)) {
-			x->la = la;
-			this_cpu_inc(la->pcpu->conns);
-			ip_vs_x_count_cfg(xnet, cfg, reclaim ? IPVS_EXT_STAT_LPORT_RECLAIM :
-					  IPVS_EXT_STAT_LPORT_OK);
-			return 0;
-		}
+		if (x_probe(x, la, budget, reclaim))
+			return x_bound(xnet, x, la, cfg, reclaim);
 		if (!reclaim)
 			this_cpu_inc(la->pcpu->full);
 		ip_vs_x_laddr_put(la);
@@ -259,6 +278,9 @@ again:
 		goto again;
 	}
 	ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_LPORT_FULL);
+	ip_vs_x_trace_lport_full(x, caddr, cfg->lgroup->name);
+	if (got)
+		ip_vs_x_use_full(cfg->lgroup->uses, xnet, cfg->lgroup->name, &x->c);
 	return -EADDRINUSE;
 }
 
@@ -366,7 +388,7 @@ void __ip_vs_x_refused(struct ip_vs_service *svc, struct sk_buff *skb, struct ip
 	    (IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_EXHAUST_RST))
 		return;
 	ip_vs_x_count_cfg(ip_vs_x_net(svc->ipvs), cfg, IPVS_EXT_STAT_EXHAUST_RST);
-	ip_vs_x_exhaust_rst(svc->ipvs, svc->af, skb, iph);
+	ip_vs_x_answer_rst(svc->ipvs, svc->af, skb, iph);
 }
 
 void __ip_vs_x_conn_ready(struct ip_vs_conn *cp)
@@ -380,6 +402,7 @@ void __ip_vs_x_conn_ready(struct ip_vs_conn *cp)
 	cp->flags = (cp->flags & ~(IP_VS_CONN_F_FWD_MASK | IP_VS_CONN_F_NFCT)) |
 		    IP_VS_CONN_F_FNAT;
 	cp->packet_xmit = ip_vs_x_xmit;
+	ip_vs_x_trace_conn_new(x);
 	/* pairs with the acquire in x_is_ready() */
 	smp_store_release(&x->ready, 1);
 }
@@ -389,14 +412,18 @@ void __ip_vs_x_conn_unlink(struct ip_vs_conn *cp)
 {
 	struct ip_vs_x_conn *x = ip_vs_x_conn(cp);
 
-	spin_lock_bh(x_lock_of(x->out_hash));
-	hlist_del_rcu(&x->out_node);
-	spin_unlock_bh(x_lock_of(x->out_hash));
+	if (unlikely(x->xflags & IP_VS_X_F_SEEN)) {
+		rcu_read_lock();
+		ip_vs_x_expire_rst(x);
+		rcu_read_unlock();
+	}
+	x_unlink(x);
 
 	ip_vs_x_sp_drop(x);
 	ip_vs_x_auto_answered(x);
 	if (x->la) {
 		this_cpu_dec(x->la->pcpu->conns);
+		ip_vs_x_use_put(x->la->uses, cp);
 		ip_vs_x_laddr_put(x->la);
 	}
 	dst_release(unrcu_pointer(xchg(&x->out_dst, NULL)));
@@ -407,27 +434,36 @@ void __ip_vs_x_conn_free(struct ip_vs_conn *cp)
 	kmem_cache_free(x_cachep, ip_vs_x_conn(cp));
 }
 
+int ip_vs_x_conn_bucket(const struct netns_ipvs *ipvs, unsigned int pos, unsigned int *skip,
+			int (*fn)(struct ip_vs_x_conn *x, void *arg), void *arg)
+{
+	struct ip_vs_x_conn *x;
+	unsigned int n = 0;
+	int ret = 0;
+
+	rcu_read_lock();
+	hlist_for_each_entry_rcu(x, &x_tab[pos], out_node) {
+		if (n++ < *skip || !x_is_ready(x) || x->c.ipvs != ipvs)
+			continue;
+		ret = fn(x, arg);
+		if (ret < 0) {
+			*skip = n - 1;
+			break;
+		}
+	}
+	rcu_read_unlock();
+	return ret;
+}
+
 int ip_vs_x_conn_walk(const struct netns_ipvs *ipvs, unsigned int *pos, unsigned int *skip,
 		      int (*fn)(struct ip_vs_x_conn *x, void *arg), void *arg)
 {
-	struct ip_vs_x_conn *x;
-	unsigned int n;
 	int ret = 0;
 
 	for (; *pos <= x_tab_mask; (*pos)++, *skip = 0) {
-		n = 0;
-		rcu_read_lock();
-		hlist_for_each_entry_rcu(x, &x_tab[*pos], out_node) {
-			if (n++ < *skip || !x_is_ready(x) || x->c.ipvs != ipvs)
-				continue;
-			ret = fn(x, arg);
-			if (ret < 0) {
-				*skip = n - 1;
-				rcu_read_unlock();
-				return ret;
-			}
-		}
-		rcu_read_unlock();
+		ret = ip_vs_x_conn_bucket(ipvs, *pos, skip, fn, arg);
+		if (ret < 0)
+			return ret;
 		cond_resched();
 	}
 	return ret;

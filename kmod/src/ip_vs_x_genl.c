@@ -30,10 +30,6 @@ static const struct genl_multicast_group x_mcgrps[] = {
 };
 
 /* A flag or attribute of a feature that this module does not have yet */
-#define X_FLOOD		"policies for stray packets are not supported by this module"
-#define X_LIMITS	"limits and timeouts of a service are not supported by this module"
-#define X_ACL		"ACLs are not supported by this module"
-#define X_EXPIRE_RST	"RST_ON_EXPIRE is not supported by this module"
 #define X_FAST		"the fast path is not supported by this module"
 #define X_SYNC		"sync of extended connections is not supported by this module"
 
@@ -67,7 +63,7 @@ static const struct nla_policy x_ext_policy[IPVS_EXT_SVC_MAX + 1] = {
 	[IPVS_EXT_SVC_BPS_IN]		= { .type = NLA_U64 },
 	[IPVS_EXT_SVC_BPS_OUT]		= { .type = NLA_U64 },
 	[IPVS_EXT_SVC_CONN_LIMIT]	= { .type = NLA_U32 },
-	[IPVS_EXT_SVC_ACL_MODE]		= NLA_POLICY_MAX(NLA_U8, 2),
+	[IPVS_EXT_SVC_ACL_MODE]		= NLA_POLICY_MAX(NLA_U8, __IPVS_EXT_ACL_MAX - 1),
 	[IPVS_EXT_SVC_ACL_SET4]		= { .type = NLA_NUL_STRING, .len = IPVS_EXT_SET_MAX },
 	[IPVS_EXT_SVC_ACL_SET6]		= { .type = NLA_NUL_STRING, .len = IPVS_EXT_SET_MAX },
 	[IPVS_EXT_SVC_NCONN]		= { .type = NLA_REJECT },
@@ -81,6 +77,11 @@ static const struct nla_policy x_lgroup_policy[IPVS_EXT_LGROUP_MAX + 1] = {
 	[IPVS_EXT_LGROUP_NAME]		= { .type = NLA_NUL_STRING, .len = IPVS_EXT_NAME_MAX },
 	[IPVS_EXT_LGROUP_AF]		= { .type = NLA_U16 },
 	[IPVS_EXT_LGROUP_REFS]		= { .type = NLA_REJECT },
+	[IPVS_EXT_LGROUP_PORTS]		= { .type = NLA_REJECT },
+	[IPVS_EXT_LGROUP_PORTS_USED]	= { .type = NLA_REJECT },
+	[IPVS_EXT_LGROUP_RS_ADDR]	= { .type = NLA_REJECT },
+	[IPVS_EXT_LGROUP_RS_PORT]	= { .type = NLA_REJECT },
+	[IPVS_EXT_LGROUP_RS_PROTO]	= { .type = NLA_REJECT },
 };
 
 static const struct nla_policy x_laddr_policy[IPVS_EXT_LADDR_MAX + 1] = {
@@ -104,6 +105,7 @@ static const struct nla_policy x_config_policy[IPVS_EXT_CONFIG_MAX + 1] = {
 	[IPVS_EXT_CONFIG_RECLAIM]	= NLA_POLICY_MAX(NLA_U8, 1),
 	[IPVS_EXT_CONFIG_SYNC_OPT]	= NLA_POLICY_MAX(NLA_U8, 1),
 	[IPVS_EXT_CONFIG_COOKIE_KEY_PREV] = NLA_POLICY_EXACT_LEN(IPVS_EXT_COOKIE_KEY_LEN),
+	[IPVS_EXT_CONFIG_DROP_VIP]	= NLA_POLICY_MAX(NLA_U8, 1),
 };
 
 static const struct nla_policy x_filter_policy[IPVS_EXT_FILTER_MAX + 1] = {
@@ -286,19 +288,6 @@ static int x_get_laddr(const struct nlattr *nest, struct ip_vs_x_laddr_req *req,
 }
 
 /* What a feature that is still to come would be asked with */
-static const char * const x_ext_unsupported[IPVS_EXT_SVC_MAX + 1] = {
-	[IPVS_EXT_SVC_INVALID]		= X_FLOOD,
-	[IPVS_EXT_SVC_TIMEOUT_EST]	= X_LIMITS,
-	[IPVS_EXT_SVC_CPS]		= X_LIMITS,
-	[IPVS_EXT_SVC_CPS_BURST]	= X_LIMITS,
-	[IPVS_EXT_SVC_BPS_IN]		= X_LIMITS,
-	[IPVS_EXT_SVC_BPS_OUT]		= X_LIMITS,
-	[IPVS_EXT_SVC_CONN_LIMIT]	= X_LIMITS,
-	[IPVS_EXT_SVC_ACL_MODE]		= X_ACL,
-	[IPVS_EXT_SVC_ACL_SET4]		= X_ACL,
-	[IPVS_EXT_SVC_ACL_SET6]		= X_ACL,
-};
-
 static const char * const x_config_unsupported[IPVS_EXT_CONFIG_MAX + 1] = {
 	[IPVS_EXT_CONFIG_FAST]		= X_FAST,
 	[IPVS_EXT_CONFIG_SYNC_OPT]	= X_SYNC,
@@ -323,16 +312,9 @@ static int x_check_supported(struct nlattr **tb, const char * const *texts, int 
 /* Switching off what cannot be on is no error */
 static int x_check_flags(u32 on, struct netlink_ext_ack *extack)
 {
-	const char *text;
-
-	on &= ~IP_VS_X_SVC_FLAGS;
-	if (!on)
+	if (!(on & ~IP_VS_X_SVC_FLAGS))
 		return 0;
-	if (on & IPVS_EXT_SVC_F_RST_ON_EXPIRE)
-		text = X_EXPIRE_RST;
-	else
-		text = X_FAST;
-	X_ERR_FMT(extack, "%s", text);
+	NL_SET_ERR_MSG(extack, X_FAST);
 	return -EOPNOTSUPP;
 }
 
@@ -383,18 +365,44 @@ static void x_get_sp(struct nlattr **tb, struct ip_vs_x_svc_req *req)
 		req->sp_opts = nla_get_bitfield32(tb[IPVS_EXT_SVC_SP_OPTS]);
 }
 
+static void x_get_limits(struct nlattr **tb, struct ip_vs_x_svc_req *req)
+{
+	req->has_invalid = tb[IPVS_EXT_SVC_INVALID];
+	if (req->has_invalid)
+		req->invalid = nla_get_u8(tb[IPVS_EXT_SVC_INVALID]);
+	req->has_timeout_est = tb[IPVS_EXT_SVC_TIMEOUT_EST];
+	if (req->has_timeout_est)
+		req->timeout_est = nla_get_u32(tb[IPVS_EXT_SVC_TIMEOUT_EST]);
+	req->has_cps = tb[IPVS_EXT_SVC_CPS];
+	if (req->has_cps)
+		req->cps = nla_get_u32(tb[IPVS_EXT_SVC_CPS]);
+	req->has_cps_burst = tb[IPVS_EXT_SVC_CPS_BURST];
+	if (req->has_cps_burst)
+		req->cps_burst = nla_get_u32(tb[IPVS_EXT_SVC_CPS_BURST]);
+	req->has_bps_in = tb[IPVS_EXT_SVC_BPS_IN];
+	if (req->has_bps_in)
+		req->bps_in = nla_get_u64(tb[IPVS_EXT_SVC_BPS_IN]);
+	req->has_bps_out = tb[IPVS_EXT_SVC_BPS_OUT];
+	if (req->has_bps_out)
+		req->bps_out = nla_get_u64(tb[IPVS_EXT_SVC_BPS_OUT]);
+	req->has_conn_limit = tb[IPVS_EXT_SVC_CONN_LIMIT];
+	if (req->has_conn_limit)
+		req->conn_limit = nla_get_u32(tb[IPVS_EXT_SVC_CONN_LIMIT]);
+	req->has_acl_mode = tb[IPVS_EXT_SVC_ACL_MODE];
+	if (req->has_acl_mode)
+		req->acl_mode = nla_get_u8(tb[IPVS_EXT_SVC_ACL_MODE]);
+	req->set4 = tb[IPVS_EXT_SVC_ACL_SET4];
+	req->set6 = tb[IPVS_EXT_SVC_ACL_SET6];
+}
+
 static int x_get_ext(const struct nlattr *nest, struct ip_vs_x_svc_req *req,
 		     struct netlink_ext_ack *extack)
 {
 	struct nlattr *tb[IPVS_EXT_SVC_MAX + 1];
-	int ret;
 
 	if (!nest)
 		return x_missing(extack, "EXT");
 	x_nested(tb, IPVS_EXT_SVC_MAX, nest);
-	ret = x_check_supported(tb, x_ext_unsupported, IPVS_EXT_SVC_MAX, extack);
-	if (ret)
-		return ret;
 	memset(req, 0, sizeof(*req));
 	if (tb[IPVS_EXT_SVC_FLAGS])
 		req->flags = nla_get_bitfield32(tb[IPVS_EXT_SVC_FLAGS]);
@@ -416,6 +424,7 @@ static int x_get_ext(const struct nlattr *nest, struct ip_vs_x_svc_req *req,
 	if (req->has_toa_kind6)
 		req->toa_kind6 = nla_get_u8(tb[IPVS_EXT_SVC_TOA_KIND6]);
 	x_get_sp(tb, req);
+	x_get_limits(tb, req);
 	return x_check_flags(req->flags.value & req->flags.selector, extack);
 }
 
@@ -468,7 +477,21 @@ static int x_put_sp(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
 	return 0;
 }
 
-static int x_put_ext(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
+static int x_put_limits(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
+{
+	return nla_put_u8(skb, IPVS_EXT_SVC_INVALID, cfg->invalid) ?:
+	       nla_put_u32(skb, IPVS_EXT_SVC_TIMEOUT_EST, cfg->timeout_est) ?:
+	       nla_put_u32(skb, IPVS_EXT_SVC_CPS, cfg->cps) ?:
+	       nla_put_u32(skb, IPVS_EXT_SVC_CPS_BURST, cfg->cps_burst) ?:
+	       nla_put_u64_64bit(skb, IPVS_EXT_SVC_BPS_IN, cfg->bps_in, IPVS_EXT_SVC_PAD) ?:
+	       nla_put_u64_64bit(skb, IPVS_EXT_SVC_BPS_OUT, cfg->bps_out, IPVS_EXT_SVC_PAD) ?:
+	       nla_put_u32(skb, IPVS_EXT_SVC_CONN_LIMIT, cfg->conn_limit) ?:
+	       nla_put_u8(skb, IPVS_EXT_SVC_ACL_MODE, cfg->acl_mode) ?:
+	       nla_put_string(skb, IPVS_EXT_SVC_ACL_SET4, ip_vs_x_set_name(cfg->set4)) ?:
+	       nla_put_string(skb, IPVS_EXT_SVC_ACL_SET6, ip_vs_x_set_name(cfg->set6));
+}
+
+static int x_put_ext(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg, u32 nconn)
 {
 	static const struct ip_vs_x_svc_cfg off = {
 		.toa_kind4 = IP_VS_X_TOA_KIND, .toa_kind6 = IP_VS_X_TOA_KIND,
@@ -485,7 +508,8 @@ static int x_put_ext(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
 	    nla_put_u16(skb, IPVS_EXT_SVC_MSS_CLAMP, cfg->mss_clamp) ||
 	    nla_put_u8(skb, IPVS_EXT_SVC_TOA_KIND4, cfg->toa_kind4) ||
 	    nla_put_u8(skb, IPVS_EXT_SVC_TOA_KIND6, cfg->toa_kind6) ||
-	    x_put_sp(skb, cfg)) {
+	    x_put_sp(skb, cfg) || x_put_limits(skb, cfg) ||
+	    nla_put_u32(skb, IPVS_EXT_SVC_NCONN, nconn)) {
 		nla_nest_cancel(skb, nest);
 		return -EMSGSIZE;
 	}
@@ -499,10 +523,11 @@ static int x_put_stats(struct sk_buff *skb, const struct ip_vs_x_stats __percpu 
 	struct nlattr *nest = nla_nest_start(skb, IPVS_EXT_A_STATS);
 	unsigned int i;
 
-	for (i = 1; nest && i < IPVS_EXT_STAT_PAD; i++) {
+	for (i = 1; nest && i <= IPVS_EXT_STAT_MAX; i++) {
 		u64 n = stats ? ip_vs_x_stats_sum(stats, i) : 0;
 
-		if (nla_put_u64_64bit(skb, i, n, IPVS_EXT_STAT_PAD)) {
+		if (i != IPVS_EXT_STAT_PAD &&
+		    nla_put_u64_64bit(skb, i, n, IPVS_EXT_STAT_PAD)) {
 			nla_nest_cancel(skb, nest);
 			return -EMSGSIZE;
 		}
@@ -517,7 +542,12 @@ static int x_put_service(struct sk_buff *skb, struct ip_vs_service *svc)
 {
 	const struct ip_vs_x_svc_cfg *cfg = ip_vs_x_svc_cfg(svc);
 
-	return x_put_svc(skb, svc) ?: x_put_ext(skb, cfg) ?:
+	u64 nconn;
+
+	rcu_read_lock();
+	nconn = ip_vs_x_svc_conns(svc, U32_MAX);
+	rcu_read_unlock();
+	return x_put_svc(skb, svc) ?: x_put_ext(skb, cfg, min_t(u64, nconn, U32_MAX)) ?:
 	       x_put_stats(skb, cfg ? cfg->stats : NULL);
 }
 
@@ -534,7 +564,8 @@ static int x_put_lgroup(struct sk_buff *skb, const struct ip_vs_x_lgroup *g)
 
 	if (!nest || nla_put_string(skb, IPVS_EXT_LGROUP_NAME, g->name) ||
 	    nla_put_u16(skb, IPVS_EXT_LGROUP_AF, g->af) ||
-	    nla_put_u32(skb, IPVS_EXT_LGROUP_REFS, g->refs)) {
+	    nla_put_u32(skb, IPVS_EXT_LGROUP_REFS, g->refs) ||
+	    ip_vs_x_uses_put_fullest(skb, g->uses)) {
 		nla_nest_cancel(skb, nest);
 		return -EMSGSIZE;
 	}
@@ -560,18 +591,11 @@ static int x_put_cpus(struct sk_buff *skb, const struct ip_vs_x_laddr *la)
 static int x_put_laddr(struct sk_buff *skb, const struct ip_vs_x_lgroup *g,
 		       const struct ip_vs_x_laddr *la)
 {
-	struct ip_vs_x_laddr_cpu sum = {};
+	struct ip_vs_x_laddr_cpu sum;
 	struct nlattr *nest;
-	int cpu, ret;
+	int ret;
 
-	for_each_possible_cpu(cpu) {
-		const struct ip_vs_x_laddr_cpu *c = per_cpu_ptr(la->pcpu, cpu);
-
-		sum.conns += READ_ONCE(c->conns);
-		sum.conflict += READ_ONCE(c->conflict);
-		sum.full += READ_ONCE(c->full);
-		sum.reclaim += READ_ONCE(c->reclaim);
-	}
+	ip_vs_x_laddr_sum(la, &sum);
 	ret = x_put_lgroup(skb, g);
 	if (ret)
 		return ret;
@@ -654,7 +678,8 @@ static int x_get_config(struct sk_buff *skb, struct genl_info *info)
 	if (!nest || nla_put_u8(r.skb, IPVS_EXT_CONFIG_PROBES, READ_ONCE(xnet->probes)) ||
 	    nla_put_u8(r.skb, IPVS_EXT_CONFIG_RECLAIM, READ_ONCE(xnet->reclaim)) ||
 	    nla_put_u64_64bit(r.skb, IPVS_EXT_CONFIG_SP_QMEM, READ_ONCE(xnet->sp_qmem_max),
-			      IPVS_EXT_CONFIG_PAD))
+			      IPVS_EXT_CONFIG_PAD) ||
+	    nla_put_u8(r.skb, IPVS_EXT_CONFIG_DROP_VIP, READ_ONCE(xnet->drop_vip)))
 		ret = -EMSGSIZE;
 	else
 		nla_nest_end(r.skb, nest);
@@ -701,6 +726,11 @@ static int x_set_config(struct sk_buff *skb, struct genl_info *info)
 		WRITE_ONCE(xnet->probes, nla_get_u8(tb[IPVS_EXT_CONFIG_PROBES]));
 	if (tb[IPVS_EXT_CONFIG_RECLAIM])
 		WRITE_ONCE(xnet->reclaim, nla_get_u8(tb[IPVS_EXT_CONFIG_RECLAIM]));
+	if (tb[IPVS_EXT_CONFIG_DROP_VIP]) {
+		ip_vs_x_cfg_lock();
+		ip_vs_x_set_drop_vip(xnet, nla_get_u8(tb[IPVS_EXT_CONFIG_DROP_VIP]));
+		ip_vs_x_cfg_unlock();
+	}
 	return 0;
 }
 
@@ -715,6 +745,8 @@ static int x_set_service(struct sk_buff *skb, struct genl_info *info)
 	      x_get_ext(info->attrs[IPVS_EXT_A_EXT], &req, info->extack);
 	if (ret)
 		return ret;
+	if (req.set4 || req.set6)
+		ip_vs_x_acl_load();
 	ip_vs_x_cfg_lock();
 	svc = x_find_svc(genl_info_net(info), info->attrs[IPVS_EXT_A_SVC], info->extack);
 	ret = IS_ERR(svc) ? PTR_ERR(svc) : ip_vs_x_svc_set(x_net(skb), svc, &req, info->extack);
@@ -1233,6 +1265,49 @@ static int x_dump_conns(struct sk_buff *skb, struct netlink_callback *cb)
 	return x_dump_result(skb, ret);
 }
 
+/* DEL_CONN */
+
+struct x_conn_del {
+	struct x_filter	f;
+	u64		n;
+};
+
+static int x_del_conn_fn(struct ip_vs_x_conn *x, void *arg)
+{
+	struct x_conn_del *d = arg;
+
+	if (!x_conn_matches(&d->f, x))
+		return 0;
+	ip_vs_x_conn_end(&x->c);
+	d->n++;
+	return 0;
+}
+
+/* The filter must be there, if only an empty one: nobody ends all conns by an omission */
+static int x_del_conns(struct sk_buff *skb, struct genl_info *info)
+{
+	struct net *net = genl_info_net(info);
+	unsigned int pos = 0, skip = 0;
+	struct x_conn_del d = {};
+	struct x_reply r;
+	int ret;
+
+	ret = x_only(info->attrs, BIT_ULL(IPVS_EXT_A_FILTER), info->extack);
+	if (ret)
+		return ret;
+	if (!info->attrs[IPVS_EXT_A_FILTER])
+		return x_missing(info->extack, "FILTER");
+	ret = x_get_filter(info->attrs[IPVS_EXT_A_FILTER], &d.f, info->extack) ?:
+	      x_reply_begin(&r, info);
+	if (ret)
+		return ret;
+	if (net_ipvs(net))
+		ip_vs_x_conn_walk(net_ipvs(net), &pos, &skip, x_del_conn_fn, &d);
+	if (nla_put_u64_64bit(r.skb, IPVS_EXT_A_COUNT, d.n, IPVS_EXT_A_PAD))
+		ret = -EMSGSIZE;
+	return x_reply_end(&r, info, ret);
+}
+
 #define X_OP(_cmd, _do, _dump) {			\
 	.cmd	= IPVS_EXT_CMD_##_cmd,			\
 	.flags	= GENL_ADMIN_PERM,			\
@@ -1255,6 +1330,7 @@ static const struct genl_small_ops x_ops[] = {
 	X_OP(DEL_LADDR,		x_del_laddr,	NULL),
 	X_OP(GET_LADDR,		x_get_one_laddr, x_dump_laddrs),
 	X_OP(GET_CONN,		NULL,		x_dump_conns),
+	X_OP(DEL_CONN,		x_del_conns,	NULL),
 	X_OP(GET_STATS,		x_get_stats,	x_dump_stats),
 	X_OP(ZERO_STATS,	x_zero_stats,	NULL),
 };

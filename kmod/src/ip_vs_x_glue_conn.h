@@ -27,3 +27,18 @@ void ip_vs_x_conn_reclaim(struct ip_vs_conn *cp)
 		ip_vs_conn_expire(&cp->timer);
 	spin_unlock_bh(&ip_vs_x_reclaim_lock);
 }
+
+/*
+ * The same for a conn that has traffic: one that a packet holds just now is
+ * waited for, and one that it holds for longer than that (it is queued, say)
+ * has its timer run out at once.
+ */
+void ip_vs_x_conn_end(struct ip_vs_conn *cp)
+{
+	unsigned int spins = 1000;
+
+	while (spins-- && refcount_read(&cp->refcnt) > 1)
+		cpu_relax();
+	ip_vs_x_conn_reclaim(cp);
+	ip_vs_conn_expire_now(cp);
+}

@@ -41,6 +41,8 @@ struct ip_vs_x_laddrs {
 static_assert(IP_VS_X_LADDR_MAX <= U16_MAX);	/* cpu_la */
 
 static unsigned int x_generation;	/* ip_vs_x_cfg_lock() */
+static struct kmem_cache *x_laddr_cachep __read_mostly;
+static struct kmem_cache *x_lgroup_cachep __read_mostly;
 
 unsigned int ip_vs_x_laddr_generation(void)
 {
@@ -158,14 +160,28 @@ static int x_publish(struct ip_vs_x_lgroup *g)
 	return 0;
 }
 
+/* What the share of ports in use is a share of */
+static void x_count_ports(struct ip_vs_x_lgroup *g)
+{
+	const struct ip_vs_x_laddr *la;
+	u32 n = 0;
+
+	list_for_each_entry(la, &g->laddrs, list) {
+		if (x_pickable(la))
+			n += la->port_max - la->port_min + 1;
+	}
+	ip_vs_x_uses_set_ports(g->uses, n);
+}
+
 /* Lifetime */
 
 static void x_laddr_rcu_free(struct rcu_head *head)
 {
 	struct ip_vs_x_laddr *la = container_of(head, struct ip_vs_x_laddr, rcu_head);
 
+	ip_vs_x_uses_put(la->uses);
 	free_percpu(la->pcpu);
-	kfree(la);
+	kmem_cache_free(x_laddr_cachep, la);
 }
 
 /*
@@ -351,6 +367,23 @@ static int x_check_name(const char *name, struct netlink_ext_ack *extack)
 	return -EINVAL;
 }
 
+static struct ip_vs_x_lgroup *x_lgroup_alloc(u16 af)
+{
+	struct ip_vs_x_lgroup *g = kmem_cache_zalloc(x_lgroup_cachep, GFP_KERNEL);
+
+	if (!g)
+		return NULL;
+	g->rr = alloc_percpu(unsigned int);
+	g->uses = ip_vs_x_uses_new(af);
+	if (g->rr && g->uses)
+		return g;
+	if (g->uses)
+		ip_vs_x_uses_put(g->uses);
+	free_percpu(g->rr);
+	kmem_cache_free(x_lgroup_cachep, g);
+	return NULL;
+}
+
 int ip_vs_x_lgroup_add(struct ip_vs_x_net *xnet, const char *name, u16 af,
 		       struct netlink_ext_ack *extack)
 {
@@ -368,14 +401,9 @@ int ip_vs_x_lgroup_add(struct ip_vs_x_net *xnet, const char *name, u16 af,
 		NL_SET_ERR_MSG(extack, "local address group exists");
 		return -EEXIST;
 	}
-	g = kzalloc(sizeof(*g), GFP_KERNEL);
+	g = x_lgroup_alloc(af);
 	if (!g)
 		return -ENOMEM;
-	g->rr = alloc_percpu(unsigned int);
-	if (!g->rr) {
-		kfree(g);
-		return -ENOMEM;
-	}
 	/* else all CPUs would begin with the same address */
 	for_each_possible_cpu(cpu) {
 		unsigned int *rr = per_cpu_ptr(g->rr, cpu);
@@ -395,8 +423,9 @@ static void x_lgroup_rcu_free(struct rcu_head *head)
 	struct ip_vs_x_lgroup *g = container_of(head, struct ip_vs_x_lgroup, rcu_head);
 
 	kvfree(rcu_dereference_protected(g->pick, 1));
+	ip_vs_x_uses_put(g->uses);
 	free_percpu(g->rr);
-	kfree(g);
+	kmem_cache_free(x_lgroup_cachep, g);
 }
 
 /* No service has it. Conns that were picked an address from it may still be made. */
@@ -450,6 +479,21 @@ struct ip_vs_x_laddr *ip_vs_x_laddr_find(struct ip_vs_x_lgroup *g, u16 af,
 			return la;
 	}
 	return NULL;
+}
+
+void ip_vs_x_laddr_sum(const struct ip_vs_x_laddr *la, struct ip_vs_x_laddr_cpu *sum)
+{
+	int cpu;
+
+	memset(sum, 0, sizeof(*sum));
+	for_each_possible_cpu(cpu) {
+		const struct ip_vs_x_laddr_cpu *c = per_cpu_ptr(la->pcpu, cpu);
+
+		sum->conns += READ_ONCE(c->conns);
+		sum->conflict += READ_ONCE(c->conflict);
+		sum->full += READ_ONCE(c->full);
+		sum->reclaim += READ_ONCE(c->reclaim);
+	}
 }
 
 /* An address is in one group of a namespace: two would count its ports twice */
@@ -520,7 +564,7 @@ int ip_vs_x_laddr_add(struct ip_vs_x_net *xnet, struct ip_vs_x_lgroup *g,
 	ret = x_check_new(xnet, g, req, extack);
 	if (ret)
 		return ret;
-	la = kzalloc(sizeof(*la), GFP_KERNEL);
+	la = kmem_cache_zalloc(x_laddr_cachep, GFP_KERNEL);
 	if (!la)
 		return -ENOMEM;
 	la->pcpu = alloc_percpu(struct ip_vs_x_laddr_cpu);
@@ -530,6 +574,7 @@ int ip_vs_x_laddr_add(struct ip_vs_x_net *xnet, struct ip_vs_x_lgroup *g,
 	x_spread_cursors(la);
 	la->xnet = xnet;
 	refcount_set(&la->refcnt, 1);
+	la->uses = ip_vs_x_uses_hold(g->uses);
 
 	/* a reply may come as soon as the address can be picked */
 	x_lips_add(xnet, la);
@@ -538,15 +583,17 @@ int ip_vs_x_laddr_add(struct ip_vs_x_net *xnet, struct ip_vs_x_lgroup *g,
 	if (ret) {
 		list_del(&la->list);
 		x_lips_del(xnet, la);
+		ip_vs_x_uses_put(la->uses);
 		goto free;
 	}
 	g->n_laddrs++;
+	x_count_ports(g);
 	x_warn_lro(xnet->net, extack);
 	return 0;
 
 free:
 	free_percpu(la->pcpu);
-	kfree(la);
+	kmem_cache_free(x_laddr_cachep, la);
 	return ret;
 }
 
@@ -597,6 +644,7 @@ int ip_vs_x_laddr_set(struct ip_vs_x_net *xnet, struct ip_vs_x_lgroup *g,
 	} else {
 		WRITE_ONCE(la->port_min, min);
 		WRITE_ONCE(la->port_max, max);
+		x_count_ports(g);
 	}
 	kfree(was);
 	return ret;
@@ -620,6 +668,25 @@ int ip_vs_x_laddr_del(struct ip_vs_x_net *xnet, struct ip_vs_x_lgroup *g,
 		return ret;
 	}
 	g->n_laddrs--;
+	x_count_ports(g);
 	ip_vs_x_laddr_put(la);
 	return 0;
+}
+
+int ip_vs_x_laddr_setup(void)
+{
+	x_laddr_cachep = kmem_cache_create("ip_vs_x_laddr", sizeof(struct ip_vs_x_laddr), 0, 0,
+					   NULL);
+	x_lgroup_cachep = kmem_cache_create("ip_vs_x_lgroup", sizeof(struct ip_vs_x_lgroup), 0, 0,
+					    NULL);
+	if (x_laddr_cachep && x_lgroup_cachep)
+		return 0;
+	ip_vs_x_laddr_cleanup();
+	return -ENOMEM;
+}
+
+void ip_vs_x_laddr_cleanup(void)
+{
+	kmem_cache_destroy(x_laddr_cachep);
+	kmem_cache_destroy(x_lgroup_cachep);
 }

@@ -16,17 +16,8 @@
 #define X_PROBES_DEFAULT	64
 
 DEFINE_STATIC_KEY_FALSE(ip_vs_x_key);
+DEFINE_STATIC_KEY_FALSE(ip_vs_x_stray_key);
 unsigned int ip_vs_x_net_id __read_mostly;
-
-const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_conn *cp)
-{
-	struct ip_vs_service *svc = NULL;
-
-	/* a dest in the trash, or of a synced conn, may have no service */
-	if (cp->dest)
-		svc = rcu_dereference(cp->dest->svc);
-	return svc ? rcu_dereference(ip_vs_x_service(svc)->cfg) : NULL;
-}
 
 void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat)
 {
@@ -72,43 +63,68 @@ void ip_vs_x_stats_zero(struct ip_vs_x_stats __percpu *stats)
  * service, but stock tools can make it one later. A service by fwmark may be
  * sent any protocol.
  */
+static bool x_can_carry(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
+			const struct ip_vs_iphdr *iph)
+{
+	return !(cfg->flags & IPVS_EXT_SVC_F_FNAT) || iph->protocol == IPPROTO_TCP ||
+	       (iph->protocol == IPPROTO_UDP && likely(!(svc->flags & IP_VS_SVC_F_ONEPACKET)));
+}
+
 bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb, struct ip_vs_iphdr *iph)
 {
 	const struct ip_vs_x_svc_cfg *cfg = rcu_dereference(ip_vs_x_service(svc)->cfg);
+	unsigned int stat;
 
-	if (!cfg || !(cfg->flags & IPVS_EXT_SVC_F_FNAT) || iph->protocol == IPPROTO_TCP ||
-	    (iph->protocol == IPPROTO_UDP && likely(!(svc->flags & IP_VS_SVC_F_ONEPACKET))))
+	if (!cfg)
 		return true;
-	ip_vs_x_count_cfg(ip_vs_x_net(svc->ipvs), cfg, IPVS_EXT_STAT_OPS_DROP);
+	if (likely(x_can_carry(svc, cfg, iph) && !cfg->acl_mode && !cfg->conn_limit && !cfg->limit))
+		return true;
+	if (!x_can_carry(svc, cfg, iph))
+		stat = IPVS_EXT_STAT_OPS_DROP;
+	else if (!ip_vs_x_acl_permits(cfg, svc, skb, iph))
+		stat = IPVS_EXT_STAT_ACL_DROP;
+	else if (ip_vs_x_limit_admit(svc, cfg, &stat))
+		return true;
+	ip_vs_x_count_cfg(ip_vs_x_net(svc->ipvs), cfg, stat);
+	ip_vs_x_trace_drop(svc->ipvs, svc->af, skb, iph, stat);
 	return false;
 }
 
 /*
- * Where policies for TCP without a conn meet. Stock code finds the service
- * once more, if the packet may make a conn.
+ * Where policies for TCP without a conn meet, in the order of the answer: what
+ * is for no service, the SYN proxy of the service, then its flood policy. Stock
+ * code finds the service once more, if the packet may make a conn.
  */
 bool __ip_vs_x_tcp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 			 struct ip_vs_proto_data *pd, int *verdict, struct ip_vs_conn **cpp,
 			 struct ip_vs_iphdr *iph, const struct tcphdr *th)
 {
+	bool syn = th->syn && !th->ack && !th->rst && !th->fin, pass;
 	const struct ip_vs_x_svc_cfg *cfg;
 	struct ip_vs_service *svc;
 
-	if (ip_vs_iph_inverse(iph))
+	/* looking for the service is ip_vs' own next step, too: not twice for nothing */
+	if (!static_branch_unlikely(&ip_vs_x_stray_key) || ip_vs_iph_inverse(iph))
 		return true;
 	svc = ip_vs_service_find(ipvs, af, skb->mark, IPPROTO_TCP, &iph->daddr, th->dest);
-	cfg = svc ? rcu_dereference(ip_vs_x_service(svc)->cfg) : NULL;
-	if (!cfg)
-		return true;
-	if ((cfg->flags & IPVS_EXT_SVC_F_SYNPROXY) &&
-	    ip_vs_x_sp_sched(ipvs, af, skb, pd, verdict, iph, svc, cfg, th))
-		return false;
-	return true;
+	if (!svc) {
+		pass = !ip_vs_x_vip_drop(ipvs, af, skb, iph);
+	} else {
+		cfg = rcu_dereference(ip_vs_x_service(svc)->cfg);
+		if (cfg && (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY) &&
+		    ip_vs_x_sp_sched(ipvs, af, skb, pd, verdict, iph, svc, cfg, th))
+			return false;
+		pass = !cfg || syn || ip_vs_x_invalid(ipvs, af, skb, iph, th, cfg);
+	}
+	if (!pass)
+		*verdict = NF_DROP;
+	return pass;
 }
 
 static int __net_init x_net_init(struct net *net)
 {
 	struct ip_vs_x_net *xnet = net_generic(net, ip_vs_x_net_id);
+	int ret;
 
 	xnet->stats = alloc_percpu(struct ip_vs_x_stats);
 	if (!xnet->stats)
@@ -118,11 +134,24 @@ static int __net_init x_net_init(struct net *net)
 	xnet->probes = X_PROBES_DEFAULT;
 	xnet->reclaim = 1;
 	xnet->net = net;
-	if (ip_vs_x_sp_net_init(xnet)) {
-		free_percpu(xnet->stats);
-		return -ENOMEM;
-	}
+	ret = ip_vs_x_sp_net_init(xnet);
+	if (ret)
+		goto free_stats;
+	ret = ip_vs_x_acl_net_init(xnet);
+	if (ret)
+		goto exit_sp;
+	ret = ip_vs_x_proc_net_init(net);
+	if (ret)
+		goto exit_acl;
 	return 0;
+
+exit_acl:
+	ip_vs_x_acl_net_exit(xnet);
+exit_sp:
+	ip_vs_x_sp_net_exit(xnet);
+free_stats:
+	free_percpu(xnet->stats);
+	return ret;
 }
 
 /* The services and conns of the namespace are gone: their ops ran before */
@@ -130,10 +159,13 @@ static void __net_exit x_net_exit(struct net *net)
 {
 	struct ip_vs_x_net *xnet = net_generic(net, ip_vs_x_net_id);
 
+	ip_vs_x_proc_net_exit(net);
 	ip_vs_x_cfg_lock();
+	ip_vs_x_set_drop_vip(xnet, false);
 	ip_vs_x_lgroup_flush(xnet);
 	ip_vs_x_cfg_unlock();
 	ip_vs_x_sp_net_exit(xnet);
+	ip_vs_x_acl_net_exit(xnet);
 	free_percpu(xnet->stats);
 }
 
@@ -144,17 +176,51 @@ static struct pernet_operations x_net_ops = {
 	.size	= sizeof(struct ip_vs_x_net),
 };
 
+/* The parts that have memory of their own, in the order they start */
+static const struct {
+	int	(*setup)(void);
+	void	(*cleanup)(void);
+} x_parts[] = {
+	{ ip_vs_x_limit_setup, ip_vs_x_limit_cleanup },
+	{ ip_vs_x_ports_setup, ip_vs_x_ports_cleanup },
+	{ ip_vs_x_laddr_setup, ip_vs_x_laddr_cleanup },
+	{ ip_vs_x_svc_setup, ip_vs_x_svc_cleanup },
+	{ ip_vs_x_acl_setup, ip_vs_x_acl_cleanup },
+	{ ip_vs_x_conn_init, ip_vs_x_conn_cleanup },
+};
+
+static void x_parts_cleanup(unsigned int n)
+{
+	while (n--)
+		x_parts[n].cleanup();
+}
+
+static int __init x_parts_setup(void)
+{
+	unsigned int i;
+	int ret;
+
+	for (i = 0; i < ARRAY_SIZE(x_parts); i++) {
+		ret = x_parts[i].setup();
+		if (ret < 0) {
+			x_parts_cleanup(i);
+			return ret;
+		}
+	}
+	return 0;
+}
+
 /* Before ip_vs registers its own state of namespaces, so that ours outlives it */
 int __init ip_vs_x_init(void)
 {
 	int ret;
 
-	ret = ip_vs_x_conn_init();
+	ret = x_parts_setup();
 	if (ret < 0)
 		return ret;
 	ret = ip_vs_x_sp_init();
 	if (ret < 0)
-		goto cleanup_conn;
+		goto cleanup_parts;
 	ret = register_pernet_subsys(&x_net_ops);
 	if (ret < 0)
 		goto cleanup_sp;
@@ -167,8 +233,8 @@ cleanup_net:
 	unregister_pernet_subsys(&x_net_ops);
 cleanup_sp:
 	ip_vs_x_sp_cleanup();
-cleanup_conn:
-	ip_vs_x_conn_cleanup();
+cleanup_parts:
+	x_parts_cleanup(ARRAY_SIZE(x_parts));
 	return ret;
 }
 
@@ -179,5 +245,5 @@ void ip_vs_x_cleanup(void)
 	/* conns, settings and addresses on their way out have callbacks in this module */
 	rcu_barrier();
 	ip_vs_x_sp_cleanup();
-	ip_vs_x_conn_cleanup();
+	x_parts_cleanup(ARRAY_SIZE(x_parts));
 }

@@ -58,7 +58,9 @@ int ip_vs_x_drop(struct sk_buff *skb, const struct ip_vs_conn *cp, unsigned int 
 
 /* ip_vs_x_tcp.c */
 void ip_vs_x_tcp_request(struct ip_vs_x_conn *x, struct tcphdr *th, struct ip_vs_x_edit *e);
-void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, struct ip_vs_x_edit *e);
+/* seg: bytes from the TCP header on */
+void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, unsigned int seg,
+		       struct ip_vs_x_edit *e);
 /*
  * Is it one of an endless row? Then it must be dropped. th is of a reply as it
  * came, with all of its header; len counts the segment with its data.

@@ -11,6 +11,11 @@
 #include "compat.h"
 #include "ip_vs_x.h"
 #include "ip_vs_x_cfg.h"
+#include "ip_vs_x_rate.h"
+
+#define X_TIMEOUT_MAX	1048576		/* seconds; in jiffies it fits everywhere */
+
+static struct kmem_cache *x_cfg_cachep __read_mostly;
 
 /* NULL: made by a stock tool and never touched by ours */
 struct ip_vs_x_svc_cfg *ip_vs_x_svc_cfg(struct ip_vs_service *svc)
@@ -54,6 +59,26 @@ static void x_apply_sp(struct ip_vs_x_sp_cfg *sp, const struct ip_vs_x_svc_req *
 		sp->auto_off = to->auto_off;
 }
 
+static void x_apply_limits(struct ip_vs_x_svc_cfg *cfg, const struct ip_vs_x_svc_req *req)
+{
+	if (req->has_invalid)
+		cfg->invalid = req->invalid;
+	if (req->has_timeout_est)
+		cfg->timeout_est = req->timeout_est;
+	if (req->has_cps)
+		cfg->cps = req->cps;
+	if (req->has_cps_burst)
+		cfg->cps_burst = req->cps_burst;
+	if (req->has_bps_in)
+		cfg->bps_in = req->bps_in;
+	if (req->has_bps_out)
+		cfg->bps_out = req->bps_out;
+	if (req->has_conn_limit)
+		cfg->conn_limit = req->conn_limit;
+	if (req->has_acl_mode)
+		cfg->acl_mode = req->acl_mode;
+}
+
 static void x_apply(const struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg,
 		    const struct ip_vs_x_svc_req *req)
 {
@@ -73,6 +98,7 @@ static void x_apply(const struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg
 	if (req->has_toa_kind6)
 		cfg->toa_kind6 = req->toa_kind6;
 	x_apply_sp(&cfg->sp, req);
+	x_apply_limits(cfg, req);
 	if (cfg->flags & ~old & IPVS_EXT_SVC_F_FNAT)
 		x_defaults(svc, cfg);
 }
@@ -101,6 +127,12 @@ static int x_check_fnat(const struct ip_vs_service *svc, const struct ip_vs_x_sv
 		return -EINVAL;
 	}
 	return 0;
+}
+
+/* A service by fwmark takes any protocol; its conns know theirs */
+static bool x_tcp(const struct ip_vs_service *svc)
+{
+	return svc->fwmark || svc->protocol == IPPROTO_TCP;
 }
 
 static const char *x_method(unsigned int method)
@@ -168,7 +200,7 @@ static int x_check_sp(const struct ip_vs_service *svc, const struct ip_vs_x_svc_
 		NL_SET_ERR_MSG(extack, "SP_DEFER and SP_AUTO need SYNPROXY");
 		return -EINVAL;
 	}
-	if (!svc->fwmark && svc->protocol != IPPROTO_TCP) {
+	if (!x_tcp(svc)) {
 		NL_SET_ERR_MSG(extack, "SYNPROXY is TCP only");
 		return -EPROTONOSUPPORT;
 	}
@@ -183,6 +215,50 @@ static int x_check_sp(const struct ip_vs_service *svc, const struct ip_vs_x_svc_
 	return x_check_dests(svc, extack);
 }
 
+static int x_check_limits(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
+			  struct netlink_ext_ack *extack)
+{
+	if (cfg->timeout_est > X_TIMEOUT_MAX) {
+		NL_SET_ERR_MSG(extack, "TIMEOUT_EST is at most 1048576 seconds");
+		return -ERANGE;
+	}
+	if (cfg->bps_in > IP_VS_X_RATE_MAX || cfg->bps_out > IP_VS_X_RATE_MAX) {
+		NL_SET_ERR_MSG(extack, "BPS_IN and BPS_OUT are at most 10^12 bytes per second");
+		return -ERANGE;
+	}
+	if (cfg->invalid != IPVS_EXT_INVALID_ACCEPT && !x_tcp(svc)) {
+		NL_SET_ERR_MSG(extack, "INVALID is TCP only");
+		return -EPROTONOSUPPORT;
+	}
+	if ((cfg->flags & IPVS_EXT_SVC_F_RST_ON_EXPIRE) && !x_tcp(svc)) {
+		NL_SET_ERR_MSG(extack, "RST_ON_EXPIRE is TCP only");
+		return -EPROTONOSUPPORT;
+	}
+	if (cfg->acl_mode == IPVS_EXT_ACL_OFF || (svc->af == AF_INET6 ? cfg->set6 : cfg->set4))
+		return 0;
+	X_ERR_FMT(extack, "ACL_MODE needs ACL_SET%d", svc->af == AF_INET6 ? 6 : 4);
+	return -EINVAL;
+}
+
+/* What only the engine can do, so only for conns that it forwards */
+static int x_check_forwarded(const struct ip_vs_x_svc_cfg *cfg, struct netlink_ext_ack *extack)
+{
+	const char *what = NULL;
+
+	if (cfg->flags & (IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_SYNPROXY))
+		return 0;
+	if (cfg->bps_in || cfg->bps_out)
+		what = "BPS_IN and BPS_OUT need";
+	else if (cfg->timeout_est)
+		what = "TIMEOUT_EST needs";
+	else if (cfg->flags & IPVS_EXT_SVC_F_RST_ON_EXPIRE)
+		what = "RST_ON_EXPIRE needs";
+	if (!what)
+		return 0;
+	X_ERR_FMT(extack, "%s FNAT or SYNPROXY", what);
+	return -EINVAL;
+}
+
 /* The settings as they would be, whatever the request changed */
 static int x_check(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
 		   const struct ip_vs_x_svc_cfg *old, struct netlink_ext_ack *extack)
@@ -195,13 +271,14 @@ static int x_check(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg
 			  svc->af == AF_INET6 ? "IPv6" : "IPv4");
 		return -EAFNOSUPPORT;
 	}
+	ret = x_check_limits(svc, cfg, extack) ?: x_check_forwarded(cfg, extack);
+	if (ret)
+		return ret;
 	if (cfg->mss_clamp && (cfg->mss_clamp < 88 || cfg->mss_clamp > 65495)) {
 		NL_SET_ERR_MSG(extack, "MSS_CLAMP is 0 or 88 to 65495");
 		return -ERANGE;
 	}
-	/* a service by fwmark takes any protocol; its conns know theirs */
-	if ((cfg->flags & (IPVS_EXT_SVC_F_TOA | IPVS_EXT_SVC_F_TOA_SYN)) && !svc->fwmark &&
-	    svc->protocol != IPPROTO_TCP) {
+	if ((cfg->flags & (IPVS_EXT_SVC_F_TOA | IPVS_EXT_SVC_F_TOA_SYN)) && !x_tcp(svc)) {
 		NL_SET_ERR_MSG(extack, "TOA is TCP only");
 		return -EPROTONOSUPPORT;
 	}
@@ -223,7 +300,7 @@ static int x_check(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg
 
 static struct ip_vs_x_svc_cfg *x_cfg_new(struct ip_vs_service *svc)
 {
-	struct ip_vs_x_svc_cfg *cfg = kzalloc(sizeof(*cfg), GFP_KERNEL);
+	struct ip_vs_x_svc_cfg *cfg = kmem_cache_zalloc(x_cfg_cachep, GFP_KERNEL);
 
 	if (!cfg)
 		return NULL;
@@ -232,7 +309,7 @@ static struct ip_vs_x_svc_cfg *x_cfg_new(struct ip_vs_service *svc)
 	if (!cfg->stats || !cfg->aut) {
 		free_percpu(cfg->stats);
 		kfree(cfg->aut);
-		kfree(cfg);
+		kmem_cache_free(x_cfg_cachep, cfg);
 		return NULL;
 	}
 	cfg->toa_kind4 = IP_VS_X_TOA_KIND;
@@ -241,16 +318,126 @@ static struct ip_vs_x_svc_cfg *x_cfg_new(struct ip_vs_service *svc)
 	return cfg;
 }
 
+static struct ip_vs_x_svc_cfg *x_cfg_copy(const struct ip_vs_x_svc_cfg *old)
+{
+	struct ip_vs_x_svc_cfg *cfg = kmem_cache_alloc(x_cfg_cachep, GFP_KERNEL);
+
+	if (!cfg)
+		return NULL;
+	*cfg = *old;
+	ip_vs_x_set_hold(cfg->set4);
+	ip_vs_x_set_hold(cfg->set6);
+	return cfg;
+}
+
+/* The last copy, with what all had in common */
 static void x_cfg_free(struct ip_vs_x_svc_cfg *cfg)
 {
 	free_percpu(cfg->stats);
 	ip_vs_x_auto_put(cfg->aut);
-	kfree(cfg);
+	ip_vs_x_limit_free(cfg->limit);
+	kmem_cache_free(x_cfg_cachep, cfg);
 }
 
 static void x_cfg_rcu_free(struct rcu_head *head)
 {
 	x_cfg_free(container_of(head, struct ip_vs_x_svc_cfg, rcu_head));
+}
+
+/* A copy that others follow */
+static void x_copy_free(struct ip_vs_x_svc_cfg *cfg)
+{
+	if (cfg->last_limit)
+		ip_vs_x_limit_free(cfg->limit);
+	kmem_cache_free(x_cfg_cachep, cfg);
+}
+
+static void x_copy_rcu_free(struct rcu_head *head)
+{
+	x_copy_free(container_of(head, struct ip_vs_x_svc_cfg, rcu_head));
+}
+
+/* One that was never published; old is what it was copied from */
+static void x_cfg_abort(struct ip_vs_x_svc_cfg *cfg, const struct ip_vs_x_svc_cfg *old)
+{
+	ip_vs_x_set_put(cfg->set4);
+	ip_vs_x_set_put(cfg->set6);
+	if (!old) {
+		x_cfg_free(cfg);
+		return;
+	}
+	cfg->last_limit = cfg->limit != old->limit;
+	x_copy_free(cfg);
+}
+
+/* Does each packet of its conns have to look at the settings? */
+static bool x_is_live(const struct ip_vs_x_svc_cfg *cfg)
+{
+	return cfg && (cfg->timeout_est || cfg->bps_in || cfg->bps_out ||
+		       (cfg->flags & IPVS_EXT_SVC_F_RST_ON_EXPIRE));
+}
+
+/* Has it a word on TCP without a conn? */
+static bool x_is_asked(const struct ip_vs_x_svc_cfg *cfg)
+{
+	return cfg && (cfg->invalid || (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY));
+}
+
+/* Keys are on while there is a service that needs them; old and cfg may be NULL */
+static void x_count_keys(const struct ip_vs_x_svc_cfg *old, const struct ip_vs_x_svc_cfg *cfg)
+{
+	bool was = x_is_live(old), is = x_is_live(cfg);
+
+	if (is && !was)
+		static_branch_inc(&ip_vs_x_live_key);
+	else if (was && !is)
+		static_branch_dec(&ip_vs_x_live_key);
+	was = x_is_asked(old);
+	is = x_is_asked(cfg);
+	if (is && !was)
+		static_branch_inc(&ip_vs_x_stray_key);
+	else if (was && !is)
+		static_branch_dec(&ip_vs_x_stray_key);
+}
+
+/* Has a packet anything to ask the extension? */
+static bool x_is_active(const struct ip_vs_x_svc_cfg *cfg)
+{
+	return (cfg->flags & (IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_SYNPROXY)) ||
+	       cfg->invalid || cfg->acl_mode || cfg->cps || cfg->conn_limit;
+}
+
+/* Rates that changed begin with a full bucket; the others go on */
+static int x_set_limit(struct ip_vs_x_svc_cfg *cfg, const struct ip_vs_x_svc_cfg *old)
+{
+	if (old && cfg->cps == old->cps && cfg->cps_burst == old->cps_burst &&
+	    cfg->bps_in == old->bps_in && cfg->bps_out == old->bps_out)
+		return 0;
+	cfg->limit = NULL;
+	if (!cfg->cps && !cfg->bps_in && !cfg->bps_out)
+		return 0;
+	cfg->limit = ip_vs_x_limit_new(cfg);
+	if (cfg->limit)
+		return 0;
+	cfg->limit = old ? old->limit : NULL;
+	return -ENOMEM;
+}
+
+static int x_set_set(struct ip_vs_x_net *xnet, struct ip_vs_x_set **to, const struct nlattr *name,
+		     u8 family, struct netlink_ext_ack *extack)
+{
+	struct ip_vs_x_set *set = NULL;
+
+	if (!name)
+		return 0;
+	if (*(const char *)nla_data(name)) {
+		set = ip_vs_x_set_get(xnet, name, family, extack);
+		if (IS_ERR(set))
+			return PTR_ERR(set);
+	}
+	ip_vs_x_set_put(*to);
+	*to = set;
+	return 0;
 }
 
 /*
@@ -262,19 +449,23 @@ static void x_publish(struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg,
 {
 	if (cfg->lgroup)
 		cfg->lgroup->refs++;
-	if (cfg->flags & (IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_SYNPROXY))
+	if (x_is_active(cfg))
 		static_branch_enable(&ip_vs_x_key);
 	/* a reply to the client of a NAT service is found by the client's address */
 	if ((cfg->flags & (IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_SYNPROXY)) ==
 	    IPVS_EXT_SVC_F_SYNPROXY)
 		WRITE_ONCE(ip_vs_x_net(svc->ipvs)->any_lip, true);
 	ip_vs_x_auto_set(cfg->aut, cfg);
+	x_count_keys(old, cfg);
 	rcu_assign_pointer(ip_vs_x_service(svc)->cfg, cfg);
 	if (!old)
 		return;
 	if (old->lgroup)
 		old->lgroup->refs--;
-	kfree_rcu(old, rcu_head);	/* its counters live on in cfg */
+	ip_vs_x_set_put(old->set4);
+	ip_vs_x_set_put(old->set6);
+	old->last_limit = old->limit != cfg->limit;
+	call_rcu(&old->rcu_head, x_copy_rcu_free);	/* its counters live on in cfg */
 }
 
 int ip_vs_x_svc_set(struct ip_vs_x_net *xnet, struct ip_vs_service *svc,
@@ -291,18 +482,17 @@ int ip_vs_x_svc_set(struct ip_vs_x_net *xnet, struct ip_vs_service *svc,
 			return -ENOENT;
 		}
 	}
-	cfg = old ? kmemdup(old, sizeof(*old), GFP_KERNEL) : x_cfg_new(svc);
+	cfg = old ? x_cfg_copy(old) : x_cfg_new(svc);
 	if (!cfg)
 		return -ENOMEM;
 	if (req->lgroup)
 		cfg->lgroup = lgroup;
 	x_apply(svc, cfg, req);
-	ret = x_check(svc, cfg, old, extack);
+	ret = x_set_set(xnet, &cfg->set4, req->set4, NFPROTO_IPV4, extack) ?:
+	      x_set_set(xnet, &cfg->set6, req->set6, NFPROTO_IPV6, extack) ?:
+	      x_check(svc, cfg, old, extack) ?: x_set_limit(cfg, old);
 	if (ret) {
-		if (old)
-			kfree(cfg);
-		else
-			x_cfg_free(cfg);
+		x_cfg_abort(cfg, old);
 		return ret;
 	}
 	x_publish(svc, cfg, old);
@@ -327,13 +517,17 @@ void ip_vs_x_svc_release(struct ip_vs_service *svc)
 {
 	struct ip_vs_x_svc_cfg *cfg = ip_vs_x_svc_cfg(svc);
 
+	ip_vs_x_vip_del(svc);
 	if (!cfg)
 		return;
+	x_count_keys(cfg, NULL);
 	rcu_assign_pointer(ip_vs_x_service(svc)->cfg,
 			   cfg->flags & IPVS_EXT_SVC_F_FNAT ? &x_gone : NULL);
 	if (cfg->lgroup)
 		cfg->lgroup->refs--;
 	ip_vs_x_auto_stop(cfg->aut);
+	ip_vs_x_set_put(cfg->set4);
+	ip_vs_x_set_put(cfg->set6);
 	call_rcu(&cfg->rcu_head, x_cfg_rcu_free);
 }
 
@@ -354,4 +548,15 @@ int ip_vs_x_check_dest(struct ip_vs_service *svc, const struct ip_vs_dest_user_k
 	pr_warn_ratelimited("forwarding method %u refused: FNAT is a setting of the service, see family IPVS_EXT\n",
 			    method);
 	return -EINVAL;
+}
+
+int ip_vs_x_svc_setup(void)
+{
+	x_cfg_cachep = kmem_cache_create("ip_vs_x_svc", sizeof(struct ip_vs_x_svc_cfg), 0, 0, NULL);
+	return x_cfg_cachep ? 0 : -ENOMEM;
+}
+
+void ip_vs_x_svc_cleanup(void)
+{
+	kmem_cache_destroy(x_cfg_cachep);
 }

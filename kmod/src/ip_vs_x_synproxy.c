@@ -389,7 +389,7 @@ static int x_no_dest(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		     const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg)
 {
 	ip_vs_x_count_cfg(ip_vs_x_net(ipvs), cfg, IPVS_EXT_STAT_SP_NODEST);
-	ip_vs_x_exhaust_rst(ipvs, af, skb, iph);
+	ip_vs_x_answer_rst(ipvs, af, skb, iph);
 	return NF_DROP;
 }
 

@@ -121,10 +121,35 @@ static void ip_vs_x_toa_done(struct ip_vs_x_conn *x)
 	spin_unlock_bh(&x->c.lock);
 }
 
-void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, struct ip_vs_x_edit *e)
+/*
+ * What both ends expect next, in the RS's numbers: an RST with other numbers is
+ * taken by nobody. seg is the length with the header.
+ */
+static void ip_vs_x_tcp_seen(struct ip_vs_x_conn *x, const struct tcphdr *th, unsigned int seg)
+{
+	const struct ip_vs_x_svc_cfg *cfg = ip_vs_x_conn_cfg(&x->c);
+	u32 end = ntohl(th->seq) + seg - th->doff * 4 + th->syn + th->fin;
+
+	if (!cfg || !(cfg->flags & IPVS_EXT_SVC_F_RST_ON_EXPIRE) || !th->ack || th->rst)
+		return;
+	/* a segment sent again, or overtaken, ends before another did */
+	if (!(READ_ONCE(x->xflags) & IP_VS_X_F_SEEN) || th->syn || after(end, x->rs_seq))
+		WRITE_ONCE(x->rs_seq, end);
+	WRITE_ONCE(x->rs_ack, ntohl(th->ack_seq));
+	if (unlikely(!(READ_ONCE(x->xflags) & IP_VS_X_F_SEEN))) {
+		spin_lock_bh(&x->c.lock);
+		WRITE_ONCE(x->xflags, x->xflags | IP_VS_X_F_SEEN);
+		spin_unlock_bh(&x->c.lock);
+	}
+}
+
+void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, unsigned int seg,
+		       struct ip_vs_x_edit *e)
 {
 	u16 xflags = READ_ONCE(x->xflags);
 
+	if (static_branch_unlikely(&ip_vs_x_live_key))
+		ip_vs_x_tcp_seen(x, th, seg);
 	/* only its end: a late reply must not hide from a new SYN that it was over */
 	if (unlikely(ip_vs_x_tcp_over(x->c.state)))
 		WRITE_ONCE(x->last_state, x->c.state);
@@ -275,8 +300,8 @@ static void ip_vs_x_rst_to(struct ip_vs_x_seg *s, const struct tcphdr *th, unsig
 	}
 }
 
-void ip_vs_x_exhaust_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
-			 const struct ip_vs_iphdr *iph)
+void ip_vs_x_answer_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+			const struct ip_vs_iphdr *iph)
 {
 	struct ip_vs_x_seg s = { .af = af, .ttl = 64, .saddr = iph->daddr, .daddr = iph->saddr };
 	struct tcphdr _th, *th;
@@ -300,4 +325,56 @@ void ip_vs_x_exhaust_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	}
 	skb_dst_set(rst, dst);
 	ip_vs_x_send(ipvs, af, rst);
+}
+
+/* One half; the route is the caller's. */
+static void ip_vs_x_expire_half(struct ip_vs_x_conn *x, const struct ip_vs_x_seg *s,
+				struct dst_entry *dst)
+{
+	struct sk_buff *rst = ip_vs_x_seg_build(s);
+
+	if (!rst) {
+		ip_vs_x_count(&x->c, IPVS_EXT_STAT_MEM);
+		dst_release(dst);
+		return;
+	}
+	skb_dst_set(rst, dst);
+	ip_vs_x_send(x->c.ipvs, x->c.af, rst);
+}
+
+/*
+ * Each end gets the number that it expects, or RFC 5961 has it answer with an
+ * ACK that nobody would understand any more. To have been idle this long is to
+ * have been acknowledged: what the RS said last is what holds.
+ */
+void ip_vs_x_expire_rst(struct ip_vs_x_conn *x)
+{
+	struct ip_vs_conn *cp = &x->c;
+	const struct ip_vs_x_svc_cfg *cfg = ip_vs_x_conn_cfg(cp);
+	struct ip_vs_x_seg s = {
+		.af = cp->af, .ttl = 64, .flags = IP_VS_X_TH_RST | IP_VS_X_TH_ACK,
+		.saddr = cp->vaddr, .daddr = cp->caddr, .source = cp->vport, .dest = cp->cport,
+		.seq = x->rs_seq + x->sp_delta, .ack = x->rs_ack - x->isn_delta,
+	};
+	struct dst_entry *dst;
+
+	/* not when the namespace goes, nor when it was switched off since */
+	if (cp->state != IP_VS_TCP_S_ESTABLISHED || !READ_ONCE(cp->ipvs->enable) ||
+	    (cfg && !(cfg->flags & IPVS_EXT_SVC_F_RST_ON_EXPIRE)))
+		return;
+	ip_vs_x_count(cp, IPVS_EXT_STAT_EXPIRE_RST);
+	dst = ip_vs_x_route(cp->ipvs->net, cp->af, IPPROTO_TCP, &cp->caddr, &cp->vaddr, cp->cport,
+			    cp->vport);
+	if (dst)
+		ip_vs_x_expire_half(x, &s, dst);
+	s.saddr = x->laddr;
+	s.daddr = cp->daddr;
+	s.source = x->lport;
+	s.dest = cp->dport;
+	s.seq = x->rs_ack;
+	s.ack = x->rs_seq;
+	dst = ip_vs_x_route(cp->ipvs->net, cp->af, IPPROTO_TCP, &cp->daddr, &x->laddr, cp->dport,
+			    x->lport);
+	if (dst)
+		ip_vs_x_expire_half(x, &s, dst);
 }

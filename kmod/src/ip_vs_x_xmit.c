@@ -22,6 +22,7 @@
 int ip_vs_x_drop(struct sk_buff *skb, const struct ip_vs_conn *cp, unsigned int stat)
 {
 	ip_vs_x_count(cp, stat);
+	ip_vs_x_trace_conn_drop(cp, stat);
 	kfree_skb(skb);
 	return NF_STOLEN;
 }
@@ -322,9 +323,12 @@ int ip_vs_x_xmit(struct sk_buff *skb, struct ip_vs_conn *cp, struct ip_vs_protoc
 	if (unlikely(!len))
 		return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_BAD_PKT);
 
+	if (unlikely(!ip_vs_x_live(skb, cp, IP_VS_X_LIMIT_IN)))
+		return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_BPS_DROP);
+
 	local = ip_vs_x_out_rt(skb, cp, iph);
 	if (unlikely(local < 0)) {
-		kfree_skb(skb);
+		kfree_skb(skb);		/* counted there */
 		return NF_STOLEN;
 	}
 	if (unlikely(local && ip_vs_x_martian_rs(skb, cp)))
@@ -376,6 +380,8 @@ static unsigned int ip_vs_x_reply(struct sk_buff *skb, struct ip_vs_conn *cp,
 	len = ip_vs_x_l4_len(skb, cp, iph);
 	if (unlikely(!len))
 		return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_BAD_PKT);
+	if (unlikely(!ip_vs_x_live(skb, cp, IP_VS_X_LIMIT_OUT)))
+		return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_BPS_DROP);
 	/* pairs with the release of who ended the handshake: its deltas are there */
 	if (unlikely(smp_load_acquire(&x->sp)) && ip_vs_x_sp_reply(cp, skb, iph))
 		return NF_STOLEN;
@@ -393,7 +399,7 @@ static unsigned int ip_vs_x_reply(struct sk_buff *skb, struct ip_vs_conn *cp,
 		if ((READ_ONCE(x->xflags) & IP_VS_X_F_SP) &&
 		    unlikely(ip_vs_x_tcp_storm(x, th, skb->len - iph->len)))
 			return ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_ACK_STORM);
-		ip_vs_x_tcp_reply(x, th, &e);
+		ip_vs_x_tcp_reply(x, th, skb->len - iph->len, &e);
 	}
 	ip_vs_x_rewrite(skb, cp, iph, &e, &cp->vaddr, &cp->caddr);
 	return ip_vs_x_to_client(skb, cp, dst, hooknum);

@@ -57,6 +57,7 @@ const slack = 5 * time.Second
 // within fails unless a time that was measured lies where the protocol says.
 func within(t testing.TB, what string, got, low, high time.Duration) {
 	t.Helper()
+	t.Logf("%s took %v, the protocol says %v to %v", what, got.Round(time.Millisecond), low.Round(time.Millisecond), high.Round(time.Millisecond))
 	const early = 50 * time.Millisecond // the sender's timer against our clock
 	if got < low-early || got > high+slack {
 		t.Errorf("%s took %v, want %v to %v", what, got, low, high)

@@ -244,6 +244,8 @@ func remedyFor(cmd command, text string, op ipvs.Op) string {
 	switch {
 	case text == "FNAT needs a local address group":
 		says = groupRemedy(cmd, op.Ext)
+	case strings.HasPrefix(text, "ipset '") && !strings.HasSuffix(text, "not found"):
+		says = "$kernel; use one of addresses or nets of that family alone, as hash:net"
 	case text == "no such local address group" && cmd == cmdDelLaddr:
 		says = kernelTexts[cmdGetLaddr][syscall.ENOENT] + ": $group"
 	}

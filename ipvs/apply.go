@@ -41,11 +41,34 @@ func (c *Client) Apply(ctx context.Context, ops ...Op) error {
 	return &BatchError{Index: b.at, Op: ops[b.at], Acked: b.acked, Err: ops[b.at].Failed(err)}
 }
 
-// batch is the state of one Apply.
+// Each carries ops out in order, many to a send, and goes on behind those that
+// the kernel refuses: failed is told of each, in order, with its error. A batch
+// that cannot be sent, or is not answered, ends it with a [*BatchError]; what
+// failed was told of counts. Safe for concurrent use.
+func (c *Client) Each(ctx context.Context, ops []Op, failed func(i int, err *OpError)) error {
+	if len(ops) == 0 {
+		return ctx.Err()
+	}
+	b := batch{ops: ops, failed: failed}
+	err := c.exclusive(ctx, func() error { return c.apply(&b) })
+	if err == nil {
+		return nil
+	}
+	return &BatchError{Index: b.at, Op: ops[b.at], Acked: b.acked, Err: ops[b.at].Failed(err)}
+}
+
+// batch is the state of one Apply or, with failed, one Each.
 type batch struct {
-	ops   []Op
-	at    int // the operation that err is about
-	acked int
+	ops    []Op
+	at     int // the operation that err is about
+	acked  int
+	failed func(i int, err *OpError)
+}
+
+// refusal is what the kernel says of one message of a send.
+type refusal struct {
+	at  int
+	err error
 }
 
 func (c *Client) apply(b *batch) error {
@@ -56,18 +79,32 @@ func (c *Client) apply(b *batch) error {
 	retried := false
 	for next := 0; next < len(msgs); {
 		end := chunk(b.ops, msgs, next)
-		acked, at, err := c.send(msgs[next:end])
+		acked, refused, broken := c.send(msgs[next:end])
 		b.acked += acked
-		if err == nil {
+		if broken == nil && refused == nil {
 			next = end
 			continue
+		}
+		at, err := 0, broken
+		if refused != nil {
+			at, err = refused[0].at, refused[0].err
 		}
 		b.at = next + at
 		// Only if nothing behind the failure was done may it be done again.
 		if moved, gone := c.moved(err, b.ops[b.at].Kind.Ext()); gone != nil {
 			return gone
 		} else if !moved || retried || acked != at {
-			return err
+			if b.failed == nil || refused == nil {
+				return err
+			}
+			for _, r := range refused {
+				b.failed(next+r.at, b.ops[next+r.at].Failed(r.err))
+			}
+			if broken != nil {
+				return broken
+			}
+			next = end
+			continue
 		}
 		retried = true
 		next = b.at
@@ -109,21 +146,20 @@ func chunk(ops []Op, msgs []netlink.Message, next int) int {
 	return len(ops)
 }
 
-// send returns how many of msgs were carried out and, with an error, which
-// failed first. The kernel works in order and reports every failure unasked,
+// send returns how many of msgs were carried out and which were refused; its
+// error is of the socket: then nothing behind the first refusal, or nothing at
+// all, is known. The kernel works in order and reports every failure unasked,
 // with one exception: of an EINTR (a daemon that is stopped before its thread
 // ran, say) it says nothing, acknowledgement asked for or not. So none is, but
 // for a no-op at the end: when that is acknowledged, all without a refusal is
 // done.
-func (c *Client) send(msgs []netlink.Message) (acked, at int, err error) {
+func (c *Client) send(msgs []netlink.Message) (acked int, refused []refusal, err error) {
 	last := uint32(len(msgs))
 	sent, err := c.conn.SendMessages(append(slices.Clip(msgs), noop))
 	if err != nil {
-		return 0, 0, err
+		return 0, nil, err
 	}
 	begin := sent[0].Header.Sequence // they follow each other: nobody else sends
-	var failed []int
-	var first error
 	for done := false; !done; {
 		for m, err := range c.conn.ReceiveIter() {
 			seq := m.Header.Sequence
@@ -133,10 +169,10 @@ func (c *Client) send(msgs []netlink.Message) (acked, at int, err error) {
 					// What was carried out is not known: before the first
 					// refusal that did arrive, if any, all was.
 					c.dirty = true
-					if first != nil {
-						return failed[0], failed[0], first
+					if refused != nil {
+						return refused[0].at, refused[:1], err
 					}
-					return 0, 0, err
+					return 0, nil, err
 				}
 				seq = op.Sequence
 			}
@@ -145,19 +181,12 @@ func (c *Client) send(msgs []netlink.Message) (acked, at int, err error) {
 				continue // an answer to an abandoned request
 			}
 			done = done || i == last
-			if err == nil {
-				continue
+			if err != nil {
+				refused = append(refused, refusal{int(i), err})
 			}
-			if first == nil {
-				first = err
-			}
-			failed = append(failed, int(i))
 		}
 	}
-	if first == nil {
-		return len(msgs), 0, nil
-	}
-	return len(msgs) - len(failed), failed[0], first
+	return len(msgs) - len(refused), refused, nil
 }
 
 // noop is acknowledged and does nothing.

@@ -67,6 +67,20 @@ func (c *Sockopt) Apply(ctx context.Context, ops ...Op) error {
 	return ctx.Err()
 }
 
+// Each carries ops out one by one and goes on behind those that are refused:
+// failed is told of each, in order.
+func (c *Sockopt) Each(ctx context.Context, ops []Op, failed func(i int, err *OpError)) error {
+	for i := range ops {
+		if err := ctx.Err(); err != nil {
+			return &BatchError{Index: i, Op: ops[i], Acked: i, Err: ops[i].Failed(err)}
+		}
+		if err := c.apply(&ops[i]); err != nil {
+			failed(i, ops[i].Failed(err))
+		}
+	}
+	return ctx.Err()
+}
+
 func (c *Sockopt) apply(op *Op) error {
 	number, ok := sockoptCommands[op.Kind]
 	if !ok {

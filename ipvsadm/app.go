@@ -51,7 +51,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if len(args) == 0 {
 		args = []string{"-L"}
 	}
-	err := a.do(ctx, args, false)
+	err := a.do(ctx, args)
 	if errors.Is(err, errHelped) {
 		err = nil
 	}
@@ -80,11 +80,8 @@ func (a *app) report(err error) int {
 }
 
 // do reads and carries out one call. Its error is a *failure or errHelped.
-func (a *app) do(ctx context.Context, args []string, restoring bool) error {
+func (a *app) do(ctx context.Context, args []string) error {
 	c, err := a.read(ctx, args)
-	if err == nil && restoring && c.cmd == cmdRestore {
-		err = a.tryHelp()
-	}
 	if err != nil {
 		return err
 	}
@@ -134,14 +131,16 @@ func (a *app) execute(ctx context.Context, c *call) error {
 	case cmdExplain:
 		return a.explain(ctx, c)
 	}
-	if err := a.change(ctx, c); err != nil {
-		var f *failure
-		if errors.As(err, &f) {
-			return err
-		}
-		return refusedBy(c.cmd, err)
+	return worded(c.cmd, a.change(ctx, c))
+}
+
+// worded is the failure that err is, or as which cmd words it; nil for nil.
+func worded(cmd command, err error) error {
+	var f *failure
+	if err == nil || errors.As(err, &f) {
+		return err
 	}
-	return nil
+	return refusedBy(cmd, err)
 }
 
 // change carries out a command that changes the tables.

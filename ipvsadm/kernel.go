@@ -21,6 +21,7 @@ type kernel interface {
 	ipvs.Reader
 	ipvs.ConnDeleter
 	StreamExtServices(context.Context) iter.Seq2[ipvs.ExtService, error]
+	Each(ctx context.Context, ops []ipvs.Op, failed func(i int, err *ipvs.OpError)) error
 	ExtConfig(context.Context) (ipvs.ExtConfig, error)
 	ServiceExtStats(context.Context, ipvs.ServiceKey) (ipvs.ExtStats, error)
 	Close() error

@@ -257,6 +257,16 @@ func (t *Table) Apply(ctx context.Context, ops ...ipvs.Op) error {
 	return nil
 }
 
+// Each is Apply that goes on behind failures and tells failed of them.
+func (t *Table) Each(ctx context.Context, ops []ipvs.Op, failed func(i int, err *ipvs.OpError)) error {
+	for i, op := range ops {
+		if err := t.Apply(ctx, op); err != nil {
+			failed(i, op.Failed(err))
+		}
+	}
+	return ctx.Err()
+}
+
 func (t *Table) step(op ipvs.Op) error {
 	if t.gone {
 		return ipvs.ErrNoIPVS

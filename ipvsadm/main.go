@@ -29,5 +29,5 @@ func main() {
 		now:      time.Now,
 		openTTY:  systemTerminal,
 	}
-	os.Exit(a.run(context.Background(), os.Args))
+	os.Exit(a.main(context.Background(), os.Args))
 }

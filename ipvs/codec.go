@@ -110,7 +110,7 @@ func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
 func decodeService(ad *netlink.AttributeDecoder) (Service, error) {
 	var s Service
 	var addr, mask []byte
-	var stats64 bool
+	stats := statsNest{to: &s.Stats}
 	for ad.Next() {
 		switch ad.Type() {
 		case uapi.SvcAF:
@@ -140,12 +140,9 @@ func decodeService(ad *netlink.AttributeDecoder) (Service, error) {
 		case uapi.SvcPEName:
 			s.PEName = ad.String()
 		case uapi.SvcStats:
-			if !stats64 {
-				ad.Nested(s.Stats.decode)
-			}
+			ad.Do(stats.narrow)
 		case uapi.SvcStats64:
-			stats64, s.Stats = true, Stats{}
-			ad.Nested(s.Stats.decode)
+			ad.Do(stats.wide)
 		}
 	}
 	if err := ad.Err(); err != nil {
@@ -199,16 +196,52 @@ func counter(ad *netlink.AttributeDecoder) (v uint64) {
 	return v
 }
 
-func (s *Stats) decode(ad *netlink.AttributeDecoder) error {
+// statsNest reads the counters of an object, which newer kernels tell twice, in
+// 32 and in 64 bits.
+type statsNest struct {
+	to    *Stats
+	whole bool // those of 64 bits have been read
+}
+
+func (n *statsNest) narrow(b []byte) error {
+	if n.whole {
+		return nil
+	}
+	return n.to.decode(b)
+}
+
+func (n *statsNest) wide(b []byte) error {
+	n.whole, *n.to = true, Stats{}
+	return n.to.decode(b)
+}
+
+// decode reads a nest of counters. It walks the bytes itself: every service and
+// dest of a listing has two such nests of ten.
+func (s *Stats) decode(b []byte) error {
 	to := [...]*uint64{
 		uapi.StatsConns: &s.Conns, uapi.StatsInPkts: &s.InPkts, uapi.StatsOutPkts: &s.OutPkts,
 		uapi.StatsInBytes: &s.InBytes, uapi.StatsOutBytes: &s.OutBytes, uapi.StatsCPS: &s.CPS,
 		uapi.StatsInPPS: &s.InPPS, uapi.StatsOutPPS: &s.OutPPS, uapi.StatsInBPS: &s.InBPS, uapi.StatsOutBPS: &s.OutBPS,
 	}
-	for ad.Next() {
-		if t := int(ad.Type()); t < len(to) && to[t] != nil {
-			*to[t] = counter(ad)
+	for len(b) > 0 {
+		if len(b) < attrHeader {
+			return fmt.Errorf("%d bytes behind the last counter", len(b))
 		}
+		size, typ := int(binary.NativeEndian.Uint16(b)), int(binary.NativeEndian.Uint16(b[2:])&^attrFlags)
+		if size < attrHeader || size > len(b) {
+			return fmt.Errorf("a counter of %d bytes, header included, in %d", size, len(b))
+		}
+		if typ < len(to) && to[typ] != nil {
+			switch v := b[attrHeader:size]; len(v) {
+			case 4:
+				*to[typ] = uint64(binary.NativeEndian.Uint32(v))
+			case 8:
+				*to[typ] = binary.NativeEndian.Uint64(v)
+			default:
+				return fmt.Errorf("a counter of %d bytes", len(v))
+			}
+		}
+		b = b[min((size+attrHeader-1)&^(attrHeader-1), len(b)):]
 	}
 	return nil
 }
@@ -256,7 +289,7 @@ func (d Dest) encode(ae *encoder) error {
 func decodeDest(ad *netlink.AttributeDecoder, family Family) (Dest, error) {
 	d := Dest{DestKey: DestKey{Family: family}}
 	var addr []byte
-	var stats64 bool
+	stats := statsNest{to: &d.Stats}
 	for ad.Next() {
 		switch ad.Type() {
 		case uapi.DestAddr:
@@ -286,12 +319,9 @@ func decodeDest(ad *netlink.AttributeDecoder, family Family) (Dest, error) {
 		case uapi.DestTunFlags:
 			d.TunFlags = ad.Uint16()
 		case uapi.DestStats:
-			if !stats64 {
-				ad.Nested(d.Stats.decode)
-			}
+			ad.Do(stats.narrow)
 		case uapi.DestStats64:
-			stats64, d.Stats = true, Stats{}
-			ad.Nested(d.Stats.decode)
+			ad.Do(stats.wide)
 		}
 	}
 	if err := ad.Err(); err != nil {

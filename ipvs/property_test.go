@@ -198,7 +198,14 @@ func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 	t.Run("counters", returns(func(t *rapid.T) Stats {
 		n := func(l string) uint64 { return rapid.Uint64().Draw(t, l) }
 		return Stats{n("a"), n("b"), n("c"), n("d"), n("e"), n("f"), n("g"), n("h"), n("i"), n("j")}
-	}, packStats, func(ad *netlink.AttributeDecoder) (s Stats, err error) { return s, s.decode(ad) }))
+	}, func(s Stats) func(*encoder) error {
+		return func(e *encoder) error { e.Nested(1, packStats(s)); return nil }
+	}, func(ad *netlink.AttributeDecoder) (s Stats, err error) {
+		for ad.Next() {
+			ad.Do(s.decode)
+		}
+		return s, ad.Err()
+	}))
 }
 
 func drawForecast(t *rapid.T) LGroup {

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"iter"
 	"net/netip"
+	"slices"
 
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
 	"github.com/mdlayher/netlink"
@@ -157,9 +158,18 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	return info, nil
 }
 
-// Services lists the services in the kernel's order.
+// Services lists the services in the kernel's order. A dump of the mainline
+// family goes on, from one message to the next, behind as many services as it
+// has counted: one that is added before that place meanwhile, in any network
+// namespace, makes it tell a service twice, which is once here.
 func (c *Client) Services(ctx context.Context) ([]Service, error) {
-	return gather(c, ctx, OpError{Op: "list services"}, query{cmd: uapi.CmdGetService}, uapi.AttrService, decodeService)
+	list, err := gather(c, ctx, OpError{Op: "list services"}, query{cmd: uapi.CmdGetService}, uapi.AttrService, decodeService)
+	seen := make(map[ServiceKey]struct{}, len(list))
+	return slices.DeleteFunc(list, func(s Service) bool {
+		_, twice := seen[s.ServiceKey]
+		seen[s.ServiceKey] = struct{}{}
+		return twice
+	}), err
 }
 
 // Service reads one service; fs.ErrNotExist if there is none.

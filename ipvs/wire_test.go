@@ -93,6 +93,16 @@ func TestInterruptedDumpIsReadAgain(t *testing.T) {
 	}
 }
 
+// TestRepeatedService: a service that a dump tells twice is listed once.
+func TestRepeatedService(t *testing.T) {
+	one, two := svc("10.0.0.1", 1), svc("10.0.0.1", 2)
+	w := &wire{main: mainID, answer: func(netlink.Message) []netlink.Message { return listing(false, one, two, two, one) }}
+	got, err := dial(t, w).Services(t.Context())
+	if err != nil || len(got) != 2 || got[0].Port != 1 || got[1].Port != 2 {
+		t.Errorf("got %v, %v", got, err)
+	}
+}
+
 // TestStreamTellsInterruption: a stream cannot take back what it gave out.
 func TestStreamTellsInterruption(t *testing.T) {
 	w := &wire{main: mainID, answer: func(netlink.Message) []netlink.Message { return listing(true, svc("10.0.0.1", 1)) }}

@@ -21,6 +21,9 @@ const maxNameWidth = 59
 
 // endpointText writes an address with its port, resolved unless numeric.
 func (a *app) endpointText(ctx context.Context, addr netip.Addr, port uint16, proto ipvs.Protocol, numeric bool) string {
+	if numeric && addr.Is4() {
+		return netip.AddrPortFrom(addr, port).String() // 21 bytes at most
+	}
 	host, service := addr.String(), strconv.Itoa(int(port))
 	if addr.Is6() {
 		host = inet6Text(addr)
@@ -49,21 +52,47 @@ func inet6Text(addr netip.Addr) string {
 	return fmt.Sprintf("::%d.%d.%d.%d", b[12], b[13], b[14], b[15])
 }
 
-// columns of numbers: 9 wide, cut to a unit when they do not fit.
-func largeNumber(n uint64, exact bool) string {
+// largeNumber is a number in a column 9 wide, cut to a unit when it does not fit.
+func largeNumber(n uint64, exact bool) string { return string(appendLarge(nil, n, exact)) }
+
+func appendLarge(b []byte, n uint64, exact bool) []byte {
 	switch {
 	case exact && n >= 100_000_000:
-		return fmt.Sprintf(" %d", n)
+		return strconv.AppendUint(append(b, ' '), n, 10)
 	case exact || n < 100_000_000:
-		return fmt.Sprintf("%9d", n)
+		return rightNumber(b, n, 9)
 	case n < 1_000_000_000:
-		return fmt.Sprintf("%8dK", n/1000)
+		return append(rightNumber(b, n/1000, 8), 'K')
 	case n < 100_000_000_000:
-		return fmt.Sprintf("%8dM", n/1_000_000)
+		return append(rightNumber(b, n/1_000_000, 8), 'M')
 	case n < 100_000_000_000_000:
-		return fmt.Sprintf("%8dG", n/1_000_000_000)
+		return append(rightNumber(b, n/1_000_000_000, 8), 'G')
 	}
-	return fmt.Sprintf("%8dT", n/1_000_000_000_000)
+	return append(rightNumber(b, n/1_000_000_000_000, 8), 'T')
+}
+
+const blanks = "                                 "
+
+// left appends text, and blanks up to width bytes.
+func left(b []byte, text string, width int) []byte {
+	b = append(b, text...)
+	return append(b, blanks[:max(width-len(text), 0)]...)
+}
+
+// leftNumber is left of a number.
+func leftNumber(b []byte, n int64, width int) []byte {
+	at := len(b)
+	b = strconv.AppendInt(b, n, 10)
+	return append(b, blanks[:max(width-(len(b)-at), 0)]...)
+}
+
+// rightNumber appends blanks, then a number, together at least width bytes.
+func rightNumber(b []byte, n uint64, width int) []byte {
+	digits := 1
+	for m := n; m >= 10; m /= 10 {
+		digits++
+	}
+	return strconv.AppendUint(append(b, blanks[:max(width-digits, 0)]...), n, 10)
 }
 
 // listing is one format of the table.
@@ -83,6 +112,7 @@ type lister struct {
 	fnat    map[ipvs.ServiceKey]ipvs.Ext // of services that the extension knows
 	format  listing
 	current *ipvs.Service
+	line    []byte // the buffer of the line being written
 }
 
 // formats holds the formats in the order in which one wins over another.
@@ -92,8 +122,8 @@ var formats = []struct {
 }{
 	{colStats, listing{
 		fmt.Sprintf("%-33s %8s %8s %8s %8s %8s\n  -> RemoteAddress:Port\n", headService, "Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"),
-		func(l *lister, s *ipvs.Service, name string) { l.counters("%-33s", name, &s.Stats) },
-		func(l *lister, d *ipvs.Dest, name string) { l.counters("  -> %-28s", name, &d.Stats) },
+		func(l *lister, s *ipvs.Service, name string) { l.counters("", 33, name, &s.Stats) },
+		func(l *lister, d *ipvs.Dest, name string) { l.counters("  -> ", 28, name, &d.Stats) },
 	}},
 	{colRate, listing{
 		fmt.Sprintf("%-33s %8s %8s %8s %8s %8s\n  -> RemoteAddress:Port\n", headService, "CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"),
@@ -125,19 +155,26 @@ var formats = []struct {
 		headService + " Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n",
 		(*lister).settings,
 		func(l *lister, d *ipvs.Dest, name string) {
-			fmt.Fprintf(l.w, "  -> %-28s %-7s %-6d %-10d %-10d\n", name, l.forward(d), int32(d.Weight), d.ActiveConns, d.InactConns)
+			b := left(append(l.line[:0], "  -> "...), name, 28)
+			b = left(append(b, ' '), l.forward(d), 7)
+			b = leftNumber(append(b, ' '), int64(int32(d.Weight)), 6)
+			b = leftNumber(append(b, ' '), int64(d.ActiveConns), 10)
+			b = leftNumber(append(b, ' '), int64(d.InactConns), 10)
+			l.line = append(b, '\n')
+			l.w.Write(l.line)
 		},
 	}},
 }
 
 const headService = "Prot LocalAddress:Port"
 
-func (l *lister) counters(width, name string, s *ipvs.Stats) {
-	fmt.Fprintf(l.w, width, name)
-	for _, n := range []uint64{s.Conns, s.InPkts, s.OutPkts, s.InBytes, s.OutBytes} {
-		io.WriteString(l.w, largeNumber(n, l.exact))
+func (l *lister) counters(begin string, width int, name string, s *ipvs.Stats) {
+	b := left(append(l.line[:0], begin...), name, width)
+	for _, n := range [...]uint64{s.Conns, s.InPkts, s.OutPkts, s.InBytes, s.OutBytes} {
+		b = appendLarge(b, n, l.exact)
 	}
-	io.WriteString(l.w, "\n")
+	l.line = append(b, '\n')
+	l.w.Write(l.line)
 }
 
 func (l *lister) rates(name string, s *ipvs.Stats) {

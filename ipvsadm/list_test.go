@@ -163,3 +163,23 @@ func TestSortIsTheMergeSort(t *testing.T) {
 		}
 	}
 }
+
+// Counters of servers beyond 32 bits are told as they are.
+func TestLargeCounters(t *testing.T) {
+	key := ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: netip.MustParseAddr("10.0.0.1"), Port: 80}
+	const n = 1<<32 + 7
+	k := busyKernel{
+		ipvstest.New(), ipvs.Service{ServiceKey: key, Scheduler: "rr"},
+		ipvs.Dest{DestKey: ipvs.DestKey{Family: ipvs.IPv4, Addr: netip.MustParseAddr("10.1.0.1"), Port: 80},
+			Stats: ipvs.Stats{Conns: n, InPkts: n, OutPkts: n, InBytes: n, OutBytes: n, CPS: n, InPPS: n, OutPPS: n, InBPS: n, OutBPS: n}},
+	}
+	for args, want := range map[string]string{
+		"-Ln --stats -X": "  -> 10.1.0.1:80                  4294967303 4294967303 4294967303 4294967303 4294967303\n",
+		"-Ln --rate -X":  "  -> 10.1.0.1:80                  4294967303 4294967303 4294967303 4294967303 4294967303\n",
+	} {
+		a, stderr, out := newTestApp(t, k, "")
+		if code := a.run(t.Context(), append([]string{"ipvsadm"}, strings.Fields(args)...)); code != 0 || !strings.Contains(out.String(), want) {
+			t.Errorf("%s: %d, %s, no line\n%sin\n%s", args, code, stderr, want, out)
+		}
+	}
+}

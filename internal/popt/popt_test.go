@@ -121,6 +121,21 @@ func TestSetOptionsWithinCluster(t *testing.T) {
 }
 
 // Whatever the words are, the scan ends and loses none of them.
+// TestStopAtWord: with POSIXLY_CORRECT all behind the first word is a word.
+func TestStopAtWord(t *testing.T) {
+	s := New(Popt, []Option{{Short: 'n', ID: 1}}, []string{"-n", "word", "-n", "--", "x"})
+	s.StopAtWord()
+	if m, err := s.Next(); err != nil || m.ID != 1 {
+		t.Fatalf("got %v, %v", m, err)
+	}
+	if m, err := s.Next(); err != io.EOF {
+		t.Fatalf("got %v, %v", m, err)
+	}
+	if got := strings.Join(s.Words(), " "); got != "word -n -- x" {
+		t.Errorf("words %q", got)
+	}
+}
+
 func FuzzScan(f *testing.F) {
 	f.Add("-At\x001.2.3.4:80\x00-srr", true)
 	f.Add("--persis\x00--\x00-x", false)

@@ -64,8 +64,9 @@ type parent struct {
 type slot struct {
 	kind *kind
 	proc process // nil while none runs
-	// text is the configuration in force there, encoded.
-	text []byte
+	// text is the configuration in force there, encoded; former is the one before
+	// while text has not proved itself.
+	text, former []byte
 	// wanted is set while the configuration wants one.
 	wanted bool
 	// ready is set once the running process has said so, proven once any has.
@@ -307,7 +308,7 @@ func (p *parent) take(e event) error {
 			return p.fill(s)
 		}
 	case e.msg.Verb == supervise.VerbUp:
-		s.ready, s.proven = true, true
+		s.ready, s.proven, s.former = true, true, nil
 	case e.msg.Verb == supervise.VerbReloaded:
 		if s.asked {
 			s.text = p.text
@@ -348,8 +349,15 @@ func (p *parent) relay(from *slot, m supervise.Message) {
 // cannot be ends the daemon; any other is started again.
 func (p *parent) lost(s *slot, x supervise.Exit) error {
 	pid := s.proc.Pid()
-	s.proc, s.ready, s.asked = nil, false, false
 	permanent := x.Signal == 0 && (x.Code == exitFatal || x.Code == exitConfig || x.Code == exitPermission)
+	switch {
+	case s.asked:
+		// It died over a reload, which its successor begins with.
+		s.text, s.former = p.text, s.text
+	case permanent && !s.ready && s.former != nil:
+		s.text, s.former = s.former, nil
+	}
+	s.proc, s.ready, s.asked = nil, false, false
 	switch {
 	case s.leaving || p.stopping:
 		return nil

@@ -233,9 +233,9 @@ func (f *family) until(what string, ok func() bool) {
 // killChild kills the checkers and waits until the parent has made others.
 func (f *family) killChild() {
 	f.t.Helper()
-	var n int
-	f.until("a child", func() bool { n = f.childs; return f.child > 0 })
-	_ = syscall.Kill(f.child, syscall.SIGKILL)
+	var n, pid int
+	f.until("a child", func() bool { n, pid = f.childs, f.child; return pid > 0 })
+	_ = syscall.Kill(pid, syscall.SIGKILL)
 	f.until("another child", func() bool { return f.childs > n })
 }
 

@@ -351,7 +351,6 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 	}
 	ip_vs_x_in_stats(cp, skb);
 	atomic_inc(&cp->in_pkts);
-	x_state(cp, IP_VS_DIR_INPUT, sp->syn, pd);
 	spin_lock_bh(&cp->lock);
 	old = x->sp;
 	if (data)
@@ -365,6 +364,8 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 	mod_timer(&sp->timer, jiffies + x_backoff(sp));
 	spin_unlock_bh(&cp->lock);
 
+	/* only now: until it has a state, packets on other CPUs leave a conn alone */
+	x_state(cp, IP_VS_DIR_INPUT, syn, pd);
 	if (old)
 		x_sp_free(old);
 	if (held)

@@ -5,6 +5,8 @@
 # DKMS runs it on hosts that have nothing but Debian's packages.
 #
 #   prepare.sh headers RELEASE         print the folder of the kernel's headers
+#   prepare.sh ready RELEASE           fail, with what to do, unless headers and
+#                                      sources are there in one version
 #   prepare.sh tree RELEASE DIR        fill DIR: the distribution's ipvs of that
 #                                      very version, patched, with our sources
 #   prepare.sh sources RELEASE DIR     our sources, again, into such a DIR
@@ -13,7 +15,8 @@
 #
 # Headers and sources are taken from the cache that packaging/fetch.sh fills
 # ($LVS_CACHE or ~/.cache/lvs-fnat), else from the installed packages
-# linux-headers-RELEASE and linux-source-X.Y.
+# linux-headers-RELEASE and linux-source-X.Y. With LVS_SOURCES=DIR, sources that were
+# unpacked once are kept there.
 set -eu
 export LC_ALL=C
 
@@ -46,32 +49,44 @@ line() {
 	printf '%s\n' "$release" | sed 's/^\([0-9]*\.[0-9]*\).*/\1/'
 }
 
-# Puts the distribution's net/netfilter/ipvs of version $1 into $2. The source
-# must be of exactly that version: stable updates move the text that patches
-# anchor on, and structs that other modules share.
-unpack() {
-	want=$1 to=$2 found=
-	dir=$cache/source/$release
-	if [ -d "$dir/net/netfilter/ipvs" ]; then
-		found=$(cat "$dir/version")
-		if [ "$found" = "$want" ]; then
-			cp -R "$dir/net/netfilter/ipvs/." "$to/"
-			return
-		fi
-	fi
-	pkg=linux-source-$(line)
+# Where the distribution's net/netfilter/ipvs of version $1 is: sets from to a folder
+# or a tarball. It must be of exactly that version: stable updates move the text
+# that patches anchor on, and structs that other modules share.
+locate() {
+	pkg=linux-source-$(line) found=
 	tarball=/usr/src/$pkg.tar.xz
+	for from in "$cache/source/$release" "${LVS_SOURCES:+$LVS_SOURCES/$1}"; do
+		[ -d "$from/net/netfilter/ipvs" ] || continue
+		found=$(cat "$from/version")
+		[ "$found" != "$1" ] || return 0
+	done
 	if [ -e "$tarball" ]; then
 		# shellcheck disable=SC2016 # dpkg-query's own variables
 		found=$(dpkg-query -W -f '${Version}' "$pkg" 2>/dev/null || echo unknown)
-		if [ "$found" = "$want" ]; then
-			xz -dc "$tarball" | tar -xf - -C "$to" --strip-components=4 "$pkg/net/netfilter/ipvs" ||
-				die "cannot unpack $tarball"
-			return
-		fi
+		from=$tarball
+		[ "$found" != "$1" ] || return 0
 	fi
-	die "the headers of $release are version $want, but $([ -n "$found" ] &&
-		echo "the ipvs sources here are $found" || echo "no ipvs sources are here"): install $pkg=$want, or run packaging/fetch.sh kernel $release"
+	die "the headers of $release are version $1, but $([ -n "$found" ] &&
+		echo "the ipvs sources here are $found" || echo "no ipvs sources are here"): install $pkg=$1, or run packaging/fetch.sh kernel $release"
+}
+
+# Puts those sources into $2. What had to be unpacked is kept below $LVS_SOURCES, if
+# that is set: the package of the sources follows the newest kernel, and older ones
+# are built for again when this module is updated.
+unpack() {
+	locate "$1"
+	if [ -d "$from" ]; then
+		cp -R "$from/net/netfilter/ipvs/." "$2/"
+		return
+	fi
+	xz -dc "$from" | tar -xf - -C "$2" --strip-components=4 "$pkg/net/netfilter/ipvs" || die "cannot unpack $from"
+	[ -n "${LVS_SOURCES:-}" ] || return 0
+	keep=$LVS_SOURCES/$1
+	rm -rf "$keep" "$keep.new"
+	mkdir -p "$keep.new/net/netfilter"
+	cp -R "$2" "$keep.new/net/netfilter/ipvs"
+	echo "$1" >"$keep.new/version"
+	mv "$keep.new" "$keep"
 }
 
 # What the kernel must be for a replaced ip_vs.ko to make sense.
@@ -85,11 +100,16 @@ check_config() {
 	done
 }
 
-tree() {
+# Sets kdir and version, or says why there is nothing to build on.
+ready() {
 	kdir=$(headers)
 	check_config "$kdir"
 	version=$(headers_version "$kdir")
 	[ -n "$version" ] || die "$kdir does not tell its package version: only Debian's own kernels are supported"
+}
+
+tree() {
+	ready
 	new=$1.new.$$
 	rm -rf "$new"
 	mkdir -p "$new"
@@ -142,7 +162,7 @@ symbols() {
 }
 
 usage() {
-	sed -n '6,12p' "$0" | sed 's/^# \{0,1\}//' >&2
+	sed -n '6,15p' "$0" | sed 's/^# \{0,1\}//' >&2
 	exit 2
 }
 
@@ -150,6 +170,7 @@ usage() {
 release=$2
 case $1-$# in
 headers-2) headers ;;
+ready-2) ready && locate "$version" ;;
 tree-3) tree "$3" ;;
 sources-3) ours "$3" ;;
 crc-3) crc "$3" ;;

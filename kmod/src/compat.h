@@ -9,6 +9,7 @@
 #include <linux/netlink.h>
 #include <linux/version.h>
 #include <net/genetlink.h>
+#include <net/ip6_fib.h>
 #include <net/ip_vs.h>
 #include <net/route.h>
 
@@ -19,7 +20,10 @@
 #endif
 
 #ifndef dst_rtable
-#define dst_rtable(dst)	container_of_const(dst, struct rtable, dst)
+#define dst_rtable(dst)	container_of(dst, struct rtable, dst)
+#endif
+#ifndef dst_rt6_info
+#define dst_rt6_info(dst)	container_of(dst, struct rt6_info, dst)
 #endif
 
 /*
@@ -61,6 +65,31 @@ static inline u32 x_dest_conns(const struct ip_vs_dest *dest)
 	return atomic_read(&dest->activeconns) + atomic_read(&dest->inactconns);
 #endif
 }
+
+/*
+ * In the middle of 6.1 (Debian's 6.1.187) ip_vs began to hand the transport
+ * header's offset to its state machines, and the quoted header to what treats
+ * ICMP errors; Kbuild looks which of the two it is.
+ */
+#ifdef X_STATE_HAS_OFFSET
+#define X_SET_STATE(cp, dir, skb, pd, off)	ip_vs_set_state(cp, dir, skb, pd, off)
+#else
+#define X_SET_STATE(cp, dir, skb, pd, off)	ip_vs_set_state(cp, dir, skb, pd)
+#endif
+#ifdef X_ICMP_HAS_CIPH
+#define X_CIPH	ciph
+#else
+#define X_CIPH	NULL	/* ip_vs_x_response_icmp() looks itself */
+#endif
+#ifndef X_HAS_CHECKSUM_CHECK
+/* Is the checksum right, wherever the packet is on its way through? */
+static inline bool ip_vs_checksum_common_check(struct sk_buff *skb, int offset,
+					       int proto, int af)
+{
+	return skb_csum_unnecessary(skb) || !skb->dev ||
+	       !nf_checksum(skb, NF_INET_LOCAL_IN, offset, proto, af);
+}
+#endif
 
 /* The parsed attributes of a dump's request */
 static inline struct nlattr **x_dump_attrs(struct netlink_callback *cb)

@@ -38,6 +38,7 @@
 #include <linux/jump_label.h>
 #include <linux/types.h>
 #include <net/ip_vs.h>
+#include "compat.h"
 #include "uapi/ip_vs_ext.h"
 
 /* cp->flags: bits 0..15 go on the sync wire, 16 is NFCT; set once, never cleared */
@@ -422,7 +423,7 @@ unsigned int ip_vs_x_response(int af, struct sk_buff *skb, struct ip_vs_protocol
 			      unsigned int hooknum);
 unsigned int ip_vs_x_response_icmp(int af, struct sk_buff *skb, struct ip_vs_protocol *pp,
 				   struct ip_vs_conn *cp, struct ip_vs_iphdr *ciph,
-				   unsigned int toff, unsigned int hooknum);
+				   unsigned int hooknum);
 
 /*
  * ip_vs_sync_conn(): what to tell backups of instead of cp. A stock one would

@@ -180,12 +180,33 @@ static unsigned int ip_vs_x_icmp_out(struct sk_buff *skb, struct ip_vs_conn *cp,
 	return ip_vs_x_to_client(skb, cp, dst, hooknum);
 }
 
+/* The quoted header, for kernels whose ip_vs does not hand it over */
+static bool ip_vs_x_quoted(int af, struct sk_buff *skb, struct ip_vs_iphdr *ciph)
+{
+	unsigned int off = 0;
+
+	if (af == AF_INET6) {
+		if (ipv6_find_hdr(skb, &off, IPPROTO_ICMPV6, NULL, NULL) < 0)
+			return false;
+	} else {
+		off = ip_hdrlen(skb);
+	}
+	return ip_vs_fill_iph_skb_icmp(af, skb, off + sizeof(struct icmphdr), true, ciph);
+}
+
 unsigned int ip_vs_x_response_icmp(int af, struct sk_buff *skb, struct ip_vs_protocol *pp,
 				   struct ip_vs_conn *cp, struct ip_vs_iphdr *ciph,
-				   unsigned int toff, unsigned int hooknum)
+				   unsigned int hooknum)
 {
 	unsigned int verdict = NF_ACCEPT;
+	struct ip_vs_iphdr _ciph;
 
+	if (!ciph && ip_vs_x_quoted(af, skb, &_ciph))
+		ciph = &_ciph;
+	if (unlikely(!ciph)) {
+		__ip_vs_conn_put(cp);
+		return NF_DROP;
+	}
 	/*
 	 * To the stock table a packet vip->cip is a reply as well. An error about
 	 * cip->vip, which this host itself sends, is what it must be already.

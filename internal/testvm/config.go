@@ -21,15 +21,16 @@ const (
 	// SMP is two processors in parallel threads with a fully preemptible kernel
 	// and the host's clock: not repeatable, made to find races.
 	SMP
+	// Sanitized is the user-mode Linux of kmod/sanitize with KASAN, UBSAN, lockdep and
+	// kmemleak: one processor, idle time is free. Config.Kernel is SanitizedKernel.
+	Sanitized
 )
 
+// SanitizedKernel is the kernel line of Sanitized guests; `make sanitize` builds it.
+const SanitizedKernel = "6.1-sanitize"
+
 // String returns the name that test names and messages use.
-func (m Mode) String() string {
-	if m == SMP {
-		return "smp"
-	}
-	return "counted"
-}
+func (m Mode) String() string { return [...]string{"counted", "smp", "sanitized"}[m] }
 
 // Module says whose ip_vs a guest has.
 type Module int

@@ -67,6 +67,16 @@ func (m *machine) args() []string {
 		"-cpu", "max,-rdrand,-rdseed,-erms,-fsrm", "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1")
 }
 
+// userMode is the command line of a Linux that is a process: its first console
+// line is the console, its second serial line carries the results.
+func (m *machine) userMode(dir string) []string {
+	return append([]string{
+		"mem=" + strconv.Itoa(m.memory) + "M", "initrd=" + m.initrd, "uml_dir=" + dir, "time-travel",
+		"con=null", "con0=null,fd:1", "ssl=null", "ssl1=null,fd:3", "console=tty0",
+		"quiet", "panic=-1", "panic_on_oops=1", "slab_nomerge", "slub_debug=FZPU,ip_vs*", "kmemleak=off", "random.trust_cpu=off",
+	}, strings.Fields(m.cmdline)...)
+}
+
 func (m *machine) append() string {
 	a := []string{
 		"console=ttyS0", "quiet", "panic=-1", "oops=panic", "no_timer_check", "log_buf_len=4M",
@@ -106,14 +116,26 @@ func (p progress) Write(b []byte) (int, error) {
 	return p.w.Write(b)
 }
 
+// command is what to start, with its arguments.
+func (m *machine) command(ctx context.Context) (string, []string, error) {
+	if m.mode == Sanitized {
+		return m.kernel, m.userMode(filepath.Dir(m.initrd)), nil
+	}
+	program, err := exec.LookPath(qemuProgram)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w; run: make deps", err)
+	}
+	if m.threads, err = threads(ctx, program, m.patches); err != nil {
+		return "", nil, err
+	}
+	return program, m.args(), nil
+}
+
 // run boots the guest and returns when QEMU has ended: nil when the guest reset or
 // powered off (what it had to say is in results), errHung, ctx's error, or QEMU's.
 func (m *machine) run(ctx context.Context) error {
-	program, err := exec.LookPath(qemuProgram)
+	program, args, err := m.command(ctx)
 	if err != nil {
-		return fmt.Errorf("%w; run: make deps", err)
-	}
-	if m.threads, err = threads(ctx, program, m.patches); err != nil {
 		return err
 	}
 	out, w, err := os.Pipe()
@@ -125,7 +147,7 @@ func (m *machine) run(ctx context.Context) error {
 	defer cancel(nil)
 
 	var said atomic.Int64
-	cmd := exec.CommandContext(ctx, program, m.args()...)
+	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdin, cmd.Stdout = nil, progress{m.console, &said}
 	if m.stdin != nil {
 		cmd.Stdin, cmd.Stdout = m.stdin, os.Stdout
@@ -162,7 +184,7 @@ func (m *machine) run(ctx context.Context) error {
 	case cancelled != nil:
 		return cancelled
 	case err != nil:
-		return fmt.Errorf("%s: %w: %s", qemuProgram, err, strings.TrimSpace(complaint.String()))
+		return fmt.Errorf("%s: %w: %s", filepath.Base(program), err, strings.TrimSpace(complaint.String()))
 	}
 	return copyErr
 }

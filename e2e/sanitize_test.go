@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"io"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+	"github.com/lvs-fnat/lvs/internal/testvm"
+)
+
+// unfit are cases that need what that kernel has not: its clock ticks 100 times a
+// second and rounds long timers up by more than they allow, and a jump over idle
+// time can pass a packet that is on its way. The other kernels run them.
+const unfit = "^Test(FNAT|ICMP|Lifecycle|Unload)$/^(07_port_exhaustion|timeouts|32_service_deleted)"
+
+// planted are the bugs that kmod/sanitize/ip_vs_x_plant.c makes, and the words by
+// which that kernel tells of them.
+var planted = map[string]string{
+	"use_after_free":   "KASAN: use-after-free",
+	"out_of_bounds":    "KASAN: slab-out-of-bounds",
+	"leak":             "Objects remaining in ip_vs_x_plant",
+	"lock_inversion":   "possible circular locking dependency",
+	"sleep_in_atomic":  "sleeping function called from invalid context",
+	"mutex_in_rcu":     "sleeping function called from invalid context",
+	"rcu_unlocked":     "suspicious RCU usage",
+	"live_timer_freed": "ODEBUG: free active",
+	"shift":            "UBSAN: shift-out-of-bounds",
+	"none":             "",
+}
+
+// TestGuestsSanitize runs acceptance cases on the sanitised user-mode kernel if
+// LVS_SANITIZE says so (`make sanitize`), and shows that it would find a bug.
+func TestGuestsSanitize(t *testing.T) {
+	if os.Getenv("LVS_SANITIZE") == "" {
+		t.Log("make sanitize runs it")
+		return
+	}
+	config := testvm.Config{Kernel: testvm.SanitizedKernel, Mode: testvm.Sanitized, Module: testvm.Ours, Load: []string{}}
+	self, err := testvm.StaticSelf(t.Context(), "github.com/lvs-fnat/lvs/internal/testvm/bare", t.TempDir())
+	testnet.Must(t, err)
+	for kind, words := range planted {
+		t.Run("planted_"+kind, func(t *testing.T) {
+			_, err := testvm.Exec(t.Context(), self, config, []string{"/sbin/modprobe", "ip_vs_x_plant", "kind=" + kind}, io.Discard)
+			if words == "" && err != nil {
+				t.Errorf("no bug was made, yet: %v", err)
+			}
+			if words != "" && (err == nil || !strings.Contains(err.Error(), words)) {
+				t.Errorf("want %q, got: %v", words, err)
+			}
+		})
+	}
+	config.Programs, config.Run, config.Args = true, "^Test(FNAT|ICMP|Errors|Lifecycle|Unload)", []string{"-test.skip=" + unfit}
+	config.Load, config.Files = []string{"ip_vs", "nf_tables"}, ipvsadmFiles(t, "ours")
+	testvm.Run(t, config)
+}

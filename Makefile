@@ -5,6 +5,11 @@ KVER    ?= all
 export LVS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lvs-fnat
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_STATIC = -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+export VERSION DESTDIR PREFIX SBINDIR SYSCONFDIR UNITDIR
+PREFIX     ?= /usr/local
+SBINDIR    ?= $(PREFIX)/sbin
+SYSCONFDIR ?= /etc
+UNITDIR    ?= $(PREFIX)/lib/systemd/system
 Q       := $(if $(V),,@)
 # packages whose tests boot guests: one binary each, without the race detector
 GUESTS  := ./internal/testvm/... ./e2e/...
@@ -15,7 +20,7 @@ each-kernel = $(Q)set -e; for k in $(kernels); do $(MAKE) $(if $(V),,-s) -C kmod
 
 # what stands on one line is done in that order; kmod uses both processors by itself
 .NOTPARALLEL:
-.PHONY: all help deps kmod test demo lab bench lint race clean bin/ipvsadm bin/keepalived bin/toa-bpf
+.PHONY: all help deps kmod test demo lab bench lint race install dkms-install dkms-check deb sanitize clean bin/ipvsadm bin/keepalived bin/toa-bpf
 
 all: bin/ipvsadm bin/keepalived bin/toa-bpf	## build the commands, static, into bin/
 
@@ -55,8 +60,25 @@ lint: deps	## gofmt, vet, staticcheck; checkpatch and sparse over kmod/
 race:	## the unit tests alone, with the race detector
 	$(Q)go run ./internal/testsum -race $(UNIT) --
 
+install: all	## install commands, manuals, units; DESTDIR, PREFIX, SBINDIR, SYSCONFDIR, UNITDIR
+	$(Q)packaging/install.sh commands
+
+dkms-install:	## install ip_vs.ko and toa.ko by DKMS, for this and later kernels
+	$(Q)packaging/install.sh modules
+
+deb: all	## make the packages, into bin/deb
+	$(Q)packaging/deb.sh $(VERSION) bin/deb
+
+dkms-check: all	## build by DKMS for every kernel that Debian has headers for: half an hour
+	$(Q)LVS_DKMS=all go test -count=1 -timeout 3h -v -run TestDKMS ./e2e/install
+
+sanitize: deps bin/ipvsadm	## run guest tests on a kernel with KASAN, UBSAN, lockdep; builds it first: 15 minutes, once
+	$(Q)kmod/sanitize/build.sh
+	$(Q)cd kmod && for m in ip_vs ip_vs_x_plant; do ARCH=um ./kbuild.sh $$(readlink $(LVS_CACHE)/kernel/6.1-sanitize) $$m || exit 1; done
+	$(Q)LVS_SANITIZE=1 go test -count=1 -timeout 60m -v -run TestGuestsSanitize ./e2e
+
 clean:	## remove what was built; the cache stays
 	$(Q)rm -rf bin kmod/build kmod/test/user/build
 
 help:	## this list
-	@awk -F ':.*##[ \t]*' '/^[a-z].*:.*##/ {sub(/:.*/, "", $$1); split($$0, a, "## *"); printf "  %-8s %s\n", $$1, a[2]}' $(MAKEFILE_LIST)
+	@awk -F ':.*##[ \t]*' '/^[a-z].*:.*##/ {sub(/:.*/, "", $$1); split($$0, a, "## *"); printf "  %-12s %s\n", $$1, a[2]}' $(MAKEFILE_LIST)

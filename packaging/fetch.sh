@@ -7,6 +7,7 @@
 #   fetch.sh kernel LINE      unpack kernel, headers and ipvs sources of LINE
 #                             (6.1, 6.12, or a release as 6.1.0-56-amd64)
 #   fetch.sh guest            unpack the programs that only guests run
+#   fetch.sh root             a Debian in which packages are installed by tests
 #   fetch.sh all              all of these, for every line of kmod/kernels
 #   fetch.sh where            print the cache folder
 #
@@ -20,6 +21,8 @@
 #   headers/RELEASE/          make -C .../usr/src/linux-headers-RELEASE M=... works here
 #   source/RELEASE/           net/netfilter/ipvs and checkpatch of the same version
 #   guest/                    a root file system without kernel, modules and init
+#   root/                     Debian as debootstrap makes it, with DKMS, a kernel, headers
+#                             and sources of each line, stock ipvsadm and keepalived
 #
 # A folder appears under its name only when it is complete, so whoever sees it
 # can use it. A second run does nothing; runs at the same time wait for each other.
@@ -51,6 +54,8 @@ libclang-rt-dev what sanitizers and fuzzers link with
 llvm            llvm-strip, for the BPF object
 libbpf-dev      headers of the BPF receiver
 qemu-system-x86 boots the guests, without hardware virtualisation
+debootstrap     makes the Debian in which packages are installed by tests
+lintian         checks our packages
 '
 
 fetch_host() {
@@ -345,17 +350,65 @@ fetch_guest() {
 	echo "$want" >"$stamp"
 }
 
+# --- the Debian that packages are installed in -----------------------------------
+
+# A change in this section, or of a pin, makes the next run start again. Nothing of
+# ours is in it: tests put an overlay over it.
+root_packages='dkms ipvsadm keepalived linux-source-6.1 linux-source-6.12'
+
+fetch_root() {
+	local want stamp=$cache/.root-list tmp root archive line pkgs=$root_packages
+	want=$(cat <(sed -n '/^# --- the Debian/,/^# -----/p' "${BASH_SOURCE[0]}") "$pins" | cksum)
+	[ -d "$cache/root" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+	locked root
+	[ -d "$cache/root" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+	[ "$(id -u)" = 0 ] || die "debootstrap needs root"
+	say "a Debian to install packages in"
+	for line in $(awk '/^[0-9]/{print $1}' "$pins"); do
+		resolve "$line"
+		pkgs+=" linux-image-$release=$version linux-headers-$release=$version"
+		# What asks for "the" headers gets these.
+		case $line in 6.1) pkgs+=" linux-headers-cloud-amd64" ;; *) pkgs+=" linux-headers-$line-cloud-amd64" ;; esac
+	done
+	tmp=$(scratch rootfs)
+	root=$tmp/root
+	archive=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' | awk '$2 ~ /^(bookworm|oldstable)$/ {print $1; exit}')
+	[ -n "$archive" ] || die "apt has no source with Debian 12 (bookworm)"
+	debootstrap --variant=minbase bookworm "$root" "$archive" >"$tmp/log" 2>&1 || { tail -n 20 "$tmp/log" >&2; die "debootstrap of bookworm from $archive failed"; }
+	apt-get indextargets --format 'deb $(REPO_URI) $(RELEASE) main' 'Created-By: Packages' 'Component: main' 'Origin: Debian' | sort -u >"$root/etc/apt/sources.list"
+	# A kernel wants somebody who makes initial RAM disks; this one never boots.
+	mkdir -p "$tmp/initrd/DEBIAN"
+	printf 'Package: no-initrd\nVersion: 1\nArchitecture: all\nMaintainer: none <none@localhost>\nProvides: linux-initramfs-tool\nDescription: none\n' >"$tmp/initrd/DEBIAN/control"
+	dpkg-deb --build "$tmp/initrd" "$root/tmp/no-initrd.deb" >/dev/null
+	cp /etc/resolv.conf "$root/etc/resolv.conf"
+	cp /etc/apt/apt.conf.d/*proxy* "$root/etc/apt/apt.conf.d/" 2>/dev/null || true
+	printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+	chmod 755 "$root/usr/sbin/policy-rc.d"
+	# The mount goes with the namespace.
+	unshare --mount sh -eu -c '
+		mount -t proc proc "$0/proc"
+		chroot "$0" apt-get '"${apt[*]}"' update
+		chroot "$0" apt-get '"${apt[*]}"' install -y --no-install-recommends /tmp/no-initrd.deb '"$pkgs"'
+		chroot "$0" apt-get clean' "$root" </dev/null >"$tmp/log" 2>&1 || { tail -n 20 "$tmp/log" >&2; die "cannot install packages into the Debian for tests"; }
+	rm -f "$root/tmp/no-initrd.deb"
+	place "$root" "$cache/root"
+	rm -rf "$tmp"
+	echo "$want" >"$stamp"
+}
+
 # -------------------------------------------------------------------------------
 
 case ${1:-} in
 host) fetch_host ;;
 kernel) [ $# = 2 ] || die "which kernel? fetch.sh kernel 6.1"; fetch_kernel "$2" ;;
 guest) fetch_guest ;;
+root) fetch_root ;;
 all)
 	"$0" host
 	for line in $(awk '/^[0-9]/{print $1}' "$pins"); do "$0" kernel "$line"; done
 	"$0" guest
+	"$0" root
 	;;
 where) echo "$cache" ;;
-*) sed -n '4,12s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '4,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

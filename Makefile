@@ -5,6 +5,7 @@ KVER    ?= all
 export LVS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lvs-fnat
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_STATIC = -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+# where `make install` puts things, below DESTDIR
 export VERSION DESTDIR PREFIX SBINDIR SYSCONFDIR UNITDIR
 PREFIX     ?= /usr/local
 SBINDIR    ?= $(PREFIX)/sbin
@@ -28,7 +29,6 @@ bin/ipvsadm bin/keepalived:
 	$(Q)CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./$(@F)
 bin/toa-bpf:
 	$(Q)CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./kmod/toa/bpf
-
 
 deps:	## install what the host needs; unpack kernels and guests' programs into the cache
 	$(Q)packaging/fetch.sh all

@@ -28,6 +28,7 @@ setting() { [ -e "$DESTDIR$2" ] || put 644 "$1" "$2"; }
 
 commands() {
 	install -D -m 755 -t "$DESTDIR$SBINDIR" bin/ipvsadm bin/keepalived bin/toa-bpf
+	for name in save restore; do put 755 packaging/ipvsadm-$name "$SBINDIR/ipvsadm-$name"; done
 	for page in man/*; do install -D -m 644 "$page" "$DESTDIR$share/man/man${page##*.}/${page#man/}"; done
 	for c in ipvsadm keepalived; do
 		install -D -m 644 "completion/$c.bash" "$DESTDIR$share/bash-completion/completions/$c"

@@ -49,6 +49,7 @@ exec chroot "$root" /bin/sh -c "$1"`
 // try runs a shell command in the root; debs is what it sees as /debs.
 func (r *root) try(ctx context.Context, debs, command string) (string, error) {
 	cmd := exec.CommandContext(ctx, "unshare", "--mount", "sh", "-euc", enter, r.dir, filepath.Join(testvm.Cache(), "root"), debs, command)
+	cmd.Dir = "/"
 	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND=noninteractive", "LC_ALL=C"}
 	out, err := cmd.CombinedOutput()
 	return string(out), err

@@ -81,7 +81,7 @@ static void plant_mutex_in_rcu(struct plant *p)
 static void plant_rcu_unlocked(struct plant *p)
 {
 	kmem_cache_free(cache, p);
-	pr_info("%d\n", rcu_dereference(shared) != NULL);
+	pr_info("%d\n", !!rcu_dereference(shared));
 }
 
 static void plant_expired(struct timer_list *timer)

@@ -56,6 +56,9 @@ libbpf-dev      headers of the BPF receiver
 qemu-system-x86 boots the guests, without hardware virtualisation
 debootstrap     makes the Debian in which packages are installed by tests
 lintian         checks our packages
+flex            configures the kernel of make sanitize
+bison           the same
+bc              the same
 '
 
 fetch_host() {

@@ -77,24 +77,6 @@ func (r *root) write(t *testing.T, name, text string, mode os.FileMode) {
 	}
 }
 
-// added lists the files of the root that are not, or not so, in its base.
-func (r *root) added(t *testing.T) []string {
-	t.Helper()
-	var all []string
-	upper := filepath.Join(r.dir, "upper")
-	err := filepath.WalkDir(upper, func(p string, d os.DirEntry, err error) error {
-		// A character device is the overlay's word for "deleted".
-		if err == nil && !d.IsDir() && d.Type()&os.ModeDevice == 0 {
-			all = append(all, strings.TrimPrefix(p, upper))
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
 // want fails t unless text contains each of what.
 func want(t *testing.T, text string, what ...string) {
 	t.Helper()

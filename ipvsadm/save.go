@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ func (a *app) save(ctx context.Context, c *call) error {
 		return listFailed(err)
 	}
 	sortServices(services)
+	if err := l.saveState(ctx); err != nil {
+		return err
+	}
 	if a.info.Extended != nil {
 		if err := l.saveConfig(ctx); err != nil {
 			return err
@@ -37,6 +41,34 @@ func (a *app) save(ctx context.Context, c *call) error {
 		if err := l.saveService(ctx, &services[i]); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// kernelTimeouts are those of connections that a namespace begins with.
+var kernelTimeouts = ipvs.Timeouts{TCP: 15 * time.Minute, TCPFin: 2 * time.Minute, UDP: 5 * time.Minute}
+
+// saveState writes what stock leaves out: timeouts that were set and daemons
+// that run. They come first: a daemon that runs already where the file is
+// restored is refused, and the last line alone decides the exit code.
+func (l *lister) saveState(ctx context.Context) error {
+	t, err := l.kernel.Timeouts(ctx)
+	if err != nil {
+		return listFailed(err)
+	}
+	if t != kernelTimeouts {
+		fmt.Fprintf(l.w, "--set %d %d %d\n", t.TCP/time.Second, t.TCPFin/time.Second, t.UDP/time.Second)
+	}
+	daemons, err := l.kernel.Daemons(ctx)
+	if err != nil {
+		return listFailed(err)
+	}
+	for _, d := range daemons {
+		line := ipvs.Op{Kind: ipvs.StartDaemon, Daemon: d}.String()
+		if d.Interface == progName { // a word that -R would drop
+			line = strings.Replace(line, "interface ", "interface=", 1)
+		}
+		fmt.Fprintln(l.w, line)
 	}
 	return nil
 }
@@ -99,10 +131,9 @@ func serviceWords(key ipvs.ServiceKey) string {
 	option := map[ipvs.Protocol]string{ipvs.TCP: "-t", ipvs.UDP: "-u", ipvs.SCTP: "--sctp-service"}[key.Protocol]
 	switch {
 	case key.FWMark != 0 && key.Family == ipvs.IPv6:
-		return fmt.Sprintf("-f %d -6", int32(key.FWMark))
+		return fmt.Sprintf("-f %d -6", key.FWMark)
 	case key.FWMark != 0:
-		// Signed, as stock writes it: marks from 2^31 up cannot be read back.
-		return fmt.Sprintf("-f %d", int32(key.FWMark))
+		return fmt.Sprintf("-f %d", key.FWMark)
 	}
 	return option + " " + netip.AddrPortFrom(key.Addr, key.Port).String()
 }
@@ -111,9 +142,26 @@ func serviceWords(key ipvs.ServiceKey) string {
 func (l *lister) words(ctx context.Context, key ipvs.ServiceKey) string {
 	option, value, _ := strings.Cut(serviceWords(key), " ")
 	if key.FWMark == 0 {
-		value = l.endpointText(ctx, key.Addr, key.Port, key.Protocol, l.numeric)
+		value = l.saved(ctx, key.Addr, key.Port, key.Protocol)
 	}
 	return option + " " + value
+}
+
+// saved writes an address with its port so that -R reads the same back: names
+// of IPv6 addresses and of ports that look like numbers it would not, and a name
+// is never cut.
+func (l *lister) saved(ctx context.Context, addr netip.Addr, port uint16, proto ipvs.Protocol) string {
+	if l.numeric {
+		return netip.AddrPortFrom(addr, port).String()
+	}
+	service := l.names.serviceName(port, proto)
+	if _, number := number(service, 0, 65535); number {
+		service = strconv.Itoa(int(port))
+	}
+	if addr.Is6() {
+		return "[" + inet6Text(addr) + "]:" + service
+	}
+	return l.names.host(ctx, addr) + ":" + service
 }
 
 func (l *lister) saveService(ctx context.Context, s *ipvs.Service) error {
@@ -126,9 +174,9 @@ func (l *lister) saveService(ctx context.Context, s *ipvs.Service) error {
 	fmt.Fprintf(l.w, "-A %s -s %s", name, schedulerName(s))
 	if s.Flags&ipvs.FlagPersistent != 0 {
 		fmt.Fprintf(l.w, " -p %d", int64(s.Timeout/time.Second))
-		if mask := maskText(s); mask != "" {
-			fmt.Fprintf(l.w, " -M %s", mask)
-		}
+	}
+	if mask := maskText(s); mask != "" {
+		fmt.Fprintf(l.w, " -M %s", mask)
 	}
 	if s.PEName != "" {
 		fmt.Fprintf(l.w, " --pe %s", s.PEName)
@@ -136,8 +184,8 @@ func (l *lister) saveService(ctx context.Context, s *ipvs.Service) error {
 	if s.Flags&ipvs.FlagOnePacket != 0 {
 		io.WriteString(l.w, " -o")
 	}
-	if text, any := schedFlagText(s); any {
-		fmt.Fprintf(l.w, " -b %s", text)
+	if words := savedFlags(s); words != "" {
+		io.WriteString(l.w, " -b "+words)
 	}
 	ext := l.fnat[s.ServiceKey]
 	fmt.Fprintln(l.w, extWords(s.ServiceKey, ext))
@@ -145,6 +193,18 @@ func (l *lister) saveService(ctx context.Context, s *ipvs.Service) error {
 		l.saveDest(ctx, s, &dests[i], name, ext)
 	}
 	return nil
+}
+
+// savedFlags are the scheduler's flags; the third has no name of sh's and mh's.
+func savedFlags(s *ipvs.Service) string {
+	words, _ := schedFlagText(s)
+	if (s.Scheduler == "sh" || s.Scheduler == "mh") && s.Flags&ipvs.FlagSched3 != 0 {
+		if words != "" {
+			words += ","
+		}
+		words += "flag-3"
+	}
+	return words
 }
 
 // defaultTOAKind is what the kernel sends unless told otherwise.
@@ -221,9 +281,15 @@ func (l *lister) saveDest(ctx context.Context, s *ipvs.Service, d *ipvs.Dest, se
 		forward = "(null)"
 	}
 	fmt.Fprintf(l.w, "-a %s -r %s %s -w %d", service,
-		l.endpointText(ctx, d.Addr, d.Port, s.Protocol, l.numeric), forward, int32(d.Weight))
+		l.saved(ctx, d.Addr, d.Port, s.Protocol), forward, int32(d.Weight))
 	if d.Forward == ipvs.Tunnel {
 		io.WriteString(l.w, tunnelWords(d))
+	}
+	if d.UpperThreshold != 0 {
+		fmt.Fprintf(l.w, " -x %d", d.UpperThreshold)
+	}
+	if d.LowerThreshold != 0 {
+		fmt.Fprintf(l.w, " -y %d", d.LowerThreshold)
 	}
 	io.WriteString(l.w, "\n")
 }

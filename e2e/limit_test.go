@@ -333,7 +333,7 @@ func caseRSTOnExpire(t *testing.T, r *rig) {
 	r.front.Quiet(t)
 	r.back.Quiet(t)
 	// Switched off, it is off for what is there.
-	f = r.open(t, 3, 4000)
+	r.open(t, 3, 4000)
 	r.set(t, key, ipvs.Ext{Set: ipvs.ExtFieldFlags, FlagsMask: ipvs.ExtRSTOnExpire})
 	time.Sleep(25 * time.Second)
 	r.counts(t, map[uint16]uint64{uapi.ExtStatExpireRst: 1})

@@ -45,13 +45,6 @@ func caseFWMark(t *testing.T, r *rig) {
 	}
 }
 
-func (r *rig) toaLen() uint16 {
-	if r.v6() {
-		return 20
-	}
-	return 8
-}
-
 // caseBareHeader: a client without any option, whose headers are 20 bytes long.
 func caseBareHeader(t *testing.T, r *rig) {
 	r.serve(t, setup{ext: ipvs.ExtTOA})

@@ -194,6 +194,7 @@ func TestList(t *testing.T) {
 	needOurs(t)
 	each(t, "67_white", func(t *testing.T, r *rig) { caseACL(t, r, ipvs.ACLWhite) })
 	each(t, "67_black", func(t *testing.T, r *rig) { caseACL(t, r, ipvs.ACLBlack) })
+	each(t, "67_before_a_cookie", caseACLCookie)
 	each(t, "67_swap_under_traffic", caseACLSwap)
 	each(t, "67_which_sets", caseACLSets)
 	each(t, "67_namespace_with_lists", caseACLNamespace)
@@ -285,6 +286,16 @@ func caseACL(t *testing.T, r *rig, mode ipvs.ACLMode) {
 	testnet.Eventually(t, 10*time.Second, func() error {
 		return r.d.Do(func() error { return netlink.IpsetDestroy("clients") })
 	})
+}
+
+// caseACLCookie: a client whom the list refuses gets no cookie either.
+func caseACLCookie(t *testing.T, r *rig) {
+	r.makeSet(t, "clients", "hash:net", r.nf(), r.cip[0])
+	r.proxied(t, proxy{setup: setup{more: r.acl(ipvs.ACLBlack, "clients")}})
+	r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], 4000), netip.AddrPortFrom(r.vip, 80), 1).Syn(synOptions(r.fam)...))
+	r.front.Quiet(t)
+	r.linux(t, 1, 4000).ack(t, "")
+	r.counts(t, map[uint16]uint64{uapi.ExtStatAclDrop: 1, uapi.ExtStatSpSyn: 1, uapi.ExtStatSpSynack: 1, uapi.ExtStatSpAckOk: 1})
 }
 
 // caseACLSwap: two sets change places while clients connect: each connection meets

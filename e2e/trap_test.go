@@ -22,6 +22,7 @@ func TestTraps(t *testing.T) {
 		{"20_fwmark", caseFWMark},
 		{"bare_header_carries_toa", caseBareHeader},
 		{"request_with_fin_carries_toa", caseRequestWithFin},
+		{"addresses_do_not_march_with_servers", caseSpread},
 		{"connections_survive_every_edit", caseEdits},
 		{"drain_by_weight", caseDrainByWeight},
 	} {
@@ -63,6 +64,28 @@ func caseRequestWithFin(t *testing.T, r *rig) {
 	f.toa, f.mssLess = 254, r.toaLen()
 	f.reply(t, f.s.Syn(testpkt.MSS(1400)))
 	f.request(t, f.c.Segment(testpkt.FIN|testpkt.ACK|testpkt.PSH, "GET /"))
+}
+
+// caseSpread: as many addresses as real servers, both in turn: each real server
+// sees each address, or it would have the ports of one alone.
+func caseSpread(t *testing.T, r *rig) {
+	r.serve(t, setup{lips: 4, servers: 4})
+	for i := range 64 {
+		r.front.Send(t, r.syns(i))
+	}
+	r.back.Drain()
+	pairs := map[[2]netip.Addr]int{}
+	for _, c := range r.conns(t) {
+		pairs[[2]netip.Addr{c.Local.Addr(), c.Dest.Addr()}]++
+	}
+	if len(pairs) != 16 {
+		t.Errorf("%d of 16 pairs of local address and real server are used", len(pairs))
+	}
+	for p, n := range pairs {
+		if n < 2 || n > 6 {
+			t.Errorf("%v has %d of 64 connections", p, n)
+		}
+	}
 }
 
 // caseEdits: whatever of a service is changed, what is there goes on.

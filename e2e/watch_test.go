@@ -121,6 +121,7 @@ func TestWatch(t *testing.T) {
 	needOurs(t)
 	each(t, "proc_files", caseProc)
 	each(t, "tracepoints", caseTrace)
+	each(t, "tracepoint_synproxy", caseTraceSynproxy)
 	t.Run("guide_v4", func(t *testing.T) { caseGuide(t, newRig(t, fam4)) })
 }
 
@@ -296,6 +297,31 @@ func caseTrace(t *testing.T, r *rig) {
 		t.Error(err)
 	}
 	r.counts(t, map[uint16]uint64{uapi.ExtStatLportFull: 1, uapi.ExtStatInvalidDrop: 1, uapi.ExtStatLimitDrop: 1})
+}
+
+// caseTraceSynproxy: what the SYN proxy does with a SYN, a cookie and a stray ACK.
+func caseTraceSynproxy(t *testing.T, r *rig) {
+	dir := tracefs(t)
+	enable := filepath.Join(dir, "events/ip_vs_x/ip_vs_x_synproxy/enable")
+	r.proxied(t, proxy{})
+	testnet.Must(t, os.WriteFile(filepath.Join(dir, "trace"), nil, 0o644), os.WriteFile(enable, []byte("1"), 0o644))
+	defer os.WriteFile(enable, []byte("0"), 0o644)
+	f := r.linux(t, 0, 4000)
+	f.ack(t, "")
+	bad := testpkt.NewPeer(netip.AddrPortFrom(r.cip[1], 4000), f.vip, 1)
+	r.front.Send(t, bad.Bare())
+	r.back.Quiet(t)
+	text, err := os.ReadFile(filepath.Join(dir, "trace"))
+	testnet.Must(t, err)
+	for _, want := range []string{
+		fmt.Sprintf("client=%v vip=%v reason=sp_syn\n", f.c.Local, f.vip),
+		fmt.Sprintf("client=%v vip=%v reason=sp_ack_ok\n", f.c.Local, f.vip),
+		fmt.Sprintf("client=%v vip=%v reason=sp_ack_bad\n", bad.Local, f.vip),
+	} {
+		if strings.Count(string(text), want) != 1 {
+			t.Errorf("not once %q in\n%s", want, text)
+		}
+	}
 }
 
 // TestSync: backups and X connections. Case 70.

@@ -73,8 +73,11 @@ static inline u32 x_dest_conns(const struct ip_vs_dest *dest)
  */
 #ifdef X_STATE_HAS_OFFSET
 #define X_SET_STATE(cp, dir, skb, pd, off)	ip_vs_set_state(cp, dir, skb, pd, off)
+#define X_TRANSITION(cp, dir, skb, pd, off)	((pd)->pp->state_transition(cp, dir, skb, pd, off))
 #else
-#define X_SET_STATE(cp, dir, skb, pd, off)	ip_vs_set_state(cp, dir, skb, pd)
+#define X_SET_STATE(cp, dir, skb, pd, off)	((void)(off), ip_vs_set_state(cp, dir, skb, pd))
+#define X_TRANSITION(cp, dir, skb, pd, off)	\
+	((void)(off), (pd)->pp->state_transition(cp, dir, skb, pd))
 #endif
 #ifdef X_ICMP_HAS_CIPH
 #define X_CIPH	ciph

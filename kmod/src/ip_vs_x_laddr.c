@@ -85,6 +85,9 @@ unsigned int ip_vs_x_laddr_pick(const struct ip_vs_x_svc_cfg *cfg, u32 seed,
 			return n;
 	}
 	n = min(las->n, max);
+	/* one further each round, or addresses and real servers in turn would march in step */
+	if (cfg->sel != IPVS_EXT_SEL_SRC)
+		seed += seed / las->n;
 	for (i = 0; i < n; i++)
 		la[i] = las->la[(seed % las->n + i) % las->n];
 	return n;

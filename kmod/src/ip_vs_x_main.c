@@ -90,6 +90,18 @@ bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb, struct ip_v
 	return false;
 }
 
+/* A SYN that a cookie would answer comes from a client whom the list refuses */
+static bool x_unwelcome(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+			const struct ip_vs_iphdr *iph, const struct ip_vs_service *svc,
+			const struct ip_vs_x_svc_cfg *cfg)
+{
+	if (likely(!cfg->acl_mode) || ip_vs_x_acl_permits(cfg, svc, skb, iph))
+		return false;
+	ip_vs_x_count_cfg(ip_vs_x_net(ipvs), cfg, IPVS_EXT_STAT_ACL_DROP);
+	ip_vs_x_trace_drop(ipvs, af, skb, iph, IPVS_EXT_STAT_ACL_DROP);
+	return true;
+}
+
 /*
  * Where policies for TCP without a conn meet, in the order of the answer: what
  * is for no service, the SYN proxy of the service, then its flood policy. Stock
@@ -111,10 +123,14 @@ bool __ip_vs_x_tcp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		pass = !ip_vs_x_vip_drop(ipvs, af, skb, iph);
 	} else {
 		cfg = rcu_dereference(ip_vs_x_service(svc)->cfg);
-		if (cfg && (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY) &&
-		    ip_vs_x_sp_sched(ipvs, af, skb, pd, verdict, iph, svc, cfg, th))
-			return false;
-		pass = !cfg || syn || ip_vs_x_invalid(ipvs, af, skb, iph, th, cfg);
+		pass = true;
+		if (cfg && (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY)) {
+			pass = !syn || !x_unwelcome(ipvs, af, skb, iph, svc, cfg);
+			if (pass && ip_vs_x_sp_sched(ipvs, af, skb, pd, verdict, iph, svc, cfg, th))
+				return false;
+		}
+		if (pass && cfg && !syn)
+			pass = ip_vs_x_invalid(ipvs, af, skb, iph, th, cfg);
 	}
 	if (!pass)
 		*verdict = NF_DROP;

@@ -437,6 +437,15 @@ static int x_open(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	return NF_DROP;
 }
 
+/* What becomes of a packet of a handshake; it must still be there */
+static void x_decided(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+		      const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
+		      unsigned int stat)
+{
+	ip_vs_x_count_cfg(ip_vs_x_net(ipvs), cfg, stat);
+	ip_vs_x_trace_synproxy(ipvs, af, skb, iph, stat);
+}
+
 /* SYN and nothing else that counts */
 static bool x_is_syn(const struct tcphdr *th)
 {
@@ -463,9 +472,9 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		}
 		if (!ip_vs_x_sp_active(cfg))
 			return false;
-		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_SYN);
+		x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_SYN);
 		if (!x_has_dest(svc)) {
-			ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_NODEST);
+			x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_NODEST);
 			*verdict = NF_DROP;
 		} else {
 			*verdict = ip_vs_x_sp_syn(ipvs, af, skb, iph, cfg);
@@ -476,7 +485,7 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		return false;
 	th = ip_vs_x_sp_header(skb, iph->len, buf);
 	if (!th || !ip_vs_x_sp_valid(ipvs, af, skb, iph, cfg, th, &ack)) {
-		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_ACK_BAD);
+		x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_ACK_BAD);
 		return false;
 	}
 	/* the client sends his data until somebody takes it */
@@ -484,6 +493,8 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		*verdict = NF_DROP;
 		return true;
 	}
+	/* counted once it is known to be ours; by then the packet is gone */
+	ip_vs_x_trace_synproxy(ipvs, af, skb, iph, IPVS_EXT_STAT_SP_ACK_OK);
 	*verdict = x_open(ipvs, af, skb, pd, iph, svc, cfg, th, &ack);
 	if (*verdict < 0)
 		return false;

@@ -171,7 +171,7 @@ static void x_state(struct ip_vs_conn *cp, int dir, struct sk_buff *skb,
 {
 	unsigned int len = cp->af == AF_INET6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 
-	pd->pp->state_transition(cp, dir, skb, pd, len);
+	X_TRANSITION(cp, dir, skb, pd, len);
 }
 
 /* The end of a handshake that came to nothing: for the client, too */

@@ -310,7 +310,9 @@ func caseTraceSynproxy(t *testing.T, r *rig) {
 	f.ack(t, "")
 	bad := testpkt.NewPeer(netip.AddrPortFrom(r.cip[1], 4000), f.vip, 1)
 	r.front.Send(t, bad.Bare())
-	r.back.Quiet(t)
+	if rst := r.front.Recv(t); rst.Flags != testpkt.RST {
+		t.Errorf("a stray ACK was answered by\n%v", rst)
+	}
 	text, err := os.ReadFile(filepath.Join(dir, "trace"))
 	testnet.Must(t, err)
 	for _, want := range []string{

@@ -31,6 +31,7 @@ func TestSynproxy(t *testing.T) {
 		{"36_synack", caseSPSynAck},
 		{"36_options", caseSPOptions},
 		{"38_bad_ack", caseSPBadAck},
+		{"38_policies", caseSPPolicies},
 		{"39_old_cookie", caseSPOldCookie},
 		{"40_server_syn", caseSPServerSyn},
 		{"41_early_data", caseSPEarlyData},
@@ -407,6 +408,30 @@ func caseSPBadAck(t *testing.T, r *rig) {
 	bad(func(*testpkt.Packet) {})
 	if n := r.stat(t, uapi.ExtStatSpAckBad); n != before {
 		t.Errorf("%d cookies were looked for on a service without SYN proxy", n-before)
+	}
+}
+
+// What becomes of an ACK without a cookie is the service's to say; one with a cookie
+// is welcome under each policy.
+func caseSPPolicies(t *testing.T, r *rig) {
+	key := r.proxied(t, proxy{})
+	for i, policy := range []ipvs.InvalidPolicy{ipvs.InvalidDrop, ipvs.InvalidRST} {
+		r.apply(t, ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: policy}})
+		f := r.linux(t, i, 4000)
+		p := f.c.Bare()
+		p.Ack++
+		r.front.Send(t, p)
+		if policy == ipvs.InvalidDrop {
+			r.front.Quiet(t)
+			r.counts(t, map[uint16]uint64{uapi.ExtStatSpAckBad: 1, uapi.ExtStatInvalidDrop: 1, uapi.ExtStatInvalidRst: 0})
+		} else {
+			expectReset(t, r.front, p)
+			r.counts(t, map[uint16]uint64{uapi.ExtStatSpAckBad: 2, uapi.ExtStatInvalidDrop: 1, uapi.ExtStatInvalidRst: 1})
+		}
+		r.back.Quiet(t)
+		f.ack(t, "")
+		f.accept(t)
+		f.talk(t)
 	}
 }
 

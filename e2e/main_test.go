@@ -5,6 +5,8 @@
 package e2e
 
 import (
+	"os/exec"
+	"path/filepath"
 	"testing"
 
 	"github.com/lvs-fnat/lvs/internal/testvm"
@@ -47,6 +49,25 @@ func TestGuestsSynproxy(t *testing.T) {
 		})
 	}
 }
+
+// TestGuestsSynflood runs the flood, whose sender is that of the measurements. Nobody
+// watches memory packet by packet: it would take hours.
+func TestGuestsSynflood(t *testing.T) {
+	flood := filepath.Join(t.TempDir(), "flood")
+	if out, err := exec.CommandContext(t.Context(), "gcc", "-O2", "-Wall", "-Werror", "-static", "-o", flood, "bench/flood.c").CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v; is it there? run: make deps\n%s", err, out)
+	}
+	for _, kernel := range testvm.Kernels() {
+		t.Run(kernel, func(t *testing.T) {
+			testvm.Run(t, testvm.Config{
+				Kernel: kernel, Module: testvm.Ours, Bare: true, Run: "^TestSynflood", Files: map[string]string{floodProgram: flood},
+			})
+		})
+	}
+}
+
+// floodProgram is where the guest finds it.
+const floodProgram = "/flood"
 
 // TestGuestsRace runs the tests that look for races, on two processors.
 func TestGuestsRace(t *testing.T) {

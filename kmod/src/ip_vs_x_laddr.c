@@ -59,7 +59,7 @@ static const char *x_family(u16 af)
 u32 ip_vs_x_laddr_seed(const struct ip_vs_x_svc_cfg *cfg, const union nf_inet_addr *caddr, u16 af)
 {
 	if (cfg->sel != IPVS_EXT_SEL_SRC)
-		return this_cpu_inc_return(*cfg->lgroup->rr);
+		return this_cpu_inc_return(*cfg->lgroup->rr) - 1; /* rounds begin at 0 */
 	/* no secret in it: directors with the same group agree on a client's address */
 	return af == AF_INET6 ? jhash2((const u32 *)caddr->all, 4, 0) :
 	       jhash_1word((__force u32)caddr->ip, 0);

@@ -48,6 +48,7 @@ const (
 	rport = 8080
 	// sinks are dummy links: what the director sends there is counted and freed.
 	toClient, toServer = "toclient", "toserver"
+	nowhere            = "-" // the sink of packets that must be dropped
 )
 
 // bed is a director between a sender and two sinks. Requests come in by front and
@@ -160,7 +161,7 @@ func (b *bed) serve(t *testing.T, proto ipvs.Protocol, ext ipvs.ExtFlags) ipvs.S
 
 // flood sends count packets of pkts in turn by link and returns instructions per
 // packet: the least of so many rounds, so that a tick of some timer is not in it.
-// All packets must come out at sink.
+// All packets must come out at sink, if it is not nowhere.
 func (b *bed) flood(t *testing.T, link, sink string, pkts []testpkt.Packet, count, rounds int) float64 {
 	t.Helper()
 	var file []byte

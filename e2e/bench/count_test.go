@@ -62,6 +62,7 @@ func TestCount(t *testing.T) {
 		count(t, path{"nat", 0})
 		count(t, path{"fnat", ipvs.ExtFNAT})
 		count(t, path{"toa", ipvs.ExtFNAT | ipvs.ExtTOA})
+		t.Run("synproxy_tcp", countSynproxy)
 		count(t, path{"nat-ext", 0})
 		reportSize(t, "ip_vs_conn", "nat")
 		reportSize(t, "ip_vs_x_conn", "fnat")

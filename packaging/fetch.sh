@@ -210,7 +210,7 @@ fetch_headers() {
 	tmp=$(scratch headers)
 	deb=$(download "linux-headers-$release=$version")
 	dpkg-deb -x "$deb" "$tmp"
-	for pkg in $(dpkg-deb -f "$deb" Depends | tr ',' '\n' | grep -oE 'linux-(headers-[^ ]*-common|kbuild-[^ ]*)'); do
+	for pkg in $(dpkg-deb -f "$deb" Depends | tr ',' '\n' | grep -oE 'linux-(headers-[^ ]*-common(-rt)?|kbuild-[^ ]*)'); do
 		known "$pkg=$version" || die "$pkg $version, which linux-headers-$release needs, is not in the archive"
 		deb=$(download "$pkg=$version")
 		dpkg-deb -x "$deb" "$tmp"

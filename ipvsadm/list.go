@@ -22,7 +22,7 @@ const maxNameWidth = 59
 // endpointText writes an address with its port, resolved unless numeric.
 func (a *app) endpointText(ctx context.Context, addr netip.Addr, port uint16, proto ipvs.Protocol, numeric bool) string {
 	if numeric && addr.Is4() {
-		return netip.AddrPortFrom(addr, port).String() // 21 bytes at most
+		return numericText(addr, port)
 	}
 	host, service := addr.String(), strconv.Itoa(int(port))
 	if addr.Is6() {
@@ -36,6 +36,14 @@ func (a *app) endpointText(ctx context.Context, addr netip.Addr, port uint16, pr
 	}
 	text := host + ":" + service
 	return text[:min(len(text), maxNameWidth)]
+}
+
+// numericText writes an address with its port, in numbers.
+func numericText(addr netip.Addr, port uint16) string {
+	if addr.Is6() {
+		return "[" + inet6Text(addr) + "]:" + strconv.Itoa(int(port))
+	}
+	return netip.AddrPortFrom(addr, port).String() // 21 bytes at most
 }
 
 // inet6Text is inet_ntop's text, which Go's is but for embedded IPv4.

@@ -135,7 +135,7 @@ func serviceWords(key ipvs.ServiceKey) string {
 	case key.FWMark != 0:
 		return fmt.Sprintf("-f %d", key.FWMark)
 	}
-	return option + " " + netip.AddrPortFrom(key.Addr, key.Port).String()
+	return option + " " + numericText(key.Addr, key.Port)
 }
 
 // words is serviceWords with names unless -n was given.
@@ -152,7 +152,7 @@ func (l *lister) words(ctx context.Context, key ipvs.ServiceKey) string {
 // is never cut.
 func (l *lister) saved(ctx context.Context, addr netip.Addr, port uint16, proto ipvs.Protocol) string {
 	if l.numeric {
-		return netip.AddrPortFrom(addr, port).String()
+		return numericText(addr, port)
 	}
 	service := l.names.serviceName(port, proto)
 	if _, number := number(service, 0, 65535); number {

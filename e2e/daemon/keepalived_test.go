@@ -378,7 +378,6 @@ func TestKeepalivedReload(t *testing.T) {
 	for text, conf := range map[string]string{
 		"scheduler missing":  strings.Replace(good, "lb_algo wrr", "lb_algo", 1),
 		"address is not loc": strings.Replace(good, "    10.0.2.201-202\n", "    10.0.2.201-202\n    10.0.2.99\n", 1),
-		"needs syn_proxy":    strings.Replace(good, "protocol TCP", "protocol TCP\n    syn_proxy", 1),
 	} {
 		b.write(conf)
 		d.signal(syscall.SIGHUP)

@@ -41,10 +41,13 @@ func (a *app) endpointText(ctx context.Context, addr netip.Addr, port uint16, pr
 // numericText writes an address with its port, in numbers.
 func numericText(addr netip.Addr, port uint16) string {
 	if addr.Is6() {
-		return "[" + inet6Text(addr) + "]:" + strconv.Itoa(int(port))
+		return bracketed(addr) + ":" + strconv.Itoa(int(port))
 	}
 	return netip.AddrPortFrom(addr, port).String() // 21 bytes at most
 }
+
+// bracketed writes an IPv6 address that something follows.
+func bracketed(addr netip.Addr) string { return "[" + inet6Text(addr) + "]" }
 
 // inet6Text is inet_ntop's text, which Go's is but for embedded IPv4.
 func inet6Text(addr netip.Addr) string {

@@ -159,7 +159,7 @@ func (l *lister) saved(ctx context.Context, addr netip.Addr, port uint16, proto 
 		service = strconv.Itoa(int(port))
 	}
 	if addr.Is6() {
-		return "[" + inet6Text(addr) + "]:" + service
+		return bracketed(addr) + ":" + service
 	}
 	return l.names.host(ctx, addr) + ":" + service
 }

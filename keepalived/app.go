@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime/debug"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -188,6 +189,8 @@ func (a *app) checkConfig(ctx context.Context, o *options) int {
 	opts := a.config
 	opts.Verdict = true
 	opts.Link = a.hasLink
+	// What is read is in use until all of it is judged: there is nothing to collect.
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
 	_, diags, err := config.Load(ctx, o.file, opts)
 	if err != nil {
 		fmt.Fprintf(out, msgNoFile+"\n", err)

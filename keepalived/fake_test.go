@@ -284,7 +284,7 @@ func (d *testDaemon) ends(code int) {
 		if got != code {
 			d.t.Errorf("exit code %d, want %d; log:\n%s", got, code, strings.Join(d.log.all(), "\n"))
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(time.Minute):
 		d.t.Fatalf("the daemon does not end; log:\n%s", strings.Join(d.log.all(), "\n"))
 	}
 }
@@ -298,7 +298,7 @@ func (d *testDaemon) stop() {
 // holds waits until the tables are want.
 func (d *testDaemon) holds(want string) {
 	d.t.Helper()
-	for range 1000 {
+	for range 12_000 {
 		if d.table.String() == want {
 			return
 		}

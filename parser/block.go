@@ -110,12 +110,22 @@ func (p *reader) piece(text string, from, to int) {
 	if len(words) == 0 {
 		return
 	}
-	n := p.node()
-	*n = Node{File: p.name, Line: p.line, Words: words, Raw: raw}
 	if words[0].Text == "include_check" {
 		p.includeCheck(words)
 	}
+	p.add(words, raw)
+}
+
+// add makes a statement the last of the block that is open.
+func (p *reader) add(words []Word, raw string) *Node {
+	if len(p.nodes) == 0 {
+		p.nodes = make([]Node, arenaSize)
+	}
+	n := &p.nodes[0] // zero as made
+	p.nodes = p.nodes[1:]
+	n.Words, n.Raw, n.file, n.Line = words, raw, p.source, int32(p.line)
 	p.stack = append(p.stack, n)
+	return n
 }
 
 // split gives the words of s, a slice of the arena, and what follows the first
@@ -160,9 +170,7 @@ func (p *reader) open(col int) {
 	}
 	if n == nil || n.HasBlock {
 		p.fault(Error, col, "Unexpected '{' - ignoring: no keyword stands before this block")
-		n = p.node()
-		*n = Node{File: p.name, Line: p.line}
-		p.stack = append(p.stack, n)
+		n = p.add(nil, "")
 	}
 	n.HasBlock = true
 	p.frames = append(p.frames, frame{node: n, start: len(p.stack)})
@@ -176,7 +184,6 @@ func (p *reader) close(col int) {
 	}
 	f := p.frames[k-1]
 	p.frames = p.frames[:k-1]
-	f.node.EndLine = p.line
 	f.node.Children = p.take(f.start)
 }
 
@@ -209,13 +216,4 @@ func (p *reader) finish() {
 		f.node.Children = p.take(f.start)
 	}
 	p.root = p.take(0)
-}
-
-func (p *reader) node() *Node {
-	if len(p.nodes) == 0 {
-		p.nodes = make([]Node, arenaSize)
-	}
-	n := &p.nodes[0]
-	p.nodes = p.nodes[1:]
-	return n
 }

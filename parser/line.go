@@ -26,9 +26,10 @@ type reader struct {
 	faults []*Fault
 	files  []string
 
-	name  string // current file
-	line  int
-	depth int // of includes
+	name   string  // current file
+	source *string // the same, for its nodes
+	line   int
+	depth  int // of includes
 
 	expanded int // bytes that substitution has given
 
@@ -48,8 +49,8 @@ func (p *reader) fault(s Severity, col int, format string, args ...any) {
 // file reads one file's lines; include calls it in the middle of another's.
 func (p *reader) file(name, src string) {
 	p.files = append(p.files, name)
-	oldName, oldLine := p.name, p.line
-	p.name, p.line = name, 0
+	oldName, oldLine, oldSource := p.name, p.line, p.source
+	p.name, p.line, p.source = name, 0, &name
 	p.depth++
 	src = strings.TrimPrefix(src, "\ufeff")
 	for lines := 0; src != ""; lines++ {
@@ -69,63 +70,116 @@ func (p *reader) file(name, src string) {
 		p.logical(text, 0)
 	}
 	p.depth--
-	p.name, p.line = oldName, oldLine
+	p.name, p.line, p.source = oldName, oldLine, oldSource
 }
 
 // checkEvery is after how many lines the context is asked.
 const checkEvery = 1024
 
-// Classes of bytes that ask for more than to be cut into words.
+// Classes of bytes that are not simply part of a word.
 const (
-	special = 1 << iota // comment, substitution, NUL
-	grouped             // braces and quotes
+	special = 1 << iota // comment, substitution, quote, NUL, a blank that parts no words
+	brace
 	blank
+	newline
 )
 
 var class = func() (c [256]uint8) {
-	for _, b := range "!#$\x00" {
+	for _, b := range "!#$\"\x00\f\v" {
 		c[b] = special
 	}
-	for _, b := range "{}\"" {
-		c[b] = grouped
+	for _, b := range "{}" {
+		c[b] = brace
 	}
-	for _, b := range " \t\r\f\v" {
+	for _, b := range " \t\r" {
 		c[b] = blank
 	}
+	c['\n'] = newline
 	return c
 }()
 
-// plain takes the first line of src if nothing in it but braces, quotes and
-// words has a meaning, which is so for nearly every line there is.
+// plain takes the first line of src if it consists of words, perhaps with a
+// block that opens behind them, or of a brace that closes one: nearly every
+// line there is. Other lines it leaves as they are.
 func (p *reader) plain(src string) (rest string, done bool) {
-	first, last, seen := -1, 0, uint8(0)
+	first, raw, last := len(p.words), 0, 0 // index of the first word; where what follows it begins, and ends
+	open, closing := 0, 0                  // columns of the braces
 	i := 0
-	for ; i < len(src) && src[i] != '\n'; i++ {
-		k := class[src[i]]
-		seen |= k
-		if k != blank {
-			if first < 0 {
-				first = i
+	for i < len(src) {
+		switch k := class[src[i]]; {
+		case k == blank:
+			i++
+			continue
+		case k == newline:
+		case k == special || open+closing > 0:
+			return p.undo(first)
+		case src[i] == '{' && len(p.words) > first:
+			i++
+			open = i
+			continue
+		case src[i] == '}' && len(p.words) == first:
+			i++
+			closing = i
+			continue
+		case k == brace:
+			return p.undo(first)
+		default:
+			start := i
+			for i++; i < len(src) && class[src[i]] == 0; i++ {
 			}
-			last = i + 1
+			text := src[start:i]
+			if len(p.words) == first {
+				if rewritten(text) {
+					return "", false
+				}
+				raw = i
+			}
+			last = i
+			first = p.word(Word{Text: text, Column: int32(start + 1)}, first)
+			continue
 		}
-	}
-	if seen&special != 0 || first >= 0 && (src[first] == '@' || src[first] == '~' || src[first] == 'i' && strings.HasPrefix(src[first:last], "include")) {
-		return "", false
+		break
 	}
 	p.line++
-	text := src[:last]
-	if i++; i < len(src) {
-		rest = src[i:]
+	if i < len(src) {
+		rest = src[i+1:]
+	}
+	if n := len(p.words); n > first {
+		for raw < last && class[src[raw]] == blank {
+			raw++
+		}
+		p.add(p.words[first:n:n], src[raw:last])
 	}
 	switch {
-	case first < 0:
-	case seen&grouped != 0:
-		p.statement(text)
-	default:
-		p.piece(text, 0, last)
+	case open > 0:
+		p.open(open)
+	case closing > 0:
+		p.close(closing)
 	}
 	return rest, true
+}
+
+// rewritten tells whether a line with this first word is not read as it stands.
+func rewritten(word string) bool {
+	return word[0] == '@' || word[0] == '~' || word[0] == 'i' && strings.HasPrefix(word, "include")
+}
+
+// undo gives back the words from first on, for a line that is not plain.
+func (p *reader) undo(first int) (rest string, done bool) {
+	p.words = p.words[:first]
+	return "", false
+}
+
+// word adds one to the words of a line, which begin at first and stay in one
+// arena; it gives their new beginning.
+func (p *reader) word(w Word, first int) int {
+	if len(p.words) == cap(p.words) {
+		line := p.words[first:]
+		p.words = append(make([]Word, 0, max(arenaSize, 2*len(line))), line...)
+		first = 0
+	}
+	p.words = append(p.words, w)
+	return first
 }
 
 // next cuts one line off src, its comment and trailing blanks removed.

@@ -26,14 +26,24 @@ type Word struct {
 }
 
 // Node is one statement: a keyword, its arguments, and the block that follows, if any.
+//
+// A large file has hundreds of thousands of these: each word more here is
+// megabytes there.
 type Node struct {
-	File     string
-	Line     int
-	EndLine  int     // line of the closing brace, 0 without block or when it is missing
 	Words    []Word  // at least one, except in a block that had no keyword
-	Raw      string  // text behind the keyword with quotes and escapes as written, for Unquote
-	HasBlock bool    // a { followed, even when Children is empty
 	Children []*Node // the statements of the block
+	Raw      string  // text behind the keyword with quotes and escapes as written, for Unquote
+	file     *string
+	Line     int32
+	HasBlock bool // a { followed, even when Children is empty
+}
+
+// File is the name of the file that the statement stands in.
+func (n *Node) File() string {
+	if n.file == nil {
+		return ""
+	}
+	return *n.file
 }
 
 // Key is the first word, or "" in a block without keyword.
@@ -52,7 +62,7 @@ func (n *Node) Pos() Pos { return n.ArgPos(0) }
 
 // ArgPos is the place of word i; for a word that is missing, the place of the last one there is.
 func (n *Node) ArgPos(i int) Pos {
-	p := Pos{File: n.File, Line: n.Line, Column: 1}
+	p := Pos{File: n.File(), Line: int(n.Line), Column: 1}
 	if len(n.Words) > 0 {
 		p.Column = int(n.Words[max(0, min(i, len(n.Words)-1))].Column)
 	}

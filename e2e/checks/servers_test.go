@@ -36,8 +36,19 @@ func TestMain(m *testing.M) { testvm.Main(m) }
 
 // TestGuestsServers needs one kernel only: it is the servers that differ.
 func TestGuestsServers(t *testing.T) {
+	root, err := testvm.Root()
+	testnet.Must(t, err)
+	program := filepath.Join(t.TempDir(), "keepalived")
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", program, "./keepalived")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("build keepalived: %v\n%s", err, out)
+	}
 	kernels := testvm.Kernels()
-	testvm.Run(t, testvm.Config{Kernel: kernels[len(kernels)-1], Run: "^TestServers", Programs: true, Load: []string{}})
+	testvm.Run(t, testvm.Config{
+		Kernel: kernels[len(kernels)-1], Run: "^Test(Servers|Cost)", Programs: true, Load: []string{},
+		Files: map[string]string{ours: program},
+	})
 }
 
 // daemon is a server under test.

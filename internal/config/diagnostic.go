@@ -140,7 +140,7 @@ func addWords(diags []Diagnostic, nodes []*parser.Node) {
 	var walk func([]*parser.Node)
 	walk = func(nodes []*parser.Node) {
 		for _, n := range nodes {
-			for _, i := range at[place{n.File, n.Line}] {
+			for _, i := range at[place{n.File(), int(n.Line)}] {
 				for _, w := range n.Words {
 					if c := int(w.Column); c <= diags[i].Pos.Column && diags[i].Pos.Column < c+max(1, len(w.Text)) {
 						diags[i].Word = w.Text

@@ -13,68 +13,85 @@ import (
 	"github.com/lvs-fnat/lvs/ipvs"
 )
 
-// Unsupported returns one diagnostic about the first virtual server of cfg that
-// a kernel with info cannot serve, and false if it can serve all. It is to be
-// asked before anything is changed.
-func Unsupported(cfg *config.Config, info ipvs.Info) (config.Diagnostic, bool) {
+// needs are what a virtual server may ask of the kernel beyond stock ip_vs: the
+// keyword, the feature as [ipvs.FeatureNames] has it, and who asks.
+var needs = []struct {
+	word, feature string
+	of            func(*config.VirtualServer) bool
+}{
+	{"FNAT", "FNAT", func(vs *config.VirtualServer) bool { return vs.Method == config.FNAT }},
+	{"syn_proxy", "SYNPROXY", func(vs *config.VirtualServer) bool { return vs.Ext.Synproxy != ipvs.SynproxyOff }},
+	{"toa", "TOA", func(vs *config.VirtualServer) bool { return vs.Ext.TOA }},
+	{"timestamps", "TS_MODE", func(vs *config.VirtualServer) bool { return vs.Ext.Timestamps != config.TSKeep }},
+	{"mss_clamp", "MSS", func(vs *config.VirtualServer) bool { return vs.Ext.MSSClamp != 0 }},
+	{"limits", "LIMITS", func(vs *config.VirtualServer) bool { return limited(vs.Ext.Limits) }},
+	{"acl", "ACL", func(vs *config.VirtualServer) bool { return vs.Ext.Limits.ACL != ipvs.ACLOff }},
+	{"invalid", "FLOOD", func(vs *config.VirtualServer) bool { return vs.Ext.Invalid != ipvs.InvalidAccept }},
+	{"rst_on_expire", "EXPIRE_RST", func(vs *config.VirtualServer) bool { return vs.Ext.RSTOnExpire }},
+	{"fast", "FAST", func(vs *config.VirtualServer) bool { return vs.Ext.Fast }},
+}
+
+// Lack is something that virtual servers need and the kernel has not.
+type Lack struct {
+	Word  string                // the keyword, or FNAT
+	First *config.VirtualServer // that needs it
+	More  int                   // others that do
+}
+
+// Lacking lists what cfg needs and a kernel with info has not.
+func Lacking(cfg *config.Config, info ipvs.Info) []Lack {
 	var features []string
 	if info.Extended != nil {
 		features = ipvs.FeatureNames(info.Extended.Features)
 	}
-	for _, f := range []struct {
-		word, feature string
-		needs         func(*config.VirtualServer) bool
-	}{
-		{"FNAT", "FNAT", func(vs *config.VirtualServer) bool { return vs.Method == config.FNAT }},
-		{"syn_proxy", "SYNPROXY", func(vs *config.VirtualServer) bool { return vs.Ext.Synproxy != ipvs.SynproxyOff }},
-		{"toa", "TOA", func(vs *config.VirtualServer) bool { return vs.Ext.TOA }},
-		{"timestamps", "TS_MODE", func(vs *config.VirtualServer) bool { return vs.Ext.Timestamps != config.TSKeep }},
-		{"mss_clamp", "MSS", func(vs *config.VirtualServer) bool { return vs.Ext.MSSClamp != 0 }},
-		{"limits", "LIMITS", func(vs *config.VirtualServer) bool { return limited(vs.Ext.Limits) }},
-		{"acl", "ACL", func(vs *config.VirtualServer) bool { return vs.Ext.Limits.ACL != ipvs.ACLOff }},
-		{"invalid", "FLOOD", func(vs *config.VirtualServer) bool { return vs.Ext.Invalid != ipvs.InvalidAccept }},
-		{"rst_on_expire", "EXPIRE_RST", func(vs *config.VirtualServer) bool { return vs.Ext.RSTOnExpire }},
-		{"fast", "FAST", func(vs *config.VirtualServer) bool { return vs.Ext.Fast }},
-	} {
-		if slices.Contains(features, f.feature) {
+	var all []Lack
+	for _, n := range needs {
+		if slices.Contains(features, n.feature) {
 			continue
 		}
-		if d, found := firstNeeding(cfg, f.word, info.Extended, f.needs); found {
-			return d, true
+		l := Lack{Word: n.word}
+		for i := range cfg.VirtualServers {
+			switch vs := &cfg.VirtualServers[i]; {
+			case !n.of(vs):
+			case l.First == nil:
+				l.First = vs
+			default:
+				l.More++
+			}
+		}
+		if l.First != nil {
+			all = append(all, l)
 		}
 	}
-	return config.Diagnostic{}, false
+	return all
+}
+
+// Unsupported returns one diagnostic about the first virtual server of cfg that
+// a kernel with info cannot serve, and false if it can serve all. It is to be
+// asked before anything is changed.
+func Unsupported(cfg *config.Config, info ipvs.Info) (config.Diagnostic, bool) {
+	all := Lacking(cfg, info)
+	if len(all) == 0 {
+		return config.Diagnostic{}, false
+	}
+	l := all[0]
+	d := config.Diagnostic{Pos: l.First.Pos, Severity: config.Error}
+	if info.Extended == nil {
+		d.Text = fmt.Sprintf("Virtual server %s needs %s: %v", l.First.Name, l.Word, ipvs.ErrNoExt)
+	} else {
+		d.Text = fmt.Sprintf("Virtual server %s needs %s, which the running ip_vs (%s) does not have: remove it, or install a newer lvs-dkms",
+			l.First.Name, l.Word, info.Extended.Build)
+	}
+	if l.More > 0 {
+		d.Text += fmt.Sprintf(" (and %d more)", l.More)
+	}
+	return d, true
 }
 
 // limited tells whether anything but the list of clients is set.
 func limited(l ipvs.Limits) bool {
 	l.ACL, l.ACLSet4, l.ACLSet6 = 0, "", ""
 	return l != (ipvs.Limits{})
-}
-
-func firstNeeding(cfg *config.Config, word string, ext *ipvs.ExtInfo, needs func(*config.VirtualServer) bool) (config.Diagnostic, bool) {
-	var d config.Diagnostic
-	n := 0
-	for i := range cfg.VirtualServers {
-		vs := &cfg.VirtualServers[i]
-		if !needs(vs) {
-			continue
-		}
-		if n++; n > 1 {
-			continue
-		}
-		d = config.Diagnostic{Pos: vs.Pos, Severity: config.Error}
-		if ext == nil {
-			d.Text = fmt.Sprintf("Virtual server %s needs %s: %v", vs.Name, word, ipvs.ErrNoExt)
-		} else {
-			d.Text = fmt.Sprintf("Virtual server %s needs %s, which the running ip_vs (%s) does not have: remove it, or install a newer lvs-dkms",
-				vs.Name, word, ext.Build)
-		}
-	}
-	if n > 1 {
-		d.Text += fmt.Sprintf(" (and %d more)", n-1)
-	}
-	return d, n > 0
 }
 
 // Explain words an error of a [Mirror] for the log, with the place in the

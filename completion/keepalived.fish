@@ -35,6 +35,7 @@ complete -c keepalived -s a -l address-monitoring -d 'log addresses that come or
 complete -c keepalived -l ignore-sigint -d 'do not end at SIGINT'
 complete -c keepalived -s x -l snmp -d 'taken, without effect'
 complete -c keepalived -s A -l snmp-agent-socket -x -d 'taken, without effect'
+complete -c keepalived -l doctor -d 'tell what of this host cannot serve the configuration'
 complete -c keepalived -l plan -d 'print what a reload would do'
 complete -c keepalived -l reload -d 'have the daemon reload, or say why it would not'
 complete -c keepalived -l force-reload -d 'reload, whatever lvs_max_changes says'

@@ -22,6 +22,7 @@ import (
 
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/doctor"
 	"github.com/lvs-fnat/lvs/internal/logline"
 	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/internal/supervise"
@@ -46,6 +47,8 @@ type app struct {
 	embody         func(birth) error
 	// localAddresses are those of this host.
 	localAddresses func() (map[netip.Addr]bool, error)
+	// system is the host that --doctor looks at, with what closes it.
+	system func(context.Context, *options, *config.Config) (*doctor.System, func(), error)
 	// hasLink tells whether this host has a link of that name.
 	hasLink func(string) bool
 }
@@ -86,6 +89,7 @@ func newApp(stdout, stderr *os.File) *app {
 		embody: embody,
 
 		localAddresses: localAddresses,
+		system:         systemOf,
 	}
 }
 
@@ -150,6 +154,8 @@ func (a *app) run(ctx context.Context, args []string) int {
 		return a.checkConfig(ctx, o)
 	case o.plan:
 		return a.plan(ctx, o)
+	case o.doctor != "":
+		return a.examine(ctx, o)
 	case o.reload, o.forceReload:
 		return a.reloadDaemon(ctx, o)
 	case !o.foreground && !supervise.Detached():

@@ -30,6 +30,7 @@ type options struct {
 	check       bool
 	checkFile   string // where -t writes; "" is standard error
 	plan        bool
+	doctor      string // how --doctor writes; "": it is not asked for
 	reload      bool
 	forceReload bool
 	version     bool
@@ -106,6 +107,7 @@ const (
 	optPlan
 	optReload
 	optForceReload
+	optDoctor
 )
 
 // optionRow is an option with its line in the help.
@@ -156,6 +158,7 @@ var optionRows = []optionRow{
 	row(optDumpConf, "dump-conf", popt.None, "", "write the state into the log when everything has started"),
 	row(optTest, "config-test", popt.Optional, "FILE", "check the configuration and exit; remarks go to FILE or standard error"),
 	row(optPlan, "plan", popt.None, "", "print what a reload would do; exit with 0 for nothing, 2 for changes"),
+	row(optDoctor, "doctor", popt.Optional, "json", "tell what of this host cannot serve the configuration, and the remedy; exit with 1 if something cannot"),
 	row(optReload, "reload", popt.None, "", "have the daemon reload; exit with 1 and the reason if it would refuse"),
 	row(optForceReload, "force-reload", popt.None, "", "reload, whatever lvs_max_changes says"),
 	row(optSignum, "signum", popt.Required, "NAME", "print the number of the signal for STOP, RELOAD, DATA, STATS, STATS_CLEAR or JSON"),
@@ -272,6 +275,15 @@ func (o *options) take(m popt.Match) error {
 		o.check, o.checkFile = true, m.Value
 	case optPlan:
 		o.plan = true
+	case optDoctor:
+		switch m.Value {
+		case "", doctorText:
+			o.doctor = doctorText
+		case doctorJSON:
+			o.doctor = doctorJSON
+		default:
+			return fmt.Errorf("invalid format '%s' of --doctor: expected text or json", m.Value)
+		}
 	case optReload:
 		o.reload = true
 	case optForceReload:

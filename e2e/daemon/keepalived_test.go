@@ -444,6 +444,74 @@ func TestKeepalivedBackground(t *testing.T) {
 	b.empty()
 }
 
+// doctor runs --doctor in the director and returns what it says, and its exit status.
+func (b *balanced) doctor() (text string, code int) {
+	b.t.Helper()
+	out, err := b.D.Run(b.t.Context(), "/usr/sbin/keepalived", "--doctor", "-f", b.conf)
+	var e *exec.ExitError
+	if err != nil && !errors.As(err, &e) {
+		b.t.Fatalf("%v\n%s", err, out)
+	}
+	if e != nil {
+		code = e.ExitCode()
+	}
+	return out, code
+}
+
+func (b *balanced) wantFindings(want int, lines ...string) {
+	b.t.Helper()
+	out, code := b.doctor()
+	if code != want {
+		b.t.Errorf("--doctor exits with %d, want %d", code, want)
+	}
+	for _, l := range lines {
+		if !strings.Contains(strings.Join(strings.Fields(out), " "), l) {
+			b.t.Errorf("--doctor does not say %q:\n%s", l, out)
+		}
+	}
+}
+
+// TestKeepalivedDoctor: what the doctor says of the demo's director; then with one
+// thing broken after the other, as the kernel tells it.
+func TestKeepalivedDoctor(t *testing.T) {
+	b := newBalanced(t)
+	d := b.run()
+	d.wait("Startup complete")
+	b.wantFindings(0, "ok module ip_vs ", "of /lib/modules/"+release(t)+"/updates/ip_vs.ko; it has FNAT TOA", "ok kernels", "ok address 2 service addresses here",
+		"ok laddr 4 local addresses here", "ok lro", "ok conn_tab_bits the table has 4096 heads", "ok nofile the daemon may open", " 0 errors, 1 warning")
+
+	testnet.Must(t, b.D.DelAddr("back", netip.MustParsePrefix("10.0.2.202/32")))
+	b.wantFindings(1, "error laddr local address 10.0.2.202 is not an address of this host", "remedy: ip address add 10.0.2.202/32 dev INTERFACE")
+	good := b.read()
+	b.write(strings.NewReplacer("10.0.2.201-202", "10.0.2.201 30000-40000", "    protocol TCP", "    acl black\n    acl_set4 nosuch\n    acl_set6 nosuch\n    protocol TCP").Replace(good))
+	b.wantFindings(1, "error laddr ports 30000-40000 of local address 10.0.2.201 overlap net.ipv4.ip_local_port_range", "remedy: sysctl -w net.ipv4.ip_local_reserved_ports=",
+		"error acl there is no ipset nosuch")
+	b.write(strings.NewReplacer("lb_kind FNAT", "lb_kind NAT", "    laddr_group_name back\n", "", "    toa on\n", "").Replace(good))
+	testnet.Must(t, errors.Join(b.D.Sysctl("net.ipv4.ip_forward", "0"), b.D.Sysctl("net.ipv6.conf.all.forwarding", "0"), b.D.Sysctl("net.ipv4.vs.drop_entry", "3")))
+	b.wantFindings(1, "error forwarding net.ipv4.ip_forward is 0", "error forwarding net.ipv6.conf.all.forwarding is 0", "warning sysctl net.ipv4.vs.drop_entry is 3",
+		"warning sysctl net.ipv4.vs.expire_nodest_conn is 0")
+	b.write(good)
+	d.signal(syscall.SIGTERM)
+	d.ends(0)
+}
+
+func release(t *testing.T) string {
+	t.Helper()
+	text, err := os.ReadFile("/proc/sys/kernel/osrelease")
+	testnet.Must(t, err)
+	return strings.TrimSpace(string(text))
+}
+
+// TestOnStockKeepalivedDoctor: services that stock ip_vs cannot have, and the way
+// out. It is the first to run here: ip_vs is not loaded, and to look does not load it.
+func TestOnStockKeepalivedDoctor(t *testing.T) {
+	b := newBalanced(t)
+	const lacks = "it has no FNAT, toa, timestamps, which virtual server [10.0.1.100]:tcp:80 need ("
+	b.wantFindings(1, "error module ip_vs is not loaded, and Linux "+release(t)+" has only its own: "+lacks, "remedy: install lvs-dkms, linux-headers-"+release(t))
+	testnet.Must(t, testvm.Modprobe("ip_vs"))
+	b.wantFindings(1, "error module the kernel's own ip_vs is loaded: "+lacks, "and 3 more", "remedy: install lvs-dkms, linux-headers-"+release(t), "the module is built then")
+}
+
 // TestOnStockKeepalived: the distribution's ip_vs serves NAT; FNAT is refused
 // before anything is configured, at the start and at a reload.
 func TestOnStockKeepalived(t *testing.T) {

@@ -21,7 +21,7 @@ const module = "github.com/lvs-fnat/lvs/"
 // where something new belongs is decided once, in this table.
 var mayImport = map[string][]string{
 	"ipvsadm":    {"ipvs", "internal/popt", "internal/schedule"},
-	"keepalived": {"internal/config", "internal/director", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
+	"keepalived": {"internal/config", "internal/director", "internal/doctor", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
 
 	"ipvs":          {"ipvs/uapi"},
 	"ipvs/ipvstest": {"ipvs", "ipvs/uapi"},
@@ -33,6 +33,7 @@ var mayImport = map[string][]string{
 
 	"internal/config":     {"parser", "ipvs", "healthcheck", "vrrp"},
 	"internal/director":   {"ipvs", "healthcheck", "internal/config"},
+	"internal/doctor":     {"internal/config", "internal/director", "ipvs", "parser"},
 	"internal/firewall":   {},
 	"internal/houserules": {},
 	"internal/logline":    {},

@@ -142,7 +142,7 @@ func newPeer(s *Spec) (*poll.Target, error) {
 		Mark:   s.Conn.FwMark,
 	}
 	switch s.Kind {
-	case MiscCheck, FileCheck:
+	case MiscCheck, FileCheck, BFDCheck:
 		return nil, nil
 	case UDPCheck, DNSCheck:
 		p.Network = poll.UDP
@@ -189,8 +189,11 @@ func (c *check) retime(t Timing, part float64) {
 
 // begin plans the first run.
 func (c *check) begin(after time.Duration) {
-	if c.target.Spec.Kind == FileCheck {
+	switch c.target.Spec.Kind {
+	case FileCheck:
 		c.shard.files.watch(c)
+	case BFDCheck:
+		c.shard.bfds.watch(c)
 	}
 	c.shard.loop.Arm(&c.timer, after)
 }
@@ -214,8 +217,11 @@ func (c *check) suspend(off bool, part float64) {
 
 // stop ends the check and closes its socket.
 func (c *check) stop() {
-	if c.target.Spec.Kind == FileCheck {
+	switch c.target.Spec.Kind {
+	case FileCheck:
 		c.shard.files.forget(c)
+	case BFDCheck:
+		c.shard.bfds.forget(c)
 	}
 	c.shard.loop.Stop(&c.timer)
 	c.hangUp()
@@ -272,6 +278,17 @@ func (c *check) awaited() poll.Events {
 }
 
 func (c *check) start() {
+	if c.target.Spec.Kind == BFDCheck {
+		up, known := c.shard.bfds.state(c.target.Spec.BFD.Session)
+		if !known {
+			return // it runs when the session is told of
+		}
+		c.shard.runs.Add(1)
+		c.shard.inFlight.Add(1)
+		c.phase = away
+		c.finish(judgeSession(up))
+		return
+	}
 	c.shard.runs.Add(1)
 	if c.target.Spec.Kind == MiscCheck {
 		c.postponed = false

@@ -52,6 +52,7 @@ type Engine struct {
 	// scripts and sessions are shared by the shards.
 	scripts, sessions *pool
 	files             *fileWatch
+	bfds              *sessionWatch
 	seed              maphash.Seed
 
 	mu     sync.Mutex // guards checks, order, services, phase, closed
@@ -80,6 +81,7 @@ type shard struct {
 	// scripts and sessions do what would block the loop.
 	scripts, sessions *pool
 	files             *fileWatch
+	bfds              *sessionWatch
 	credential        func(*Misc) (*syscall.Credential, error)
 	buf               []byte
 
@@ -115,6 +117,7 @@ func New(o Options) (*Engine, error) {
 		scripts:  newPool(scriptLimit),
 		sessions: newPool(sessionLimit),
 		files:    newFileWatch(),
+		bfds:     newSessionWatch(),
 		seed:     maphash.MakeSeed(),
 		// Two directors with the same file should not check in step.
 		phase: rand.Float64(),
@@ -126,7 +129,7 @@ func New(o Options) (*Engine, error) {
 		}
 		e.shards = append(e.shards, &shard{
 			loop: loop, log: o.Log, queue: e.queue, reset: o.Reset,
-			scripts: e.scripts, sessions: e.sessions, files: e.files, credential: o.Credential, buf: make([]byte, readBuffer),
+			scripts: e.scripts, sessions: e.sessions, files: e.files, bfds: e.bfds, credential: o.Credential, buf: make([]byte, readBuffer),
 		})
 	}
 	return e, nil
@@ -347,7 +350,7 @@ func (e *Engine) apply(p *changes) {
 	}
 	for _, c := range p.added {
 		first := firstRun + time.Duration(e.part()*float64(c.target.Spec.Timing.Warmup))
-		if c.target.Spec.Kind == FileCheck {
+		if k := c.target.Spec.Kind; k == FileCheck || k == BFDCheck {
 			first = 0 // it costs the server nothing
 		}
 		e.log.Info(msgActivating(&c.target))

@@ -19,6 +19,10 @@ func msgFile(t *Target, value int) string {
 	return fmt.Sprintf("FILE_CHECK of %s: %s is %d", t.Server, t.Spec.File.Path, value)
 }
 
+func msgBFD(t *Target, up bool) string {
+	return fmt.Sprintf("BFD check of [%s] RS(%s) is %s", t.Spec.BFD.Session, t.Server, map[bool]string{true: "UP", false: "DOWN"}[up])
+}
+
 func msgGRPC(t *Target, what string) string {
 	return fmt.Sprintf("gRPC health of %s: %s.", t.Server, what)
 }
@@ -41,6 +45,8 @@ func msgSuccess(t *Target) string {
 		return fmt.Sprintf("FILE_CHECK of %s success.", t.Server)
 	case GRPCCheck:
 		return msgGRPC(t, "SERVING")
+	case BFDCheck:
+		return msgBFD(t, true)
 	}
 	return fmt.Sprintf("TCP connection to %s success.", t.Server)
 }

@@ -51,9 +51,11 @@ const (
 	// GRPCCheck is GRPC_CHECK: the server says that it serves
 	// (grpc.health.v1.Health).
 	GRPCCheck
+	// BFDCheck is BFD_CHECK: a BFD session says whether the server is alive.
+	BFDCheck
 )
 
-var kindNames = [...]string{"", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "UDP_CHECK", "PING_CHECK", "MISC_CHECK", "FILE_CHECK", "GRPC_CHECK"}
+var kindNames = [...]string{"", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "UDP_CHECK", "PING_CHECK", "MISC_CHECK", "FILE_CHECK", "GRPC_CHECK", "BFD_CHECK"}
 
 // String returns the keyword.
 func (k Kind) String() string {
@@ -79,6 +81,7 @@ type Spec struct {
 	Misc *Misc
 	File *File
 	GRPC *GRPC
+	BFD  *BFD
 }
 
 // Conn is how a check reaches the server.
@@ -221,6 +224,8 @@ func (t *Target) identity() identity {
 		id.probe = fmt.Sprintf("%#v", s.File)
 	case GRPCCheck:
 		id.probe = fmt.Sprintf("%#v", s.GRPC)
+	case BFDCheck:
+		id.probe = fmt.Sprintf("%#v", s.BFD)
 	}
 	return id
 }
@@ -260,12 +265,14 @@ func (s *Spec) validate() error {
 		return s.File.validate()
 	case GRPCCheck:
 		return s.GRPC.validate()
+	case BFDCheck:
+		return s.BFD.validate()
 	}
 	return errors.New("no such kind of check")
 }
 
 func (c *Conn) validate(k Kind) error {
-	if k == MiscCheck || k == FileCheck {
+	if k == MiscCheck || k == FileCheck || k == BFDCheck {
 		return nil
 	}
 	if c.Proxy > 2 {

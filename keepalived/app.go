@@ -58,6 +58,7 @@ type engine interface {
 	Set([]healthcheck.Target) ([]healthcheck.Status, error)
 	Status() []healthcheck.Status
 	Suspend(off []bool)
+	Session(name string, up bool)
 	Run(context.Context, func([]healthcheck.Event)) error
 	Close() error
 }

@@ -75,6 +75,9 @@ func (b *balancer) run(ctx context.Context) error {
 	}, func(ctx context.Context) error {
 		err := b.ready()
 		if err == nil {
+			if needsBFD(b.dir.Config()) {
+				b.askBFD()
+			}
 			err = b.serve(ctx)
 		}
 		b.broken = err != nil
@@ -276,6 +279,10 @@ func (b *balancer) serve(ctx context.Context) error {
 				b.log.Info(fmt.Sprintf(msgDump, "checker", os.Getpid()))
 				b.warn(writeDump(dumpFile("_check", placeOf(b.opts, &b.dir.Config().Root), &b.dir.Config().Global.Dump), b.dump))
 				b.look(ctx)
+			}
+		case m := <-b.relayed:
+			if w, ok := b.hearBFD(m); ok {
+				b.checks.Session(w.Name, w.Up)
 			}
 		case <-b.changed:
 			b.follow(ctx)

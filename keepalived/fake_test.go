@@ -139,6 +139,18 @@ func (e *fakeEngine) Suspend(off []bool) {
 	e.off = slices.Clone(off)
 }
 
+// Session turns the servers whose BFD_CHECK follows the session.
+func (e *fakeEngine) Session(name string, up bool) {
+	e.mu.Lock()
+	for _, t := range e.targets {
+		if b := t.Spec.BFD; b != nil && b.Session == name {
+			e.state[t.Server] = up
+		}
+	}
+	e.mu.Unlock()
+	e.poked <- struct{}{}
+}
+
 func (e *fakeEngine) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -41,7 +41,7 @@ type kind struct {
 func kinds() []*kind {
 	return []*kind{
 		{
-			name: "checkers", title: "Healthcheck", ident: "Keepalived_healthcheckers", option: subsystemChecker,
+			name: childCheckers, title: "Healthcheck", ident: "Keepalived_healthcheckers", option: subsystemChecker,
 			pidFile: func(o *options) string { return o.checkersPID },
 			comm:    "keepalived_lvs",
 			process: func(p *config.Processes) *config.Process { return &p.Checker },
@@ -49,17 +49,25 @@ func kinds() []*kind {
 			run:     func(ctx context.Context, c *child) error { return (&balancer{child: c}).run(ctx) },
 		},
 		{
-			name: "vrrp", title: "VRRP", ident: "Keepalived_vrrp", option: subsystemVRRP,
+			name: childVRRP, title: "VRRP", ident: "Keepalived_vrrp", option: subsystemVRRP,
 			pidFile: func(o *options) string { return o.vrrpPID },
 			comm:    "keepalived_vrrp",
 			process: func(p *config.Processes) *config.Process { return &p.VRRP },
 			wanted:  needsVRRP,
 			run:     func(ctx context.Context, c *child) error { return (&routers{child: c}).run(ctx) },
 		},
+		{
+			name: childBFD, title: "BFD", ident: "Keepalived_bfd", option: subsystemBFD,
+			pidFile: func(o *options) string { return o.bfdPID },
+			comm:    "keepalived_bfd",
+			process: func(p *config.Processes) *config.Process { return &p.BFD },
+			wanted:  needsBFD,
+			run:     func(ctx context.Context, c *child) error { return (&sessions{child: c}).run(ctx) },
+		},
 	}
 }
 
-// subsystem is a set of what the options -P, -C, -B and --all choose.
+// subsystem is a set of what the options -P, -C and -B choose.
 type subsystem uint8
 
 const (

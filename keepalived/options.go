@@ -188,6 +188,7 @@ func parseOptions(args []string) (*options, error) {
 			if o.subsystems == 0 {
 				o.subsystems = subsystems
 			}
+			o.subsystems |= subsystemBFD // -P and -C do not speak of it
 			o.subsystems &^= noBFD
 			return o, nil
 		}

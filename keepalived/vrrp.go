@@ -67,6 +67,9 @@ func (r *routers) run(ctx context.Context) error {
 		if err := r.ready(); err != nil {
 			return err
 		}
+		if needsBFD(r.cfg) {
+			r.askBFD()
+		}
 		return r.serve(ctx)
 	})
 }
@@ -175,7 +178,10 @@ func (r *routers) serve(ctx context.Context) error {
 			default:
 				r.warn(r.dump(ctx, sig))
 			}
-		case <-r.relayed:
+		case m := <-r.relayed:
+			if w, ok := r.hearBFD(m); ok {
+				r.engine.Session(w.Name, w.Up)
+			}
 		}
 	}
 }

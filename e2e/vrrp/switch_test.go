@@ -46,6 +46,7 @@ const (
 	advert what = "advert"
 	garp   what = "garp"
 	na     what = "na"
+	bfd    what = "bfd"
 	other  what = "other"
 )
 
@@ -61,7 +62,8 @@ type frame struct {
 	version  uint8
 	count    uint8 // of addresses
 	ttl      uint8
-	payload  []byte // the VRRP message
+	payload  []byte // the VRRP message, or the BFD one
+	port     uint16 // that a BFD packet comes from
 	mac      [6]byte
 }
 
@@ -69,6 +71,9 @@ type frame struct {
 func (f frame) String() string {
 	if f.what == advert {
 		return fmt.Sprintf("%s node %d: vrid %d prio %d %v>%v", f.at.Format("05.000"), f.node, f.vrid, f.prio, f.src, f.dst)
+	}
+	if f.what == bfd {
+		return fmt.Sprintf("%s node %d: bfd %v>%v %x", f.at.Format("05.000"), f.node, f.src, f.dst, f.payload)
 	}
 	return fmt.Sprintf("%s node %d: %s %v", f.at.Format("05.000"), f.node, f.what, f.addr)
 }
@@ -200,6 +205,11 @@ func parse(b []byte) frame {
 	body := b[14:]
 	switch binary.BigEndian.Uint16(b[12:]) {
 	case unix.ETH_P_IP:
+		if len(body) >= 28 && body[0] == 0x45 && body[9] == unix.IPPROTO_UDP {
+			f.src, f.dst, f.ttl = netip.AddrFrom4([4]byte(body[12:16])), netip.AddrFrom4([4]byte(body[16:20])), body[8]
+			f.datagram(body[20:])
+			return f
+		}
 		d, err := vrrp.ParseIPv4(body)
 		if err != nil {
 			return f
@@ -220,6 +230,8 @@ func parse(b []byte) frame {
 		}
 		f.src, f.dst, f.ttl = netip.AddrFrom16([16]byte(body[8:24])), netip.AddrFrom16([16]byte(body[24:40])), body[7]
 		switch {
+		case body[6] == unix.IPPROTO_UDP && len(body) >= 48:
+			f.datagram(body[40:])
 		case body[6] == vrrp.Protocol:
 			f.message(body[40:])
 		case body[6] == unix.IPPROTO_ICMPV6 && body[40] == 136 && len(body) >= 64 && f.dst == vrrp.AllNodes:
@@ -227,6 +239,13 @@ func parse(b []byte) frame {
 		}
 	}
 	return f
+}
+
+// datagram is UDP, of which only BFD is of interest.
+func (f *frame) datagram(udp []byte) {
+	if binary.BigEndian.Uint16(udp[2:]) == 3784 && len(udp) >= 8+24 {
+		f.what, f.port, f.payload = bfd, binary.BigEndian.Uint16(udp), slices.Clone(udp[8:])
+	}
 }
 
 func (f *frame) message(pdu []byte) {

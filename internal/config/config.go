@@ -22,6 +22,7 @@ type Config struct {
 	LaddrGroups    []LaddrGroup // kernel groups to exist, those with a name first
 	VirtualServers []VirtualServer
 	VRRP           VRRP
+	BFD            BFD
 
 	// Lost are definitions that errors keep out of this. A running daemon may
 	// not give up what it has for one of them.

@@ -11,7 +11,6 @@ import (
 )
 
 // Global is what global_defs says about the whole program and the balancer.
-// What only BFD reads is not in it.
 type Global struct {
 	RouterID  string // "": the host's name
 	Processes Processes
@@ -94,6 +93,7 @@ func init() {
 		"allow_address_group":  {block: true, read: readClients},
 		"virtual_server_group": {block: true, read: readServerGroup},
 		"virtual_server":       {block: true, read: readVirtualServer},
+		"bfd_instance":         {block: true, read: readBFDInstance},
 		"track_file":           {block: true, read: readTrackFile},
 		"vrrp_track_file":      {block: true, read: readTrackFile},
 		"SSL": {block: true, read: func(l *loader, n *parser.Node, c *Config) {

@@ -707,14 +707,19 @@ func (d *Instance) implied() {
 }
 
 // dropWeights takes from a member what would give it a priority of its own: as
-// the original does, scripts with a weight altogether, and the weight of the rest.
+// the original does, scripts and BFD sessions with a weight altogether, and the
+// weight of the rest.
 func (l *loader) dropWeights(d *Instance, group string) {
-	d.Track.Scripts = slices.DeleteFunc(d.Track.Scripts, func(x Tracked) bool {
-		if x.Weight != 0 {
-			l.warn(d.Pos, "(%s) ignoring tracked script %s with weights due to SYNC group %s; write sync_group_tracking_weight there to have them", d.Machine.Name, x.Name, group)
-		}
-		return x.Weight != 0
-	})
+	drop := func(list []Tracked, kind string) []Tracked {
+		return slices.DeleteFunc(list, func(x Tracked) bool {
+			if x.Weight != 0 {
+				l.warn(d.Pos, "(%s) ignoring tracked %s %s with weights due to SYNC group %s; write sync_group_tracking_weight there to have them", d.Machine.Name, kind, x.Name, group)
+			}
+			return x.Weight != 0
+		})
+	}
+	d.Track.Scripts = drop(d.Track.Scripts, "script")
+	d.Track.Sessions = drop(d.Track.Sessions, "bfd")
 	for kind, list := range map[string][]Tracked{"interface": d.Track.Interfaces, "file": d.Track.Files, "process": d.Track.Processes} {
 		for i := range list {
 			if list[i].Weight != 0 {

@@ -50,14 +50,6 @@ func (k keyword[T]) later() keyword[T] {
 
 type keywords[T any] map[string]keyword[T]
 
-// later is k with nothing acting on any of it yet.
-func (k keywords[T]) later() keywords[T] {
-	for w, r := range k {
-		k[w] = r.later()
-	}
-	return k
-}
-
 // walk reads the statements of one block. path is the block's own path.
 func walk[T any](l *loader, nodes []*parser.Node, path string, table keywords[T], to *T) {
 	for _, n := range nodes {

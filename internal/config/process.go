@@ -48,7 +48,7 @@ var processKeywords = keywords[Global]{
 	}).later(),
 }.with(childKeywords("checker", func(p *Processes) *Process { return &p.Checker })).
 	with(childKeywords("vrrp", func(p *Processes) *Process { return &p.VRRP })).
-	with(childKeywords("bfd", func(p *Processes) *Process { return &p.BFD }).later())
+	with(childKeywords("bfd", func(p *Processes) *Process { return &p.BFD }))
 
 // processNameMax is what the kernel keeps of a process's name.
 const processNameMax = 15

@@ -19,7 +19,7 @@ type realDraft struct {
 	checks   []*checkDraft
 	pool     []*checkDraft // all there have been; len(checks) of them are taken
 	files    []*FileCheck
-	bfds     []*BFDCheck
+	bfds     []*bfdCheckDraft
 
 	smtpAlert opt[bool]
 	slowStart opt[time.Duration]
@@ -113,11 +113,17 @@ var fileKeywords = keywords[FileCheck]{
 	}},
 }
 
-var bfdKeywords = keywords[BFDCheck]{
-	"name": {read: func(l *loader, n *parser.Node, b *BFDCheck) {
+// bfdCheckDraft is a BFD_CHECK while it is read.
+type bfdCheckDraft struct {
+	BFDCheck
+	alpha opt[bool]
+}
+
+var bfdKeywords = keywords[bfdCheckDraft]{
+	"name": {read: func(l *loader, n *parser.Node, b *bfdCheckDraft) {
 		b.Name, _ = l.mildWord(n, 1, "name of a bfd_instance")
 	}},
-	"alpha": boolInto(func(b *BFDCheck, v bool) { b.Alpha = v }),
+	"alpha": boolInto(func(b *bfdCheckDraft, v bool) { b.alpha.put(v) }),
 }
 
 func readFileCheck(l *loader, n *parser.Node, r *realDraft) {
@@ -131,19 +137,13 @@ func readFileCheck(l *loader, n *parser.Node, r *realDraft) {
 }
 
 func readBFDCheck(l *loader, n *parser.Node, r *realDraft) {
-	b := &BFDCheck{Pos: n.Pos()}
+	b := &bfdCheckDraft{BFDCheck: BFDCheck{Pos: n.Pos()}}
 	walk(l, n.Children, checkerPath+"BFD_CHECK", bfdKeywords, b)
 	if b.Name == "" {
 		l.error(n.Pos(), "BFD_CHECK has no session: add 'name NAME' of a bfd_instance")
 		return
 	}
 	r.bfds = append(r.bfds, b)
-	l.notWatched(n, r)
-}
-
-// notWatched speaks per real server, not once: each line is a server that is not watched.
-func (l *loader) notWatched(n *parser.Node, r *realDraft) {
-	l.info(n.Pos(), "%s is known but not in force in this version: %s is not checked by it", n.Key(), r.rs.Addr)
 }
 
 // weightUnset stands for a weight that was not written, while one is read that may be any number.
@@ -163,7 +163,11 @@ func (l *loader) completeFiles(r *realDraft) {
 		r.rs.FileChecks = append(r.rs.FileChecks, *f)
 	}
 	for _, b := range r.bfds {
-		r.rs.BFDChecks = append(r.rs.BFDChecks, *b)
+		if l.session(b.Name, b.Pos, "BFD_CHECK", func(b *BFDInstance) bool { return b.Checker }) == nil {
+			continue
+		}
+		b.Alpha = b.alpha.or(r.rs.Alpha)
+		r.rs.BFDChecks = append(r.rs.BFDChecks, b.BFDCheck)
 	}
 }
 

@@ -42,6 +42,7 @@ func readKeywords() map[string]bool {
 	add(m, "vrrp_sync_group", groupKeywords)
 	add(m, "vrrp_script", trackScriptKeywords)
 	add(m, "vrrp_track_process", trackProcessKeywords)
+	add(m, "bfd_instance", bfdInstanceKeywords)
 	add(m, "garp_group", garpGroupKeywords)
 	add(m, "virtual_server", serverKeywords)
 	add(m, "virtual_server/real_server", realKeywords)
@@ -60,12 +61,6 @@ func readKeywords() map[string]bool {
 	add(m, checkerPath+"FILE_CHECK", fileKeywords)
 	add(m, checkerPath+"BFD_CHECK", bfdKeywords)
 	m["virtual_server_group/fwmark"] = true // an entry of the list
-	// What these blocks say is kept and not acted on.
-	for path := range m {
-		if strings.Contains(path, "/BFD_CHECK") {
-			m[path] = false
-		}
-	}
 	return m
 }
 

@@ -22,7 +22,7 @@ type trackedDraft struct {
 
 // trackDraft are the track_ blocks of an instance or group.
 type trackDraft struct {
-	interfaces, scripts, files, processes []trackedDraft
+	interfaces, scripts, files, processes, sessions []trackedDraft
 }
 
 // trackNames are the objects that the whole file defines.
@@ -54,6 +54,7 @@ func trackKeywords[T any](of func(*T) *trackDraft) keywords[T] {
 		"track_script":    list(weightMax, func(d *trackDraft) *[]trackedDraft { return &d.scripts }),
 		"track_file":      list(fileWeightMax, func(d *trackDraft) *[]trackedDraft { return &d.files }),
 		"track_process":   list(fileWeightMax, func(d *trackDraft) *[]trackedDraft { return &d.processes }),
+		"track_bfd":       list(weightMax, func(d *trackDraft) *[]trackedDraft { return &d.sessions }),
 	}
 }
 
@@ -198,6 +199,11 @@ func (l *loader) resolveTrack(d *trackDraft, owner string) Track {
 		}
 		names.used["process "+x.name] = true
 		t.Processes = append(t.Processes, Tracked{x.name, x.weight.or(p.Weight), x.reverse.or(p.Reverse)})
+	}
+	for _, x := range d.sessions {
+		if b := l.session(x.name, x.at, "("+owner+") track_bfd", func(b *BFDInstance) bool { return b.VRRP }); b != nil {
+			t.Sessions = append(t.Sessions, Tracked{x.name, x.weight.or(b.Weight), x.reverse.or(b.Reverse)})
+		}
 	}
 	return t
 }

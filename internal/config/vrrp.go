@@ -119,6 +119,7 @@ type VMAC struct {
 // Track is what moves the priority of an instance or group, or fails it.
 type Track struct {
 	Interfaces, Scripts, Files, Processes []Tracked
+	Sessions                              []Tracked // of BFD
 }
 
 // Tracked is one line of a track_ block.

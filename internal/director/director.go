@@ -114,6 +114,9 @@ func (d *Director) addServer(v *virtual, rs *config.RealServer) {
 	for i := range rs.FileChecks {
 		d.targets = append(d.targets, d.fileTarget(v.cfg.Name, v.serverName(rs), &rs.FileChecks[i]))
 	}
+	for i := range rs.BFDChecks {
+		d.targets = append(d.targets, bfdTarget(v.cfg.Name, v.serverName(rs), &rs.BFDChecks[i]))
+	}
 	s.count = len(d.targets) - s.first
 	v.servers = append(v.servers, s)
 }

@@ -75,6 +75,15 @@ func (d *Director) fileTarget(service, server string, f *config.FileCheck) healt
 	}}
 }
 
+// bfdTarget is the BFD_CHECK b. It waits for no timer.
+func bfdTarget(service, server string, b *config.BFDCheck) healthcheck.Target {
+	return healthcheck.Target{Service: service, Server: server, Spec: healthcheck.Spec{
+		Kind:   healthcheck.BFDCheck,
+		BFD:    &healthcheck.BFD{Session: b.Name},
+		Timing: healthcheck.Timing{DelayLoop: fileEvery, ConnectTimeout: fileEvery, Alpha: b.Alpha},
+	}}
+}
+
 // complete adds to t what the configuration says elsewhere: the certificate of
 // SSL, and the local address that v's checks leave from.
 func (d *Director) complete(t *healthcheck.Target, v *virtual) {

@@ -21,7 +21,7 @@ const module = "github.com/lvs-fnat/lvs/"
 // where something new belongs is decided once, in this table.
 var mayImport = map[string][]string{
 	"ipvsadm":    {"ipvs", "internal/popt", "internal/schedule"},
-	"keepalived": {"internal/config", "internal/director", "internal/doctor", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
+	"keepalived": {"internal/bfd", "internal/config", "internal/director", "internal/doctor", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
 
 	"ipvs":          {"ipvs/uapi"},
 	"ipvs/ipvstest": {"ipvs", "ipvs/uapi"},
@@ -31,7 +31,8 @@ var mayImport = map[string][]string{
 	"healthcheck":   {"internal/poll"},
 	"vrrp":          {},
 
-	"internal/config":     {"parser", "ipvs", "healthcheck", "vrrp"},
+	"internal/bfd":        {"internal/poll"},
+	"internal/config":     {"parser", "ipvs", "healthcheck", "vrrp", "internal/bfd"},
 	"internal/director":   {"ipvs", "healthcheck", "internal/config"},
 	"internal/doctor":     {"internal/config", "internal/director", "ipvs", "parser"},
 	"internal/firewall":   {},
@@ -62,7 +63,7 @@ var outside = map[string][]string{
 	"github.com/sirupsen/logrus":       {},
 	"github.com/cilium/ebpf":           {"kmod/toa/bpf"},
 	"github.com/alecthomas/participle": {"parser"},
-	"golang.org/x/sys/unix":            {"internal/firewall", "internal/netif", "internal/poll", "internal/popt", "internal/supervise", "ipvs", "kmod/toa/bpf"},
+	"golang.org/x/sys/unix":            {"internal/bfd", "internal/firewall", "internal/netif", "internal/poll", "internal/popt", "internal/supervise", "ipvs", "kmod/toa/bpf"},
 }
 
 // heavy must not be linked into ipvsadm, which scripts call a thousand times.

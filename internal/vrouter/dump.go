@@ -373,6 +373,7 @@ func (e *Engine) WriteData(w io.Writer) error {
 	e.writeSockets(&b)
 	e.writeGroups(&b)
 	e.tracks.writeData(&b)
+	e.tracks.writeSessions(&b)
 	e.writeLinks(&b)
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -467,6 +468,7 @@ func (in *instance) writeData(b *strings.Builder) {
 	list("Tracked scripts :", trackedLines(cfg.Track.Scripts, " weight"))
 	list("Tracked files :", trackedLines(cfg.Track.Files, ", weight"))
 	list("Tracked processes :", trackedLines(cfg.Track.Processes, ", weight"))
+	list("Tracked BFDs :", trackedLines(cfg.Track.Sessions, ": weight"))
 	line("Using smtp notification = %s", yes(cfg.Notify.SMTPAlert))
 	line("Notify deleted = %s", map[bool]string{true: "Deleted", false: "Fault"}[data.NotifyDeleted])
 	for _, s := range []struct{ title, command string }{
@@ -563,6 +565,33 @@ func (t *tracks) writeData(b *strings.Builder) {
 		c := &s.cfg
 		fmt.Fprintf(b, " VRRP Track process = %s\n   Process = %s\n   Min processes = %d\n   Have quorum = %t\n   Weight = %d\n   Terminate delay = %.6fs\n   Fork delay = %.6fs\n   Full command = %t\n",
 			c.Name, c.Process, c.Quorum, s.up, c.Weight, c.TerminateDelay.Seconds(), c.ForkDelay.Seconds(), c.FullCommand)
+	}
+}
+
+// writeSessions writes what is known of BFD, if anybody listens to it.
+func (t *tracks) writeSessions(b *strings.Builder) {
+	first := true
+	for i := range t.e.cfg.BFD.Sessions {
+		c := &t.e.cfg.BFD.Sessions[i]
+		if !c.VRRP {
+			continue
+		}
+		if first {
+			b.WriteString("------< VRRP Track BFDs >------\n")
+			first = false
+		}
+		name := c.Session.Name
+		fmt.Fprintf(b, " VRRP Track BFD = %s\n   Weight = %d\n   Bfd is %s\n   Tracking VRRP instances :\n", name, c.Weight,
+			map[bool]string{true: "up", false: "down"}[t.sessions[name]])
+		for _, in := range t.e.instances() {
+			for _, tr := range in.tracked() {
+				for _, x := range tr.Sessions {
+					if x.Name == name {
+						fmt.Fprintf(b, "     %s, weight %d\n", in.name(), x.Weight)
+					}
+				}
+			}
+		}
 	}
 }
 

@@ -83,6 +83,7 @@ func (e *ConfigError) Error() string { return strings.Join(e.Errs, "; ") }
 // run here. Close the Engine.
 func Open(ctx context.Context, cfg *config.Config, opts Options) (*Engine, error) {
 	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, queues: map[int]*announceQueue{}, shared: map[string]*shared{}, byName: map[string]*instance{}}
+	e.tracks.e, e.tracks.sessions = e, map[string]bool{}
 	e.cmdCtx, e.stopCmds = context.WithCancel(context.Background())
 	if err := e.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -300,6 +301,16 @@ func (e *Engine) Do(ctx context.Context, f func() error) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+}
+
+// Session says whether a BFD session is up; one that nothing was said of is down.
+// It may be called from any goroutine.
+func (e *Engine) Session(name string, up bool) {
+	e.loop.Post(func() {
+		if !e.stopping {
+			e.tracks.session(name, up)
+		}
+	})
 }
 
 func (e *Engine) warn(err error) {

@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/lvs-fnat/lvs/internal/config"
@@ -15,6 +16,7 @@ const (
 	kindScript    = "script"
 	kindFile      = "file"
 	kindProcess   = "process"
+	kindSession   = "bfd"
 )
 
 // tracks watches everything that instances and groups track.
@@ -23,6 +25,7 @@ type tracks struct {
 	scripts   map[string]*scriptState
 	files     *fileWatch
 	processes *processWatch
+	sessions  map[string]bool // of BFD: whether they are up, as far as was heard
 }
 
 // build takes over a configuration; objects that stay keep what is known of them.
@@ -89,6 +92,7 @@ func (t *tracks) assess(in *instance) {
 		tell(kindScript, tr.Scripts)
 		tell(kindFile, tr.Files)
 		tell(kindProcess, tr.Processes)
+		tell(kindSession, tr.Sessions)
 	}
 	// After a reload: what is no longer tracked holds nothing back.
 	for what := range in.weights {
@@ -108,7 +112,9 @@ func (t *tracks) assess(in *instance) {
 func (t *tracks) changed(kind, name string) {
 	for _, in := range t.e.instances() {
 		for _, tr := range in.tracked() {
-			list := map[string][]config.Tracked{kindInterface: tr.Interfaces, kindScript: tr.Scripts, kindFile: tr.Files, kindProcess: tr.Processes}[kind]
+			list := map[string][]config.Tracked{
+				kindInterface: tr.Interfaces, kindScript: tr.Scripts, kindFile: tr.Files, kindProcess: tr.Processes, kindSession: tr.Sessions,
+			}[kind]
 			for _, x := range list {
 				if x.Name == name {
 					t.tell(in, kind, x)
@@ -151,6 +157,9 @@ func (t *tracks) effect(kind string, x config.Tracked) (fault bool, delta int, k
 	case kindFile:
 		fault, delta = fileEffect(x, t.files.value(x.Name))
 		return fault, delta, true
+	case kindSession:
+		fault, delta = effect(x, t.sessions[x.Name])
+		return fault, delta, true
 	}
 	up, known := t.processes.up(x.Name)
 	fault, delta = effect(x, up)
@@ -188,6 +197,22 @@ func fileEffect(x config.Tracked, value int) (fault bool, delta int) {
 		return true, 0
 	}
 	return false, min(delta, -faultValue-1)
+}
+
+// session is called with what the BFD process says.
+func (t *tracks) session(name string, up bool) {
+	if t.sessions[name] == up {
+		return // it was taken for down before anything was heard
+	}
+	t.sessions[name] = up
+	for _, in := range t.e.instances() {
+		for _, tr := range in.tracked() {
+			if slices.ContainsFunc(tr.Sessions, func(x config.Tracked) bool { return x.Name == name }) {
+				t.e.log.Info(fmt.Sprintf("VRRP_Instance(%s) Tracked BFD instance %s is %s", in.name(), name, map[bool]string{true: "UP", false: "DOWN"}[up]))
+			}
+		}
+	}
+	t.changed(kindSession, name)
 }
 
 // link is called when the state of a link may have changed.

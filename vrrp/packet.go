@@ -75,6 +75,7 @@ type Advert struct {
 	Password [8]byte       // version 2 with AuthPass, padded with zeros
 	Interval time.Duration // seconds in version 2, centiseconds up to 40.95 s in version 3
 	Addrs    []netip.Addr  // all of one family; with IPv6 a link local one comes first
+	Seal     *Seal         // nil without auth_hmac; for sending only
 }
 
 // Checksum says what the checksum of a version 3 packet over IPv4 covers.
@@ -116,8 +117,15 @@ func (a Advert) Append(b []byte, src, dst netip.Addr, sum Checksum) ([]byte, err
 		}
 		b = append(b, password[:]...)
 	}
-	// The sum covers the authentication data too (RFC 2338 5.3.8).
-	binary.BigEndian.PutUint16(b[at+6:], checksum(b[at:], a.pseudo(src, dst, sum)))
+	// The sum covers the authentication data too (RFC 2338 5.3.8); a trailer only over
+	// IPv6, whose sum is of all that follows the header.
+	summed := len(b)
+	if a.Seal != nil {
+		if b = a.Seal.append(b, at, src); src.Is6() {
+			summed = len(b)
+		}
+	}
+	binary.BigEndian.PutUint16(b[at+checksumAt:], checksum(b[at:summed], a.pseudo(src, dst, sum)))
 	return b, nil
 }
 

@@ -45,24 +45,24 @@ var captures4 = []struct {
 	sequence uint32
 }{
 	{"v2", "45c0002800010000ff70e7e8c0a83201e000001221339601000155bdc0a832640000000000000000",
-		Advert{2, 51, 150, AuthNone, [8]byte{}, time.Second, addrs("192.168.50.100")}, MulticastIPv4, 1, 0},
+		Advert{2, 51, 150, AuthNone, [8]byte{}, time.Second, addrs("192.168.50.100"), nil}, MulticastIPv4, 1, 0},
 	{"v2 priority 0", "45c0002800050000ff70e7e4c0a83201e0000012213300010001ebbdc0a832640000000000000000",
-		Advert{2, 51, 0, AuthNone, [8]byte{}, time.Second, addrs("192.168.50.100")}, MulticastIPv4, 5, 0},
+		Advert{2, 51, 0, AuthNone, [8]byte{}, time.Second, addrs("192.168.50.100"), nil}, MulticastIPv4, 5, 0},
 	{"v2 PASS", "45c0002c00010000ff70e7e4c0a83201e00000122133960201012562c0a83264c0a832657365637265740000",
-		Advert{2, 51, 150, AuthPass, secret, time.Second, addrs("192.168.50.100", "192.168.50.101")}, MulticastIPv4, 1, 0},
+		Advert{2, 51, 150, AuthPass, secret, time.Second, addrs("192.168.50.100", "192.168.50.101"), nil}, MulticastIPv4, 1, 0},
 	{"v2 AH", "45c0004000010000ff33e80dc0a83201e000001270040000c0a83201000000017ce3ce3cfebbe7e26b1c30ff21339601020153bdc0a832640000000000000000",
-		Advert{2, 51, 150, AuthAH, [8]byte{}, time.Second, addrs("192.168.50.100")}, MulticastIPv4, 1, 1},
+		Advert{2, 51, 150, AuthAH, [8]byte{}, time.Second, addrs("192.168.50.100"), nil}, MulticastIPv4, 1, 1},
 	{"v2 AH fourth", "45c0004000040000ff33e80ac0a83201e000001270040000c0a832010000000410a02cc0be27427a7c260c7c21339601020153bdc0a832640000000000000000",
-		Advert{2, 51, 150, AuthAH, [8]byte{}, time.Second, addrs("192.168.50.100")}, MulticastIPv4, 4, 4},
+		Advert{2, 51, 150, AuthAH, [8]byte{}, time.Second, addrs("192.168.50.100"), nil}, MulticastIPv4, 4, 4},
 	{"v3 half a second", "45c0002000010000ff70e7f0c0a83201e00000123133960100327253c0a83264",
-		Advert{3, 51, 150, 0, [8]byte{}, 500 * time.Millisecond, addrs("192.168.50.100")}, MulticastIPv4, 1, 0},
+		Advert{3, 51, 150, 0, [8]byte{}, 500 * time.Millisecond, addrs("192.168.50.100"), nil}, MulticastIPv4, 1, 0},
 	{"v3 unicast", "45c0002000010000ff70d558c0a83201c0a832023133960100645f89c0a83264",
-		Advert{3, 51, 150, 0, [8]byte{}, time.Second, addrs("192.168.50.100")}, vrrpPeer, 1, 0},
+		Advert{3, 51, 150, 0, [8]byte{}, time.Second, addrs("192.168.50.100"), nil}, vrrpPeer, 1, 0},
 }
 
 const capture6 = "3133960200640badfe80000000000000000000000000010020010db8000000000000000000000100"
 
-var advert6 = Advert{3, 51, 150, 0, [8]byte{}, time.Second, addrs("fe80::100", "2001:db8::100")}
+var advert6 = Advert{3, 51, 150, 0, [8]byte{}, time.Second, addrs("fe80::100", "2001:db8::100"), nil}
 
 // equal: a comparison that also knows nil and empty lists as one.
 func equal(a, b Advert) bool {
@@ -172,8 +172,13 @@ func FuzzAccept(f *testing.F) {
 		f.Add(unhex(f, c.packet), byte(c.advert.Version), byte(c.advert.Auth), false)
 	}
 	f.Add(unhex(f, capture6), byte(3), byte(0), true)
+	f.Add(unhex(f, sealedPackets[1].packet), byte(3), byte(0x80), true)
 	f.Fuzz(func(t *testing.T, b []byte, version, auth byte, six bool) {
-		r := &Receiver{Rules: Rules{Version: int(version), VRID: 51, Auth: AuthType(auth), Password: secret, Interval: time.Second}}
+		r := &Receiver{Rules: Rules{Version: int(version), VRID: 51, Auth: AuthType(auth & 0x7f), Password: secret, Interval: time.Second}}
+		if auth&0x80 != 0 {
+			r.HMAC = &HMAC{Keys: map[uint8][]byte{7: countUp(32)}, Active: 7, Window: 5 * time.Second, Mode: HMACPermissive}
+			r.Now = func() time.Time { return sealedAt }
+		}
 		d := Datagram{Src: vrrpSrc6, Dst: MulticastIPv6, TTL: TTL, Payload: b}
 		if !six {
 			var err error

@@ -109,6 +109,7 @@ type Rules struct {
 	VRID     uint8
 	Auth     AuthType
 	Password [8]byte       // of AuthPass, and the key of AuthAH; padded with zeros
+	HMAC     *HMAC         // nil without auth_hmac
 	Interval time.Duration // version 2 drops any other
 	Addrs    []netip.Addr
 	Peers    []Peer // not empty: unicast
@@ -159,9 +160,13 @@ func ParseIPv4(b []byte) (Datagram, error) {
 type Receiver struct {
 	Rules
 	Counters Counters
+	// Now is the time of the host, for auth_hmac; nil means time.Now.
+	Now func() time.Time
 
 	checked  netip.Addr // last master whose addresses were right
 	sequence uint32     // of AuthAH: the last one accepted or given out
+	sealed   uint64     // of auth_hmac: the last sequence given out
+	marks    []mark     // of auth_hmac, the latest sender last
 }
 
 // Notice is what was odd about an advertisement that is believed all the same.
@@ -214,8 +219,18 @@ func (r *Receiver) accept(d Datagram) (Advert, Notice, error) {
 	if a.VRID != r.VRID {
 		return a, Notice{}, malformed(ErrVRID, "received %d, expected %d", a.VRID, r.VRID)
 	}
+	var m mark
+	sealed := false
+	if r.HMAC != nil {
+		if m, sealed, err = r.checkHMAC(pdu, length, d.Src); err != nil {
+			return a, Notice{}, err
+		}
+	}
 	if err := r.checkAuth(a, d, ah); err != nil {
 		return a, Notice{}, err
+	}
+	if sealed && d.Src.Is6() {
+		length += trailerLen
 	}
 	if !r.checksumGood(a, pdu[:length], d) {
 		return a, Notice{}, malformed(ErrChecksum, "received %#04x", binary.BigEndian.Uint16(pdu[6:]))
@@ -236,6 +251,9 @@ func (r *Receiver) accept(d Datagram) (Advert, Notice, error) {
 	// Last of all, so that no packet that is refused spoils the window.
 	if ah != nil {
 		r.sequence = ah.sequence
+	}
+	if sealed {
+		r.keep(m)
 	}
 	return a, n, nil
 }

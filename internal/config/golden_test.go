@@ -3,9 +3,11 @@
 package config
 
 import (
+	"bytes"
 	"context"
 	"flag"
 	"fmt"
+	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -36,6 +38,13 @@ func parse(t testing.TB, text string) (*Config, []Diagnostic) {
 		User:      func(string) (string, error) { return "1000", nil },
 		Group:     func(string) (string, error) { return "1000", nil },
 		CPUs:      8,
+		KeyFile: func(path string) ([]byte, fs.FileMode, error) {
+			mode, ok := map[string]fs.FileMode{"/etc/key": 0o600, "/etc/open": 0o640}[path]
+			if !ok {
+				return nil, 0, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+			}
+			return bytes.Repeat([]byte("key\n"), 10), mode, nil
+		},
 		Parser: parser.Options{
 			ReadFile: func(string) ([]byte, error) { return nil, os.ErrNotExist },
 			Glob:     func(string) ([]string, error) { return nil, nil },

@@ -58,6 +58,7 @@ type instanceDraft struct {
 	noVIP     bool
 	xmitBase  bool
 	password  string
+	hmac      *hmacDraft
 	track     trackDraft
 }
 
@@ -170,6 +171,7 @@ func init() {
 		"strict_mode":          boolInto(func(d *instanceDraft, v bool) { d.strict.put(v) }),
 		"smtp_alert":           boolInto(func(d *instanceDraft, v bool) { d.smtp.put(v) }),
 		"authentication":       {block: true, read: readAuthentication},
+		"auth_hmac":            {block: true, read: readHMAC},
 		"old_unicast_checksum": {read: func(_ *loader, n *parser.Node, d *instanceDraft) { d.OldUnicastChecksum = n.Arg(1) != "never" }},
 		"use_vmac":             {read: readVMAC},
 		"vmac_xmit_base":       flagInto(func(d *instanceDraft) { d.xmitBase = true }),
@@ -410,6 +412,9 @@ func (l *loader) completeInstance(d *instanceDraft) bool {
 	if m.Version == 3 && d.Auth != vrrp.AuthNone {
 		l.warn(d.Pos, "(%s) authentication is for version 2: ignored", m.Name)
 		d.Auth = vrrp.AuthNone
+	}
+	if !l.completeHMAC(d) {
+		return false
 	}
 	if d.Auth == vrrp.AuthAH && d.Family == IPv6 {
 		return fail("auth_type AH is for IPv4: use version 3 without authentication")

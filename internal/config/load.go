@@ -4,6 +4,7 @@ package config
 
 import (
 	"context"
+	"io/fs"
 	"net/netip"
 	"slices"
 
@@ -28,6 +29,8 @@ type Options struct {
 	Verdict bool
 	// Link tells whether the host has a link of that name; nil: it is not asked.
 	Link func(name string) bool
+	// KeyFile reads a file with a key and gives its mode; nil: the host's files.
+	KeyFile func(path string) ([]byte, fs.FileMode, error)
 	// Command finds the program of a command; nil: exec.LookPath.
 	Command func(name string) (path string, err error)
 }

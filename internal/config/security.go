@@ -124,6 +124,9 @@ func (o *Options) fill() {
 	if o.CPUs == 0 {
 		o.CPUs = runtime.NumCPU()
 	}
+	if o.KeyFile == nil {
+		o.KeyFile = readKeyFile
+	}
 	if o.Command == nil {
 		o.Command = exec.LookPath
 	}

@@ -39,6 +39,7 @@ func readKeywords() map[string]bool {
 	add(m, "vrrp_track_file", trackFileKeywords)
 	add(m, "vrrp_instance", instanceKeywords)
 	add(m, "vrrp_instance/authentication", authKeywords)
+	add(m, "vrrp_instance/auth_hmac", hmacKeywords)
 	add(m, "vrrp_sync_group", groupKeywords)
 	add(m, "vrrp_script", trackScriptKeywords)
 	add(m, "vrrp_track_process", trackProcessKeywords)

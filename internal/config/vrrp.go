@@ -84,6 +84,7 @@ type Instance struct {
 
 	Auth               vrrp.AuthType
 	Password           [8]byte
+	HMAC               *vrrp.HMAC // auth_hmac; nil: not in force
 	CheckUnicastSrc    bool
 	SkipCheckAdvAddr   bool
 	Checksum           vrrp.Checksum

@@ -451,6 +451,13 @@ func (in *instance) writeData(b *strings.Builder) {
 			line("Password = %s", hidden)
 		}
 	}
+	if h := cfg.HMAC; h != nil {
+		how := "time"
+		if h.Monotonic {
+			how = "monotonic"
+		}
+		line("Authentication extension = HMAC-SHA256, %v, %d key(s), active %d, anti replay by %s, window %g sec", h.Mode, len(h.Keys), h.Active, how, h.Window.Seconds())
+	}
 	list(fmt.Sprintf("Virtual IP (%d):", len(cfg.Addrs)), in.addrLines(cfg.Addrs))
 	list("Virtual IP Excluded :", in.addrLines(cfg.Excluded))
 	if cfg.Unicast {

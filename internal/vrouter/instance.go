@@ -69,7 +69,7 @@ func (in *instance) set(cfg *config.Instance) {
 	in.cfg = cfg
 	m := &cfg.Machine
 	in.accept.Rules = vrrp.Rules{
-		Version: m.Version, VRID: m.VRID, Auth: cfg.Auth, Password: cfg.Password, Interval: m.Interval, Addrs: m.Addrs,
+		Version: m.Version, VRID: m.VRID, Auth: cfg.Auth, Password: cfg.Password, HMAC: cfg.HMAC, Interval: m.Interval, Addrs: m.Addrs,
 		Peers: cfg.Peers, CheckUnicastSrc: cfg.CheckUnicastSrc, SkipCheckAdvAddr: cfg.SkipCheckAdvAddr,
 		Checksum: cfg.Checksum, OldUnicastChecksum: cfg.Unicast && cfg.OldUnicastChecksum, Multicast: cfg.Multicast,
 	}
@@ -251,14 +251,15 @@ func (in *instance) SendAdvert(_ context.Context, cfg vrrp.Config, priority uint
 		return nil // in FAULT, on the way there
 	}
 	var errs []error
+	seal := in.accept.Seal()
 	if in.cfg.Unicast {
 		for _, p := range in.cfg.Peers {
 			if !in.e.links.has(p.Addr) { // a file shared by all nodes lists every one
-				errs = append(errs, in.send(&cfg, priority, p.Addr))
+				errs = append(errs, in.send(&cfg, priority, p.Addr, seal))
 			}
 		}
 	} else {
-		errs = append(errs, in.send(&cfg, priority, in.cfg.Multicast))
+		errs = append(errs, in.send(&cfg, priority, in.cfg.Multicast, seal))
 	}
 	err := errors.Join(errs...)
 	text := ""
@@ -272,8 +273,9 @@ func (in *instance) SendAdvert(_ context.Context, cfg vrrp.Config, priority uint
 	return err
 }
 
-func (in *instance) send(cfg *vrrp.Config, priority uint8, dst netip.Addr) (err error) {
+func (in *instance) send(cfg *vrrp.Config, priority uint8, dst netip.Addr, seal *vrrp.Seal) (err error) {
 	a := cfg.Advert(priority, in.cfg.Auth, in.cfg.Password)
+	a.Seal = seal
 	ttl := vrrp.TTL
 	if in.cfg.Unicast && (in.cfg.UnicastTTL >= 0 || in.six()) {
 		ttl = in.cfg.UnicastTTL

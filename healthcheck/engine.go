@@ -42,6 +42,9 @@ type Options struct {
 	// be empty. An error has the check fail. nil, and a nil result, mean this process's own user. It is
 	// called by several goroutines at a time.
 	Credential func(*Misc) (*syscall.Credential, error)
+	// Seed has the first runs begin at the same times in each process that has it;
+	// nil means at times of its own.
+	Seed *uint32
 }
 
 // Engine runs checks. Its methods may be called from any goroutine.
@@ -121,6 +124,9 @@ func New(o Options) (*Engine, error) {
 		seed:     maphash.MakeSeed(),
 		// Two directors with the same file should not check in step.
 		phase: rand.Float64(),
+	}
+	if o.Seed != nil {
+		e.phase = rand.New(rand.NewPCG(uint64(*o.Seed), 0)).Float64()
 	}
 	for range o.Shards {
 		loop, err := poll.New(o.Clock)

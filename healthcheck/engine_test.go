@@ -85,6 +85,21 @@ func TestFirstRunsAreSpread(t *testing.T) {
 	}
 }
 
+// TestSeed: engines of one seed begin at the same times.
+func TestSeed(t *testing.T) {
+	phase := func(seed uint32) float64 {
+		e, err := New(Options{Shards: 1, Seed: &seed})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer e.Close()
+		return e.phase
+	}
+	if a, b, other := phase(7), phase(7), phase(8); a != b || a == other {
+		t.Errorf("%v and %v, with another seed %v", a, b, other)
+	}
+}
+
 // TestSetKeepsUnchanged: a reload leaves the state and the timer of a check
 // that is still there alone, whatever its place in the list.
 func TestSetKeepsUnchanged(t *testing.T) {

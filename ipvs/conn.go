@@ -109,6 +109,15 @@ func (cfg Config) Dial(ctx context.Context) (*Client, error) {
 	return c, nil
 }
 
+// SetReadBuffer sets the receive buffer of the client's socket, in bytes; beyond
+// net.core.rmem_max where the process may.
+func (c *Client) SetReadBuffer(bytes int) error {
+	if err := c.conn.SetReadBuffer(bytes); err != nil {
+		return fmt.Errorf("set the receive buffer of generic netlink: %w", err)
+	}
+	return nil
+}
+
 func open(netns int) (*netlink.Conn, error) {
 	conn, err := netlink.Dial(syscall.NETLINK_GENERIC, &netlink.Config{NetNS: netns})
 	if err != nil {

@@ -34,7 +34,7 @@ type app struct {
 	config         config.Options
 	dial           func(ctx context.Context, netns string) (kernel, error)
 	load           func(context.Context) error // loads the kernel module
-	engine         func(*slog.Logger, *atomic.Pointer[notify.Policy]) (engine, error)
+	engine         func(*slog.Logger, *atomic.Pointer[notify.Policy], *config.Processes) (engine, error)
 	syslog         func(ident string, facility int) (logline.Writer, error)
 	signals        func(inChild bool) (<-chan os.Signal, func())
 	now            func() time.Time
@@ -68,8 +68,8 @@ func newApp(stdout, stderr *os.File) *app {
 		stdout: stdout, stderr: stderr,
 		hasLink: func(name string) bool { _, err := net.InterfaceByName(name); return err == nil },
 		dial:    dial, load: loadModule,
-		engine: func(log *slog.Logger, p *atomic.Pointer[notify.Policy]) (engine, error) {
-			return healthcheck.New(healthcheck.Options{Log: log, Credential: func(m *healthcheck.Misc) (*syscall.Credential, error) {
+		engine: func(log *slog.Logger, p *atomic.Pointer[notify.Policy], g *config.Processes) (engine, error) {
+			return healthcheck.New(healthcheck.Options{Log: log, Seed: g.RandomSeed, Credential: func(m *healthcheck.Misc) (*syscall.Credential, error) {
 				return credential(p, m)
 			}})
 		},

@@ -107,7 +107,7 @@ func (b *balancer) closeHerald(ctx context.Context) error {
 }
 
 func (b *balancer) openEngine(context.Context) (err error) {
-	b.checks, err = b.engine(b.log, &b.policy)
+	b.checks, err = b.engine(b.log, &b.policy, &b.dir.Config().Global.Processes)
 	return err
 }
 
@@ -129,6 +129,9 @@ func (b *balancer) kernelFor(ctx context.Context, cfg *config.Config) error {
 			return fmt.Errorf(msgNoIPVS, err)
 		}
 		b.kernel, b.mirror = k, director.NewMirror(k)
+	}
+	if k, ok := b.kernel.(buffered); ok && cfg.Global.LVSNetlink.Command > 0 {
+		b.warn(k.SetReadBuffer(cfg.Global.LVSNetlink.Command))
 	}
 	info, err := b.kernel.Info(ctx)
 	if err != nil {
@@ -360,7 +363,7 @@ func (b *balancer) settle(err error) {
 // reload takes over a new configuration, or, after any fault, keeps the old.
 func (b *balancer) reload(ctx context.Context) {
 	b.log.Info(msgChildReloading)
-	b.reloaded(b.replace(ctx))
+	b.reloaded(b.around("check", &b.dir.Config().Global.Reload, b.dump, func() error { return b.replace(ctx) }))
 }
 
 // vet reads a configuration and says why it must not be taken over.

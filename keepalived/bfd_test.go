@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
 )
@@ -34,7 +35,7 @@ bfd_instance ROUTER {
 func TestBFDCheck(t *testing.T) {
 	conf := strings.Replace(followed, "TCP_CHECK {\n", "BFD_CHECK {\nname NEIGHBOR\n", 1)
 	d := newDaemon(t, ipvstest.NewStock(), conf)
-	d.app.engine = func(log *slog.Logger, _ *atomic.Pointer[notify.Policy]) (engine, error) {
+	d.app.engine = func(log *slog.Logger, _ *atomic.Pointer[notify.Policy], _ *config.Processes) (engine, error) {
 		return healthcheck.New(healthcheck.Options{Log: log})
 	}
 	says := make(chan bool)

@@ -35,6 +35,7 @@ type child struct {
 	// relayed are words of other children; see relay.
 	relayed <-chan supervise.Message
 	conn    *supervise.Conn
+	reloads int // that the parent has asked for
 }
 
 // ready tells the parent that the work is being done.

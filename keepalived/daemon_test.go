@@ -384,6 +384,47 @@ func TestDump(t *testing.T) {
 	d.stop()
 }
 
+// TestDumpFiles: state_dump_file and its kin name the files of the routers.
+func TestDumpFiles(t *testing.T) {
+	t.Setenv("TMPDIR", "/t")
+	named := config.Dump{State: "/a/state", Stats: "/a/stats", JSON: "/a/json"}
+	for _, c := range []struct {
+		sig      os.Signal
+		own, def string
+	}{
+		{syscall.SIGUSR1, "/a/state", "/t/keepalived.data"},
+		{syscall.SIGUSR2, "/a/stats", "/t/keepalived.stats"},
+		{signalClear, "/a/stats", "/t/keepalived.stats"},
+		{signalJSON, "/a/json", "/t/keepalived.json"},
+	} {
+		own, _ := routersDump(c.sig, place{}, &named)
+		plain, _ := routersDump(c.sig, place{}, &config.Dump{})
+		if own != c.own || plain != c.def {
+			t.Errorf("%v writes %s and %s, want %s and %s", c.sig, own, plain, c.own, c.def)
+		}
+	}
+}
+
+// bufferedKernel notes the size of its socket's buffer.
+type bufferedKernel struct {
+	*ipvstest.Table
+	size int
+}
+
+func (k *bufferedKernel) SetReadBuffer(bytes int) error { k.size = bytes; return nil }
+
+// TestBuffers: lvs_netlink_cmd_rcv_bufs is the buffer of the socket to the kernel.
+func TestBuffers(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), "global_defs {\nlvs_netlink_cmd_rcv_bufs 123456\n}\n"+nat)
+	k := &bufferedKernel{Table: d.table}
+	d.app.dial = func(context.Context, string) (kernel, error) { return k, nil }
+	d.start()
+	if k.size != 123456 {
+		t.Errorf("the buffer is %d", k.size)
+	}
+	d.stop()
+}
+
 // TestStartupScript: it has run when the first child starts, and the shutdown
 // script runs when the last has ended; failing stops nothing.
 func TestStartupScript(t *testing.T) {

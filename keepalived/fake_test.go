@@ -239,7 +239,9 @@ func newDaemon(t *testing.T, table *ipvstest.Table, conf string) *testDaemon {
 	}
 	d.app = testApp(io.Discard, d.log)
 	d.app.dial = func(context.Context, string) (kernel, error) { return d.table, nil }
-	d.app.engine = func(*slog.Logger, *atomic.Pointer[notify.Policy]) (engine, error) { return d.checks, nil }
+	d.app.engine = func(*slog.Logger, *atomic.Pointer[notify.Policy], *config.Processes) (engine, error) {
+		return d.checks, nil
+	}
 	d.app.signals = func(bool) (<-chan os.Signal, func()) { return d.signals, func() {} }
 	d.app.start = func(k *kind, o *options, _ string, text []byte) (process, error) {
 		return startFake(d.app, k, o, text)

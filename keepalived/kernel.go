@@ -22,6 +22,9 @@ type kernel interface {
 	Close() error
 }
 
+// buffered is a kernel that is reached through a socket, such as [ipvs.Client].
+type buffered interface{ SetReadBuffer(bytes int) error }
+
 // dial reaches the tables of the network namespace in the file netns, "" for
 // that of this process.
 func dial(ctx context.Context, netns string) (kernel, error) {

@@ -53,6 +53,8 @@ type parent struct {
 	braked bool
 	// reloadMark is the file that is there while a reload is under way.
 	reloadMark string
+	schedule   schedule
+	loads      int  // configurations read
 	up         bool // everything has been up once
 	reloading  bool
 	queued     bool // a SIGHUP came while reloading
@@ -134,6 +136,10 @@ func (a *app) parentProcess(ctx context.Context, o *options) int {
 			undo: func(context.Context) error { p.script(context.WithoutCancel(ctx), "shutdown"); return nil },
 		},
 		{do: p.openFIFO, undo: p.closeFIFO},
+		{
+			do:   func(context.Context) error { p.followSchedule(&p.cfg.Global.Reload); return nil },
+			undo: func(context.Context) error { return p.schedule.close() },
+		},
 		{undo: p.stopChildren}, // also of a start that fails half way
 		{do: p.startChildren},
 	}
@@ -205,6 +211,7 @@ func (p *parent) load(ctx context.Context) (cfg *config.Config, text []byte, dia
 	a.config = a.config.Record(&read)
 	if cfg, diags, err = a.readConfig(ctx, p.opts, p.log, true); err == nil {
 		text, err = encodeText(&read)
+		p.archive(&cfg.Global.Reload, &read)
 	}
 	return cfg, text, diags, err
 }
@@ -288,6 +295,10 @@ func (p *parent) serve(ctx context.Context) error {
 			default:
 				p.forward(sig)
 			}
+		case <-p.schedule.due:
+			p.onSchedule(ctx)
+		case <-p.schedule.moved:
+			p.readSchedule()
 		case e := <-p.events:
 			if err := p.take(e); err != nil {
 				return err
@@ -436,6 +447,7 @@ func (p *parent) reload(ctx context.Context) {
 		follow(&p.fifo, cfg.Global.FIFOs.All, policy(&cfg.Global), true, p.log)
 		p.hand()
 	}
+	p.followSchedule(&p.cfg.Global.Reload)
 	p.settle(ctx)
 }
 

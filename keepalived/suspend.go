@@ -27,7 +27,7 @@ func (b *balancer) followAddresses() {
 	wanted := b.dir.Suspends()
 	switch {
 	case wanted && s.watch == nil:
-		if err := s.open(); err != nil {
+		if err := s.open(b.dir.Config().Global.LVSNetlink.Monitor); err != nil {
 			b.warn(fmt.Errorf("ha_suspend: %w", err))
 			return
 		}
@@ -37,7 +37,7 @@ func (b *balancer) followAddresses() {
 	b.suspend()
 }
 
-func (s *suspension) open() error {
+func (s *suspension) open(buffer int) error {
 	s.moved = make(chan struct{}, 1)
 	token := func() {
 		select {
@@ -46,7 +46,7 @@ func (s *suspension) open() error {
 		}
 	}
 	var err error
-	s.watch, err = netif.Watch(func(netif.Event) { token() }, func(error) { token() })
+	s.watch, err = netif.Watch(buffer, func(netif.Event) { token() }, func(error) { token() })
 	return err
 }
 

@@ -174,7 +174,7 @@ func (r *routers) serve(ctx context.Context) error {
 			case syscall.SIGTERM, syscall.SIGINT:
 				return nil
 			case syscall.SIGHUP:
-				r.reloaded(r.reload(ctx))
+				r.reloaded(r.around("vrrp", &r.cfg.Global.Reload, r.dumpState(ctx), func() error { return r.reload(ctx) }))
 			default:
 				r.warn(r.dump(ctx, sig))
 			}
@@ -186,20 +186,29 @@ func (r *routers) serve(ctx context.Context) error {
 	}
 }
 
+// routersDump is the file that a signal asks the routers for, and what the log
+// calls it.
+func routersDump(sig os.Signal, p place, d *config.Dump) (path, title string) {
+	switch sig {
+	case syscall.SIGUSR1:
+		return orDefault(d.State, dumpPath("", ".data", p, d)), "data"
+	case signalJSON:
+		return orDefault(d.JSON, dumpPath("", ".json", p, d)), "as json"
+	}
+	return orDefault(d.Stats, dumpPath("", ".stats", p, d)), "stats"
+}
+
 // dump writes what a signal asks for.
 func (r *routers) dump(ctx context.Context, sig os.Signal) error {
 	d := &r.cfg.Global.Dump
-	at := placeOf(r.opts, &r.cfg.Root)
-	var path, title string
+	path, title := routersDump(sig, placeOf(r.opts, &r.cfg.Root), d)
 	var write func(io.Writer) error
 	switch sig {
 	case syscall.SIGUSR1:
-		path, title, write = orDefault(d.State, dumpPath("", ".data", at, d)), "data", r.engine.WriteData
+		write = r.engine.WriteData
 	case syscall.SIGUSR2, signalClear:
-		path, title = dumpPath("", ".stats", at, d), "stats"
 		write = func(w io.Writer) error { return r.engine.WriteStats(w, sig == signalClear) }
 	case signalJSON:
-		path, title = dumpPath("", ".json", at, d), "as json"
 		write = func(w io.Writer) error { return r.engine.WriteJSON(w, d.JSONVersion) }
 	default:
 		return nil
@@ -210,6 +219,11 @@ func (r *routers) dump(ctx context.Context, sig os.Signal) error {
 		return err
 	}
 	return writeDump(path, func(w io.Writer) { _, _ = b.WriteTo(w) })
+}
+
+// dumpState gives what writes the state of the routers.
+func (r *routers) dumpState(ctx context.Context) func(io.Writer) {
+	return func(w io.Writer) { r.warn(r.engine.Do(ctx, func() error { return r.engine.WriteData(w) })) }
 }
 
 // reload reads the file beside the running routers. One with errors in the part

@@ -13,16 +13,20 @@ import (
 type Text struct {
 	Files map[string][]byte
 	Globs map[string][]string
+	Order []string // of Files, as they were first read
 }
 
 // Record returns options that read as o does, and note in t what is read.
 func (o Options) Record(t *Text) Options {
 	o.fill()
-	t.Files, t.Globs = map[string][]byte{}, map[string][]string{}
+	t.Files, t.Globs, t.Order = map[string][]byte{}, map[string][]string{}, nil
 	read, glob := o.ReadFile, o.Glob
 	o.ReadFile = func(path string) ([]byte, error) {
 		b, err := read(path)
 		if err == nil {
+			if _, again := t.Files[path]; !again {
+				t.Order = append(t.Order, path)
+			}
 			t.Files[path] = b
 		}
 		return b, err

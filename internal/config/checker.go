@@ -83,7 +83,11 @@ var tcpKeywords, httpKeywords, sslKeywords keywords[checkDraft]
 
 func init() {
 	tcpKeywords = connectKeywords().with(proxyKeywords())
-	httpKeywords = connectKeywords().with(proxyKeywords()).with(webKeywords())
+	httpKeywords = connectKeywords().with(proxyKeywords()).with(webKeywords()).with(keywords[checkDraft]{
+		// The original takes them here too, where they have no meaning.
+		"enable_sni": {read: func(*loader, *parser.Node, *checkDraft) {}},
+		"sni_name":   stringInto(func(*checkDraft, string) {}),
+	})
 	sslKeywords = connectKeywords().with(proxyKeywords()).with(webKeywords()).with(keywords[checkDraft]{
 		"enable_sni": flagInto(func(c *checkDraft) { c.tls.SNI = true }),
 		"sni_name": stringInto(func(c *checkDraft, v string) {

@@ -31,7 +31,7 @@ var remedies = map[string]string{
 	"vrrp_instance/dpdk_interface":         "write 'interface NAME'",
 
 	// gone from the original
+	"global_defs/plugin_dir":              "there are no plug-ins",
 	"virtual_server/nat_mask":             "it has no meaning since kernel 2.4",
-	"global_defs/lvs_id":                  "write 'router_id NAME'",
 	"virtual_server/real_server/CI-LINUX": "use one of the checks",
 }

@@ -101,10 +101,11 @@ func init() {
 			walk(l, n.Children, "SSL", tlsKeywords, &c.SSL)
 		}},
 
-		"instance":              onceInto(func(c *Config) *string { return &c.Root.Instance }),
-		"net_namespace":         onceInto(func(c *Config) *string { return &c.Root.NetNamespace }),
-		"net_namespace_ipvs":    onceInto(func(c *Config) *string { return &c.Root.NetNamespaceIPVS }),
-		"namespace_with_ipsets": flagInto(func(c *Config) { c.Root.NamespaceWithIPSet = true }).later(),
+		"instance":           onceInto(func(c *Config) *string { return &c.Root.Instance }),
+		"net_namespace":      onceInto(func(c *Config) *string { return &c.Root.NetNamespace }),
+		"net_namespace_ipvs": onceInto(func(c *Config) *string { return &c.Root.NetNamespaceIPVS }),
+		// For kernels before 3.13, whose sets knew no namespaces.
+		"namespace_with_ipsets": flagInto(func(c *Config) { c.Root.NamespaceWithIPSet = true }),
 		"use_pid_dir":           flagInto(func(c *Config) { c.Root.UsePIDDir = true }),
 		"child_wait_time": intInto(0, math.MaxUint32, func(c *Config, v int) {
 			c.Root.ChildWaitTime = time.Duration(v) * time.Second
@@ -113,6 +114,7 @@ func init() {
 	rootKeywords.with(vrrpRoots)
 	globalKeywords = keywords[Global]{
 		"router_id":                stringInto(func(g *Global, v string) { g.RouterID = v }),
+		"lvs_id":                   stringInto(func(g *Global, v string) { g.RouterID = v }),
 		"checker_log_all_failures": boolInto(func(g *Global, v bool) { g.CheckerLogAllFailures = v }),
 		"rs_init_notifies":         flagInto(func(g *Global) { g.RSInitNotifies = true }),
 		"nftables_ipvs": keyword[Global]{read: func(_ *loader, n *parser.Node, g *Global) {
@@ -129,14 +131,14 @@ func init() {
 		"lvs_flush_onstop":         {read: readFlushOnStop},
 		"lvs_timeouts":             {read: readTimeouts},
 		"lvs_sync_daemon":          {read: readSyncDaemon},
-		"lvs_netlink_cmd_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Command = v }).later(),
+		"lvs_netlink_cmd_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Command = v }),
 		"lvs_netlink_cmd_rcv_bufs_force": boolInto(func(g *Global, v bool) {
 			g.LVSNetlink.CommandForce = v
-		}).later(),
-		"lvs_netlink_monitor_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Monitor = v }).later(),
+		}),
+		"lvs_netlink_monitor_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Monitor = v }),
 		"lvs_netlink_monitor_rcv_bufs_force": boolInto(func(g *Global, v bool) {
 			g.LVSNetlink.MonitorForce = v
-		}).later(),
+		}),
 	}.with(processKeywords).with(scriptKeywords).with(fifoKeywords).with(mailKeywords).
 		with(reloadKeywords).with(dumpKeywords).with(snmpKeywords).with(vrrpGlobals())
 }

@@ -45,7 +45,7 @@ var processKeywords = keywords[Global]{
 	"random_seed": intInto(0, math.MaxUint32, func(g *Global, v int) {
 		seed := uint32(v)
 		g.Processes.RandomSeed = &seed
-	}).later(),
+	}),
 }.with(childKeywords("checker", func(p *Processes) *Process { return &p.Checker })).
 	with(childKeywords("vrrp", func(p *Processes) *Process { return &p.VRRP })).
 	with(childKeywords("bfd", func(p *Processes) *Process { return &p.BFD }))

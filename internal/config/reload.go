@@ -49,13 +49,14 @@ var reloadKeywords = keywords[Global]{
 	"reload_check_config": {read: func(_ *loader, n *parser.Node, g *Global) {
 		g.Reload.Check, g.Reload.CheckLog = true, n.Arg(1)
 	}},
-	"reload_time_file": stringInto(func(g *Global, v string) { g.Reload.TimeFile = v }).later(),
-	"reload_repeat":    flagInto(func(g *Global) { g.Reload.Repeat = true }).later(),
+	"reload_time_file": stringInto(func(g *Global, v string) { g.Reload.TimeFile = v }),
+	"reload_repeat":    flagInto(func(g *Global) { g.Reload.Repeat = true }),
 	"reload_file": {read: func(_ *loader, n *parser.Node, g *Global) {
 		g.Reload.File, g.Reload.FilePath = true, n.Arg(1)
 	}},
-	"config_save_dir":      stringInto(func(g *Global, v string) { g.Reload.SaveDir = v }).later(),
-	"tmp_config_directory": stringInto(func(g *Global, v string) { g.Reload.TmpDir = v }).later(),
+	"config_save_dir": stringInto(func(g *Global, v string) { g.Reload.SaveDir = v }),
+	// There the original has an unlinked file for its children. Ours get the text through memory.
+	"tmp_config_directory": stringInto(func(g *Global, v string) { g.Reload.TmpDir = v }),
 	"include_check":        {read: readIncludeCheck},
 	"iproute_usr_dir":      stringInto(func(g *Global, v string) { g.IPRoute.UsrDir = v }).later(),
 	"iproute_etc_dir":      stringInto(func(g *Global, v string) { g.IPRoute.EtcDir = v }).later(),
@@ -77,11 +78,11 @@ func readIncludeCheck(l *loader, n *parser.Node, g *Global) {
 }
 
 var dumpKeywords = keywords[Global]{
-	"state_dump_file":   stringInto(func(g *Global, v string) { g.Dump.State = v }).later(),
-	"stats_dump_file":   stringInto(func(g *Global, v string) { g.Dump.Stats = v }).later(),
-	"json_dump_file":    stringInto(func(g *Global, v string) { g.Dump.JSON = v }).later(),
+	"state_dump_file":   stringInto(func(g *Global, v string) { g.Dump.State = v }),
+	"stats_dump_file":   stringInto(func(g *Global, v string) { g.Dump.Stats = v }),
+	"json_dump_file":    stringInto(func(g *Global, v string) { g.Dump.JSON = v }),
 	"data_use_instance": boolInto(func(g *Global, v bool) { g.Dump.UseInstance = v }),
-	"json_version":      intInto(1, 2, func(g *Global, v int) { g.Dump.JSONVersion = v }).later(),
+	"json_version":      intInto(1, 2, func(g *Global, v int) { g.Dump.JSONVersion = v }),
 }
 
 var snmpKeywords = keywords[Global]{

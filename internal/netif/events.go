@@ -28,12 +28,16 @@ const watchBuffer = 4 << 20
 
 // Watch calls post for every event, from goroutines of its own, in the
 // kernel's order for links and for addresses each. When the kernel has dropped
-// events, lost is called, and events may have been missed.
-func Watch(post func(Event), lost func(error)) (*Watcher, error) {
+// events, lost is called, and events may have been missed. buffer is the size in
+// bytes of what the kernel may hold back; 0 is one for large bursts.
+func Watch(buffer int, post func(Event), lost func(error)) (*Watcher, error) {
+	if buffer == 0 {
+		buffer = watchBuffer
+	}
 	w := &Watcher{stop: make(chan struct{})}
 	links, addrs := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 256)
 	err := netlink.LinkSubscribeWithOptions(links, w.stop, netlink.LinkSubscribeOptions{
-		ErrorCallback: lost, ReceiveBufferSize: watchBuffer, ReceiveBufferForceSize: true,
+		ErrorCallback: lost, ReceiveBufferSize: buffer, ReceiveBufferForceSize: true,
 	})
 	if err != nil {
 		return nil, err
@@ -45,7 +49,7 @@ func Watch(post func(Event), lost func(error)) (*Watcher, error) {
 		}
 	})
 	err = netlink.AddrSubscribeWithOptions(addrs, w.stop, netlink.AddrSubscribeOptions{
-		ErrorCallback: lost, ReceiveBufferSize: watchBuffer, ReceiveBufferForceSize: true,
+		ErrorCallback: lost, ReceiveBufferSize: buffer, ReceiveBufferForceSize: true,
 	})
 	if err != nil {
 		w.Close()

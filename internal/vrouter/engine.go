@@ -104,7 +104,7 @@ func (e *Engine) open(ctx context.Context, cfg *config.Config) error {
 	}
 	post := func(ev netif.Event) { e.loop.Post(func() { e.event(ev) }) }
 	lost := func(err error) { e.loop.Post(func() { e.resync(err) }) }
-	if e.watch, err = netif.Watch(post, lost); err != nil {
+	if e.watch, err = netif.Watch(0, post, lost); err != nil {
 		return err
 	}
 	if err := e.links.read(e.host); err != nil {

@@ -18,6 +18,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -98,11 +99,16 @@ type realServer struct {
 	http *http.Server
 	udp  []net.PacketConn
 	wg   sync.WaitGroup
+	// sick has it fail its check and serve all else.
+	sick atomic.Bool
 }
 
 func (s *realServer) start(t *testing.T) {
 	t.Helper()
 	s.http = &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if s.sick.Load() && r.URL.Path == "/health" {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
 		fmt.Fprintf(w, "%s %s", s.host.Name, r.RemoteAddr)
 	}), ReadHeaderTimeout: 10 * time.Second}
 	for _, addr := range []netip.Addr{s.host.V4, s.host.V6} {

@@ -7,8 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"sync"
+	"syscall"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -52,13 +55,22 @@ var ErrClosed = errors.New("poll: loop is closed")
 // in [Loop.Run], or to the only user of a loop that does not run.
 type Loop struct {
 	ep, wake int
-	clock    func() time.Time
-	start    time.Time
-	now      time.Time
-	wheel    wheel
-	files    []file // indexed by descriptor
-	gen      int32
-	events   [batch]unix.EpollEvent
+	// file is ep, which the runtime watches for Run; conn and look are made of it once.
+	file   *os.File
+	conn   syscall.RawConn
+	look   func(uintptr) bool
+	taken  int   // by look
+	failed error // likewise
+	// alarm is a timerfd in ep, set to go off at the tick due; 0 is never.
+	alarm  int
+	due    int64
+	clock  func() time.Time
+	start  time.Time
+	now    time.Time
+	wheel  wheel
+	files  []file // indexed by descriptor
+	gen    int32
+	events [batch]unix.EpollEvent
 
 	mu     sync.Mutex // guards posted, spare, closed
 	posted []func()
@@ -88,12 +100,28 @@ func New(clock func() time.Time) (*Loop, error) {
 		unix.Close(ep)
 		return nil, fmt.Errorf("eventfd: %w", err)
 	}
-	l := &Loop{ep: ep, wake: wake, clock: clock, start: clock()}
+	alarm, err := unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC|unix.TFD_NONBLOCK)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("timerfd_create: %w", err), unix.Close(wake), unix.Close(ep))
+	}
+	l := &Loop{ep: ep, wake: wake, alarm: alarm, clock: clock, start: clock()}
+	err = unix.SetNonblock(ep, true)
+	l.file = os.NewFile(uintptr(ep), "epoll")
+	if err == nil {
+		l.conn, err = l.file.SyscallConn()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("epoll: %w", err), l.Close())
+	}
+	l.look = func(uintptr) bool {
+		l.taken, l.failed = l.take()
+		return l.taken != 0 || l.failed != nil
+	}
 	l.now = l.start
 	l.wheel.init()
-	if err := l.Watch(wake, In, (*waker)(l)); err != nil {
-		l.Close()
-		return nil, err
+	// By edges: setting it again is all that it needs.
+	if err := errors.Join(l.Watch(wake, In, (*waker)(l)), l.Watch(alarm, In|unix.EPOLLET, ringing{})); err != nil {
+		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
@@ -107,20 +135,84 @@ func (l *Loop) Close() error {
 		return ErrClosed
 	}
 	l.closed, l.posted = true, nil
-	return errors.Join(unix.Close(l.wake), unix.Close(l.ep))
+	return errors.Join(unix.Close(l.alarm), unix.Close(l.wake), l.file.Close())
 }
 
 // Run turns the loop until ctx ends, which is not an error.
+//
+// It waits in the poller of Go's runtime, and not in a system call of its own:
+// a loop that wakes thousands of times a second from one would keep the
+// runtime's monitor awake, which costs more than the loop's own work.
 func (l *Loop) Run(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, func() { l.Post(func() {}) })
 	defer stop()
 	for ctx.Err() == nil {
-		if err := l.Turn(math.MaxInt64); err != nil {
+		if err := l.await(); err != nil {
 			return err
 		}
 	}
 	return nil
 }
+
+// await is a turn that waits for as long as there is nothing to do.
+func (l *Loop) await() error {
+	if err := l.setAlarm(); err != nil {
+		return err
+	}
+	err := l.conn.Read(l.look)
+	if err = errors.Join(err, l.failed); err != nil {
+		return fmt.Errorf("epoll_wait: %w", err)
+	}
+	n := l.taken
+	for i := 0; ; i++ {
+		l.now = l.clock()
+		l.dispatch(l.events[:n])
+		if n < batch || i == drains {
+			break
+		}
+		if n, err = l.take(); err != nil {
+			return fmt.Errorf("epoll_wait: %w", err)
+		}
+	}
+	l.wheel.advance(l.ticks(l.now), expiries)
+	return nil
+}
+
+// take reads what events there are, without waiting. It does not tell the runtime
+// of the system call, which is over before that would be.
+func (l *Loop) take() (int, error) {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(l.ep), uintptr(unsafe.Pointer(&l.events)), batch, 0, 0, 0)
+	if errno == unix.EINTR {
+		return 0, nil
+	}
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(n), nil
+}
+
+// setAlarm has the loop wake for its next timer. An alarm that is set for an
+// earlier time is left alone: timers that are moved on and on, as those of
+// whoever watches a peer, then cost no system call.
+func (l *Loop) setAlarm() error {
+	now := l.ticks(l.clock())
+	wait := l.wheel.wait(now)
+	if wait == math.MaxInt64 || l.due > now && l.due <= now+wait {
+		return nil
+	}
+	l.due = now + wait
+	at := unix.ItimerSpec{Value: unix.NsecToTimespec(max(1, l.due*int64(tick)-int64(l.clock().Sub(l.start))))}
+	if _, _, errno := unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(l.alarm), 0, uintptr(unsafe.Pointer(&at)), 0, 0, 0); errno != 0 {
+		return fmt.Errorf("timerfd_settime: %w", errno)
+	}
+	return nil
+}
+
+// ringing is the handler of the alarm: every turn looks at the timers.
+type ringing struct{}
+
+// Ready has nothing to do.
+func (ringing) Ready(Events) {}
 
 // Post has f run on the loop's goroutine, after everything posted before it.
 // It never blocks and may be called from any goroutine, also before Run. It
@@ -156,6 +248,15 @@ func (l *Loop) Arm(t *Timer, d time.Duration) {
 	// From the clock and not from Now: a turn may be long, and a timeout must
 	// not begin before what it guards.
 	l.wheel.add(t, int64((l.clock().Sub(l.start)+max(d, 1)+tick-1)/tick))
+}
+
+// ArmAt has t expire at a time of the loop's clock, rounded as by [Loop.Arm];
+// with the next tick when that is over. It does not ask the clock.
+func (l *Loop) ArmAt(t *Timer, at time.Time) {
+	if t.Armed() {
+		l.wheel.remove(t)
+	}
+	l.wheel.add(t, max(l.wheel.pos, int64((at.Sub(l.start)+tick-1)/tick)))
 }
 
 // Stop disarms t; a timer that is not armed stays so.

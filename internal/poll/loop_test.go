@@ -184,3 +184,46 @@ func TestRealTimer(t *testing.T) {
 		t.Errorf("a timer of 30ms ran after %v", d)
 	}
 }
+
+// TestAlarm: a loop that runs wakes for the next timer, also when an alarm for a
+// later one is set, and when the one it was set for has been moved on and on.
+func TestAlarm(t *testing.T) {
+	l := testLoop(t, nil)
+	ctx, cancel := context.WithCancel(t.Context())
+	var order []string
+	var early, late, moved Timer
+	begin := time.Now()
+	note := func(name string, least time.Duration) Expirer {
+		return call(func() {
+			if d := time.Since(begin); d < least {
+				t.Errorf("%s after %v, want %v", name, d, least)
+			}
+			order = append(order, name)
+		})
+	}
+	late.E, early.E = note("late", 200*time.Millisecond), note("early", 20*time.Millisecond)
+	moved.E = call(func() { order = append(order, "moved"); cancel() })
+	l.Post(func() {
+		l.ArmAt(&late, begin.Add(200*time.Millisecond))
+		l.ArmAt(&moved, begin.Add(10*time.Millisecond))
+		l.Post(func() {
+			l.ArmAt(&early, begin.Add(20*time.Millisecond))
+			l.ArmAt(&moved, begin.Add(300*time.Millisecond))
+		})
+	})
+	if err := l.Run(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if want := []string{"early", "late", "moved"}; !slices.Equal(order, want) {
+		t.Errorf("expired %v, want %v", order, want)
+	}
+	// One that is over already expires with the next tick.
+	done := false
+	early.E = call(func() { done = true })
+	l.ArmAt(&early, begin)
+	for !done {
+		if err := l.Turn(time.Minute); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

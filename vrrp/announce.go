@@ -40,10 +40,7 @@ func NeighbourAdvert(addr netip.Addr, mac [6]byte, router bool) ([]byte, error) 
 	}
 	b := append([]byte{136, 0, 0, 0, flags, 0, 0, 0}, addr.AsSlice()...)
 	b = append(append(b, 2, 1), mac[:]...)
-	sum := checksum(b, func(n int) []byte {
-		p := append(addr.AsSlice(), AllNodes.AsSlice()...)
-		return append(binary.BigEndian.AppendUint32(p, uint32(n)), 0, 0, 0, protocolICMPv6)
-	})
-	binary.BigEndian.PutUint16(b[2:], sum)
+	pseudo := words(addr.AsSlice()) + words(AllNodes.AsSlice()) + uint32(len(b)) + protocolICMPv6
+	binary.BigEndian.PutUint16(b[2:], checksum(b, pseudo))
 	return b, nil
 }

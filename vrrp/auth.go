@@ -99,7 +99,7 @@ func (a Advert) AppendIPv4(b []byte, src, dst netip.Addr, id uint16, ttl uint8, 
 	}
 	p := b[at:]
 	binary.BigEndian.PutUint16(p[2:], uint16(len(p)))
-	binary.BigEndian.PutUint16(p[10:], checksum(p[:ipv4Head], nil))
+	binary.BigEndian.PutUint16(p[10:], checksum(p[:ipv4Head], 0))
 	if withAH {
 		digest := ahDigest(p, ipv4Head, key)
 		copy(p[ipv4Head+ahICV:], digest[:])

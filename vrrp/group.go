@@ -87,7 +87,7 @@ func (g *Group) all(now time.Time, ev Event) []MemberAction {
 	failed := start && !g.faultless()
 	for i, m := range g.members {
 		if failed && m.state == Init { // straight to where the group has to be
-			m.out = nil
+			m.out = m.out[:0]
 			m.enterFault()
 			for _, a := range m.out {
 				out = append(out, MemberAction{i, a})
@@ -159,7 +159,7 @@ func (g *Group) settle(out []MemberAction, now time.Time, leader int) []MemberAc
 		out = append(out, MemberAction{-1, Action{Kind: Log, Text: fmt.Sprintf("VRRP_Group(%s) Syncing instances to %v state", g.name, state)}})
 	}
 	for i, m := range g.members {
-		m.out = nil
+		m.out = m.out[:0]
 		m.follows(now, state)
 		for _, a := range m.out {
 			out = append(out, MemberAction{i, a})

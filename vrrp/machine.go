@@ -23,6 +23,7 @@ type Machine struct {
 
 	faults   map[string]bool
 	weights  map[string]int
+	gained   int           // all weights together
 	interval time.Duration // of the master, learned in version 3
 
 	// Zero means not armed. advert is armed in Master only, down in Backup only.
@@ -66,11 +67,7 @@ func (m *Machine) Priority() uint8 {
 	if m.cfg.Priority == Owner {
 		return Owner
 	}
-	p := int(m.cfg.Priority)
-	for _, w := range m.weights {
-		p += w
-	}
-	return uint8(min(max(p, 1), Owner-1))
+	return uint8(min(max(int(m.cfg.Priority)+m.gained, 1), Owner-1))
 }
 
 // Skew is (256-priority)/256 of a second in version 2 and of the master's
@@ -102,13 +99,16 @@ func (m *Machine) Next() time.Time {
 
 // Handle reacts to an event at a time; times must not go back. Whoever calls it
 // must hand over every packet already received before a Timeout, or a busy
-// process takes its own lateness for a dead master.
+// process takes its own lateness for a dead master. The actions are valid until
+// the next event.
 func (m *Machine) Handle(now time.Time, ev Event) []Action {
-	m.out = nil
+	m.out = m.out[:0]
 	switch ev := ev.(type) {
 	case Start:
 		m.start(now)
 	case Received:
+		m.received(now, &ev)
+	case *Received: // which takes no memory
 		m.received(now, ev)
 	case Timeout:
 		m.timeout(now)
@@ -256,6 +256,7 @@ func (m *Machine) weight(w Weight) {
 		return
 	}
 	before := m.Priority()
+	m.gained += w.Delta - m.weights[w.What]
 	if m.weights[w.What] = w.Delta; w.Delta == 0 {
 		delete(m.weights, w.What)
 	}

@@ -125,7 +125,7 @@ func (a Advert) Append(b []byte, src, dst netip.Addr, sum Checksum) ([]byte, err
 			summed = len(b)
 		}
 	}
-	binary.BigEndian.PutUint16(b[at+checksumAt:], checksum(b[at:summed], a.pseudo(src, dst, sum)))
+	binary.BigEndian.PutUint16(b[at+checksumAt:], checksum(b[at:summed], a.pseudo(src, dst, sum, summed-at)))
 	return b, nil
 }
 
@@ -164,40 +164,42 @@ func (a Advert) checkAddrs(src, dst netip.Addr) error {
 	return nil
 }
 
-func (a Advert) pseudo(src, dst netip.Addr, sum Checksum) func(length int) []byte {
-	if src.Is6() {
-		return func(n int) []byte {
-			b := append(src.AsSlice(), dst.AsSlice()...)
-			b = binary.BigEndian.AppendUint32(b, uint32(n))
-			return append(b, 0, 0, 0, Protocol)
+// pseudo is the sum over the pseudo header of a message of that length.
+func (a Advert) pseudo(src, dst netip.Addr, sum Checksum, length int) uint32 {
+	if src.Is4() && (a.Version == 2 || sum == ChecksumPlain) {
+		return 0
+	}
+	s := uint32(length) + Protocol
+	for _, addr := range [...]netip.Addr{src, dst} {
+		if addr.Is4() {
+			b := addr.As4()
+			s += words(b[:])
+		} else {
+			b := addr.As16()
+			s += words(b[:])
 		}
 	}
-	if a.Version == 2 || sum == ChecksumPlain {
-		return nil
-	}
-	return func(n int) []byte {
-		b := append(src.AsSlice(), dst.AsSlice()...)
-		b = append(b, 0, Protocol)
-		return binary.BigEndian.AppendUint16(b, uint16(n))
-	}
+	return s
 }
 
-// checksum is the Internet checksum (RFC 1071) of b, whose checksum field the
-// caller has set to zero when it computes and left alone when it verifies.
-func checksum(b []byte, pseudo func(int) []byte) uint16 {
+// words adds up b as numbers of 16 bits, the last byte of an odd length as the
+// upper half of one.
+func words(b []byte) uint32 {
 	var s uint32
-	add := func(b []byte) {
-		for ; len(b) > 1; b = b[2:] {
-			s += uint32(b[0])<<8 | uint32(b[1])
-		}
-		if len(b) == 1 {
-			s += uint32(b[0]) << 8
-		}
+	for ; len(b) > 1; b = b[2:] {
+		s += uint32(b[0])<<8 | uint32(b[1])
 	}
-	if pseudo != nil {
-		add(pseudo(len(b)))
+	if len(b) == 1 {
+		s += uint32(b[0]) << 8
 	}
-	add(b)
+	return s
+}
+
+// checksum is the Internet checksum (RFC 1071) of b and what was summed before,
+// whose checksum field the caller has set to zero when it computes and left alone
+// when it verifies.
+func checksum(b []byte, before uint32) uint16 {
+	s := before + words(b)
 	for s>>16 != 0 {
 		s = s&0xffff + s>>16
 	}
@@ -208,16 +210,16 @@ func checksum(b []byte, pseudo func(int) []byte) uint16 {
 // and length only. Whether it is to be believed is for [Receiver.Accept]. Bytes
 // after the advertisement are padding and left out. Errors are *[Malformed].
 func Parse(b []byte, src netip.Addr) (Advert, error) {
-	a, _, err := parse(b, src)
+	a, _, err := parse(b, src, nil)
 	return a, err
 }
 
-// parse also gives the length without padding.
-func parse(b []byte, src netip.Addr) (Advert, int, error) {
+// parse also gives the length without padding. The addresses are appended to into.
+func parse(b []byte, src netip.Addr, into []netip.Addr) (Advert, int, error) {
 	if len(b) < headerLen {
 		return Advert{}, 0, malformed(ErrLength, "%d bytes, a header has %d", len(b), headerLen)
 	}
-	a := Advert{Version: int(b[0] >> 4), VRID: b[1], Priority: b[2]}
+	a := Advert{Version: int(b[0] >> 4), VRID: b[1], Priority: b[2], Addrs: into}
 	if a.Version != 2 && a.Version != 3 {
 		return a, 0, malformed(ErrVersion, "version %d", a.Version)
 	}

@@ -163,10 +163,11 @@ type Receiver struct {
 	// Now is the time of the host, for auth_hmac; nil means time.Now.
 	Now func() time.Time
 
-	checked  netip.Addr // last master whose addresses were right
-	sequence uint32     // of AuthAH: the last one accepted or given out
-	sealed   uint64     // of auth_hmac: the last sequence given out
-	marks    []mark     // of auth_hmac, the latest sender last
+	addrs    []netip.Addr // of the last packet, so that the next needs no memory
+	checked  netip.Addr   // last master whose addresses were right
+	sequence uint32       // of AuthAH: the last one accepted or given out
+	sealed   uint64       // of auth_hmac: the last sequence given out
+	marks    []mark       // of auth_hmac, the latest sender last
 }
 
 // Notice is what was odd about an advertisement that is believed all the same.
@@ -176,10 +177,13 @@ type Notice struct {
 }
 
 // Accept checks in keepalived's order and counts what it refuses. An error is
-// always *[Malformed], and the packet must then not reach a [Machine].
+// always *[Malformed], and the packet must then not reach a [Machine]. The list of
+// addresses is valid until the next call.
 func (r *Receiver) Accept(d Datagram) (Advert, Notice, error) {
 	a, n, err := r.accept(d)
-	if m := (*Malformed)(nil); errors.As(err, &m) {
+	if err != nil {
+		var m *Malformed
+		errors.As(err, &m)
 		*r.Counters.of(m.Class)++
 		return Advert{}, Notice{}, err
 	}
@@ -209,10 +213,11 @@ func (r *Receiver) accept(d Datagram) (Advert, Notice, error) {
 	if err != nil {
 		return Advert{}, Notice{}, err
 	}
-	a, length, err := parse(pdu, d.Src)
+	a, length, err := parse(pdu, d.Src, r.addrs[:0])
 	if err != nil {
 		return a, Notice{}, err
 	}
+	r.addrs = a.Addrs
 	if a.Version != r.Version {
 		return a, Notice{}, malformed(ErrVersion, "received %d, expected %d", a.Version, r.Version)
 	}
@@ -305,7 +310,9 @@ func (r *Receiver) checkAuth(a Advert, d Datagram, ah *authHeader) error {
 // checksumGood tries what the rules allow. A good sum over data that holds its
 // own checksum is zero.
 func (r *Receiver) checksumGood(a Advert, pdu []byte, d Datagram) bool {
-	good := func(dst netip.Addr, sum Checksum) bool { return checksum(pdu, a.pseudo(d.Src, dst, sum)) == 0 }
+	good := func(dst netip.Addr, sum Checksum) bool {
+		return checksum(pdu, a.pseudo(d.Src, dst, sum, len(pdu))) == 0
+	}
 	if good(d.Dst, r.Checksum) {
 		return true
 	}

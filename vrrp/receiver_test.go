@@ -27,7 +27,7 @@ func packetOf(t *testing.T, a Advert, dst netip.Addr, ttl uint8, sum Checksum) D
 // reseal repairs the checksum of a version 2 message after a change.
 func reseal(b []byte) {
 	b[6], b[7] = 0, 0
-	binary.BigEndian.PutUint16(b[6:], checksum(b, nil))
+	binary.BigEndian.PutUint16(b[6:], checksum(b, 0))
 }
 
 func TestAcceptRefuses(t *testing.T) {

@@ -32,7 +32,7 @@ func (m *Machine) masterGone(now time.Time) {
 	m.toMaster(now)
 }
 
-func (m *Machine) received(now time.Time, r Received) {
+func (m *Machine) received(now time.Time, r *Received) {
 	switch m.state {
 	case Backup:
 		m.backupReceived(now, r)
@@ -41,7 +41,7 @@ func (m *Machine) received(now time.Time, r Received) {
 	}
 }
 
-func (m *Machine) backupReceived(now time.Time, r Received) {
+func (m *Machine) backupReceived(now time.Time, r *Received) {
 	own := m.Priority()
 	switch {
 	case r.Advert.Priority == ReleasePriority:
@@ -81,7 +81,7 @@ func (m *Machine) follow(now time.Time, a Advert) {
 	m.down = now.Add(m.MasterDown())
 }
 
-func (m *Machine) masterReceived(now time.Time, r Received) {
+func (m *Machine) masterReceived(now time.Time, r *Received) {
 	own, theirs := m.Priority(), r.Advert.Priority
 	switch {
 	case own == Owner && m.cfg.OwnerIgnoreAdverts:
@@ -103,7 +103,7 @@ func (m *Machine) masterReceived(now time.Time, r Received) {
 	}
 }
 
-func (m *Machine) lowerReceived(now time.Time, r Received) {
+func (m *Machine) lowerReceived(now time.Time, r *Received) {
 	m.logf("Received advert from %v with lower priority %d, ours %d, forcing new election", r.Src, r.Advert.Priority, m.Priority())
 	if !m.cfg.LowerPrioNoAdvert {
 		m.advertise(now)

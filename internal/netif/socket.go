@@ -20,20 +20,12 @@ const tosControl = 0xc0
 // priorityControl is TC_PRIO_CONTROL of linux/pkt_sched.h.
 const priorityControl = 7
 
-// maxPacket is the largest packet read: a header and 255 IPv6 addresses.
-const maxPacket = 8192
-
 // Socket is a raw socket that sends and receives one IP protocol, on one link
 // or, for unicast, on any. It does not block.
 type Socket struct {
 	FD  int
 	Six bool
-	buf [maxPacket]byte
-	oob [512]byte
 }
-
-// ErrEmpty says that nothing more is to be read now.
-var ErrEmpty = errors.New("no packet")
 
 // Listen opens a socket for the protocol. link 0 is any.
 func Listen(six bool, proto int, link *Link) (*Socket, error) {
@@ -102,57 +94,35 @@ func (s *Socket) Join(group netip.Addr, link int) error {
 	return nil
 }
 
-// Receive reads one packet; ErrEmpty when there is none. The datagram is valid
-// until the next call. A packet that is no IP packet is a *vrrp.Malformed.
-func (s *Socket) Receive() (vrrp.Datagram, error) {
-	if !s.Six {
-		return s.receive4()
+// Receive reads what has arrived, at most [InboxSize] packets at once, into the
+// inbox, and says how many there are. None left over is certain only after fewer
+// than that. It does not wait.
+func (s *Socket) Receive(in *Inbox) (int, error) {
+	in.six = s.Six
+	for i := range in.slots[:] {
+		in.prepare(i)
 	}
-	n, oobn, flags, from, err := unix.Recvmsg(s.FD, s.buf[:], s.oob[:], unix.MSG_DONTWAIT)
+	// The runtime is not told of a system call that ends at once.
+	n, _, errno := unix.RawSyscall6(unix.SYS_RECVMMSG, uintptr(s.FD), uintptr(unsafe.Pointer(&in.heads)), InboxSize, unix.MSG_DONTWAIT, 0, 0)
 	switch {
-	case errors.Is(err, unix.EAGAIN):
-		return vrrp.Datagram{}, ErrEmpty
-	case err != nil:
-		return vrrp.Datagram{}, err
-	case flags&unix.MSG_TRUNC != 0:
-		return vrrp.Datagram{}, &vrrp.Malformed{Class: vrrp.ErrLength, Text: fmt.Sprintf("more than %d bytes", maxPacket)}
+	case errno == unix.EAGAIN || errno == unix.EINTR:
+		return 0, nil
+	case errno != 0:
+		return 0, errno
 	}
-	src, ok := from.(*unix.SockaddrInet6)
-	if !ok {
-		return vrrp.Datagram{}, &vrrp.Malformed{Class: vrrp.ErrSource, Text: "no source address"}
-	}
-	d := vrrp.Datagram{Src: netip.AddrFrom16(src.Addr), Payload: s.buf[:n]}
-	messages, err := unix.ParseSocketControlMessage(s.oob[:oobn])
-	if err != nil {
-		return vrrp.Datagram{}, err
-	}
-	for _, m := range messages {
-		switch {
-		case m.Header.Level != unix.IPPROTO_IPV6:
-		case m.Header.Type == unix.IPV6_HOPLIMIT && len(m.Data) >= 4:
-			d.TTL = uint8(binary.NativeEndian.Uint32(m.Data))
-		case m.Header.Type == unix.IPV6_PKTINFO && len(m.Data) >= unix.SizeofInet6Pktinfo:
-			d.Dst = netip.AddrFrom16([16]byte(m.Data[:16]))
-		}
-	}
-	return d, nil
-}
-
-// receive4 needs nothing but the packet, whose header says it all.
-func (s *Socket) receive4() (vrrp.Datagram, error) {
-	n, err := unix.Read(s.FD, s.buf[:])
-	switch {
-	case errors.Is(err, unix.EAGAIN):
-		return vrrp.Datagram{}, ErrEmpty
-	case err != nil:
-		return vrrp.Datagram{}, err
-	}
-	return vrrp.ParseIPv4(s.buf[:n]) // which finds out if it was longer
+	return int(n), nil
 }
 
 // Send4 sends a whole IPv4 packet.
 func (s *Socket) Send4(packet []byte, dst netip.Addr) error {
-	return unix.Sendto(s.FD, packet, 0, &unix.SockaddrInet4{Addr: dst.As4()})
+	to := unix.RawSockaddrInet4{Family: unix.AF_INET, Addr: dst.As4()}
+	// The runtime is not told of a system call that never waits.
+	_, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(s.FD), uintptr(unsafe.Pointer(unsafe.SliceData(packet))), uintptr(len(packet)),
+		unix.MSG_DONTWAIT, uintptr(unsafe.Pointer(&to)), unix.SizeofSockaddrInet4)
+	if errno != 0 {
+		return errno
+	}
+	return nil
 }
 
 // Send6 sends what follows the IPv6 header from src through the link with that

@@ -56,6 +56,7 @@ type Engine struct {
 	watch    *netif.Watcher
 	links    links
 	sockets  map[socketKey]*socket
+	inbox    *netif.Inbox // of all sockets: each is read to its end
 	queues   map[int]*announceQueue
 	shared   map[string]*shared // settings of links under VMACs, by name
 	units    []*unit
@@ -82,7 +83,7 @@ func (e *ConfigError) Error() string { return strings.Join(e.Errs, "; ") }
 // that a dead process has left are removed. A *ConfigError says that cfg cannot
 // run here. Close the Engine.
 func Open(ctx context.Context, cfg *config.Config, opts Options) (*Engine, error) {
-	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, queues: map[int]*announceQueue{}, shared: map[string]*shared{}, byName: map[string]*instance{}}
+	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, inbox: &netif.Inbox{}, queues: map[int]*announceQueue{}, shared: map[string]*shared{}, byName: map[string]*instance{}}
 	e.tracks.e, e.tracks.sessions = e, map[string]bool{}
 	e.cmdCtx, e.stopCmds = context.WithCancel(context.Background())
 	if err := e.open(ctx, cfg); err != nil {

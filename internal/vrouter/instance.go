@@ -21,6 +21,7 @@ type instance struct {
 	cfg    *config.Instance
 	m      *vrrp.Machine
 	accept vrrp.Receiver
+	heard  vrrp.Received // last
 
 	unit   *unit
 	member int
@@ -214,6 +215,9 @@ func (in *instance) event(ev vrrp.Event) {
 }
 
 func (in *instance) apply(actions ...vrrp.Action) {
+	if len(actions) == 0 { // as after most packets
+		return
+	}
 	if err := vrrp.Apply(context.Background(), in, in.m.Config(), actions); err != nil {
 		in.e.warn(err)
 	}
@@ -233,7 +237,8 @@ func (in *instance) received(d vrrp.Datagram) {
 		in.complain(d.Src, notice.Addrs)
 	}
 	in.masterPriority = a.Priority
-	in.event(vrrp.Received{Advert: a, Src: d.Src})
+	in.heard = vrrp.Received{Advert: a, Src: d.Src}
+	in.event(&in.heard)
 }
 
 // complain says once per text what is odd about the adverts of a master.
@@ -250,18 +255,17 @@ func (in *instance) SendAdvert(_ context.Context, cfg vrrp.Config, priority uint
 	if in.rx == nil || cfg.Source.IsUnspecified() {
 		return nil // in FAULT, on the way there
 	}
-	var errs []error
+	var err error
 	seal := in.accept.Seal()
 	if in.cfg.Unicast {
 		for _, p := range in.cfg.Peers {
 			if !in.e.links.has(p.Addr) { // a file shared by all nodes lists every one
-				errs = append(errs, in.send(&cfg, priority, p.Addr, seal))
+				err = errors.Join(err, in.send(&cfg, priority, p.Addr, seal))
 			}
 		}
 	} else {
-		errs = append(errs, in.send(&cfg, priority, in.cfg.Multicast, seal))
+		err = in.send(&cfg, priority, in.cfg.Multicast, seal)
 	}
-	err := errors.Join(errs...)
 	text := ""
 	if err != nil {
 		text = err.Error()

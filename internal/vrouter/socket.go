@@ -85,24 +85,36 @@ const burst = 1024
 
 // Ready reads what is there.
 func (s *socket) Ready(poll.Events) {
-	for range burst {
-		d, err := s.Receive()
-		var bad *vrrp.Malformed
-		switch {
-		case errors.Is(err, netif.ErrEmpty):
-			return
-		case errors.As(err, &bad):
-			s.e.strays.Count(bad.Class)
-			continue
-		case err != nil:
+	for range burst / netif.InboxSize {
+		n, err := s.Receive(s.e.inbox)
+		if err != nil {
 			// Such as ENETDOWN: the link's own event says more.
 			s.e.log.Debug(fmt.Sprintf("receive: %v", err))
 			return
 		}
-		s.dispatch(d)
-		if len(s.users) == 0 {
-			return // the last one has gone, and the socket with it
+		for i := range n {
+			if d, err := s.e.inbox.Packet(i); err != nil {
+				s.stray(err)
+			} else {
+				s.dispatch(d)
+			}
+			if len(s.users) == 0 {
+				return // the last one has gone, and the socket with it
+			}
 		}
+		if n < netif.InboxSize {
+			return
+		}
+	}
+}
+
+// stray counts what is no packet for anybody.
+func (s *socket) stray(err error) {
+	var bad *vrrp.Malformed
+	if errors.As(err, &bad) {
+		s.e.strays.Count(bad.Class)
+	} else {
+		s.e.log.Debug(fmt.Sprintf("receive: %v", err))
 	}
 }
 

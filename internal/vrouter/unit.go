@@ -84,7 +84,7 @@ func (u *unit) arm() {
 	if next := u.next(); next.IsZero() {
 		u.e.loop.Stop(&u.timer)
 	} else {
-		u.e.loop.Arm(&u.timer, time.Until(next))
+		u.e.loop.ArmAt(&u.timer, next)
 	}
 }
 
@@ -93,7 +93,7 @@ func (u *unit) arm() {
 // dead master.
 func (u *unit) Expire() {
 	for _, in := range u.members {
-		if s := in.rx; s != nil && poll.Pending(s.FD, poll.In) != 0 {
+		if s := in.rx; s != nil && in.m.State() != vrrp.Master && poll.Pending(s.FD, poll.In) != 0 {
 			s.Ready(poll.In)
 		}
 	}

@@ -566,7 +566,9 @@ func (p *parent) settle(ctx context.Context) {
 	if p.queued {
 		p.queued = false
 		p.reload(ctx)
+		return
 	}
+	p.warn(supervise.ReleaseMemory())
 }
 
 // logDump is -d.

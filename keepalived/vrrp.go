@@ -10,11 +10,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/notify"
+	"github.com/lvs-fnat/lvs/internal/supervise"
 	"github.com/lvs-fnat/lvs/internal/vrouter"
 	"github.com/lvs-fnat/lvs/vrrp"
 )
@@ -24,6 +27,14 @@ const (
 	signalJSON  = syscall.Signal(36)
 	signalClear = syscall.Signal(63)
 )
+
+// settleTime is how long after a start, a reload or a dump its memory is given
+// back: links are up then, and the first elections over.
+const settleTime = 5 * time.Second
+
+// collectAt has the heap collected when it has grown by that percentage: the work
+// of virtual routers makes hardly any garbage, so it costs nothing to keep it small.
+const collectAt = 25
 
 // routers is the child process of virtual routers at work.
 type routers struct {
@@ -43,6 +54,7 @@ func needsVRRP(cfg *config.Config) bool { return !cfg.VRRP.Empty() }
 
 // run is the life of the process.
 func (r *routers) run(ctx context.Context) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(collectAt))
 	return runSteps(ctx, r.logger, []step{
 		{do: r.readConfig},
 		{
@@ -162,10 +174,14 @@ func (r *routers) stop(context.Context) error {
 }
 
 func (r *routers) serve(ctx context.Context) error {
+	settled := time.NewTimer(settleTime)
+	defer settled.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-settled.C:
+			r.warn(supervise.ReleaseMemory())
 		case err := <-r.done:
 			r.done <- err
 			return err
@@ -178,6 +194,7 @@ func (r *routers) serve(ctx context.Context) error {
 			default:
 				r.warn(r.dump(ctx, sig))
 			}
+			settled.Reset(settleTime)
 		case m := <-r.relayed:
 			if w, ok := r.hearBFD(m); ok {
 				r.engine.Session(w.Name, w.Up)

@@ -28,7 +28,8 @@ type lan struct {
 
 	mu                sync.Mutex
 	seen              []frame
-	deaf              bool          // record nothing any more
+	deaf              bool // record nothing any more, only count
+	tally             map[uint8]*counted
 	changed           chan struct{} // closed and made anew with every frame
 	treat             func(from, to int, f *frame) []time.Duration
 	carriers, delayed sync.WaitGroup
@@ -145,6 +146,9 @@ func (l *lan) carry(index int, p *port) {
 func (l *lan) forward(from int, raw []byte, f frame) {
 	l.mu.Lock()
 	treat, ports := l.treat, l.ports
+	if l.deaf && f.what == advert {
+		l.count(&f)
+	}
 	if f.what != other && !l.deaf {
 		l.seen = append(l.seen, f)
 		close(l.changed)
@@ -168,6 +172,34 @@ func (l *lan) forward(from int, raw []byte, f frame) {
 			time.AfterFunc(after, func() { defer l.delayed.Done(); p.send(raw) })
 		}
 	}
+}
+
+// counted is what a deaf switch keeps of one virtual router.
+type counted struct {
+	adverts int
+	last    time.Time
+	longest time.Duration // between two adverts
+}
+
+// count is called with l.mu held.
+func (l *lan) count(f *frame) {
+	c := l.tally[f.vrid]
+	if c == nil {
+		c = &counted{}
+		l.tally[f.vrid] = c
+	}
+	if c.adverts++; c.adverts > 1 {
+		c.longest = max(c.longest, f.at.Sub(c.last))
+	}
+	c.last = f.at
+}
+
+// forget empties the record, which would grow by thousands a second, and counts
+// from now on.
+func (l *lan) forget() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen, l.deaf, l.tally = nil, true, map[uint8]*counted{}
 }
 
 func (p *port) send(raw []byte) {

@@ -226,7 +226,8 @@ func failover(t *testing.T, b *bed, v variant) {
 			t.Errorf("advert %+v", f)
 		}
 	}
-	if n := contested(frames, 51); n > 0 {
+	// With 100 ms, a host that is busy for 0.3 s makes two masters of any program.
+	if n := contested(frames, 51); n > 0 && v.interval >= time.Second {
 		t.Errorf("%d adverts of a second master", n)
 	}
 }

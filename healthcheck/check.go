@@ -6,7 +6,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"regexp"
 	"sync/atomic"
 	"time"
 
@@ -45,7 +44,7 @@ type check struct {
 	// tls is made at the first run of SSL_GET, to keep its session.
 	tls *tls.Config
 	// patterns are the expressions of the URLs, nil without any.
-	patterns []*regexp.Regexp
+	patterns []*pattern
 	// services are the names of those the check is for.
 	services []string
 	// suspended is set while it rests.

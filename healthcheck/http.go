@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"hash"
 	"io"
-	"regexp"
 	"strconv"
 	"strings"
 
@@ -33,14 +32,14 @@ type exchange struct {
 	ended  bool // by the server's end of stream
 	sum    hash.Hash
 	// regex is nil when the body need not match; body then is empty.
-	regex *regexp.Regexp
+	regex *pattern
 	body  []byte
 }
 
 // bodyLimit is how much of a body is kept to be searched, in bytes.
 const bodyLimit = 1 << 20
 
-func newExchange(t *Target, url int, patterns []*regexp.Regexp) *exchange {
+func newExchange(t *Target, url int, patterns []*pattern) *exchange {
 	u := &t.Spec.HTTP.URLs[url]
 	x := &exchange{url: u, length: -1, outbox: outbox{append(proxyHeader(proxyOf(&t.Spec)), request(&t.Spec, u)...)}}
 	if u.Digest != "" {
@@ -54,18 +53,18 @@ func newExchange(t *Target, url int, patterns []*regexp.Regexp) *exchange {
 
 // compile makes the expressions of all URLs, nil for one without. There is no
 // list when none has one, as with most checks.
-func compile(urls []URL) ([]*regexp.Regexp, error) {
-	var list []*regexp.Regexp
+func compile(urls []URL) ([]*pattern, error) {
+	var list []*pattern
 	for i := range urls {
 		if urls[i].Regex == "" {
 			continue
 		}
-		re, err := regexp.Compile(urls[i].Regex)
+		re, err := newPattern(urls[i].Regex)
 		if err != nil {
 			return nil, err
 		}
 		if list == nil {
-			list = make([]*regexp.Regexp, len(urls))
+			list = make([]*pattern, len(urls))
 		}
 		list[i] = re
 	}
@@ -73,12 +72,12 @@ func compile(urls []URL) ([]*regexp.Regexp, error) {
 }
 
 // matches tells whether the expression is found where it may be.
-func (x *exchange) matches() bool {
+func (x *exchange) matches() (bool, error) {
 	if x.url.MinOffset > len(x.body) {
-		return false
+		return false, nil
 	}
-	at := x.regex.FindIndex(x.body[x.url.MinOffset:])
-	return at != nil && (x.url.MatchBefore == 0 || at[0]+x.url.MinOffset < x.url.MatchBefore)
+	at, err := x.regex.find(x.body, x.url.MinOffset)
+	return at >= 0 && (x.url.MatchBefore == 0 || at < x.url.MatchBefore), err
 }
 
 func request(s *Spec, u *URL) []byte {
@@ -169,8 +168,11 @@ func (x *exchange) end() result {
 		}
 		return failed(x.lineNoStatus)
 	}
-	if x.regex != nil && x.matches() == x.url.RegexNoMatch {
-		return failed(func(t *Target) string { return msgRegex(t, x.url) })
+	if x.regex != nil {
+		// A search that found no end has found out nothing about the page.
+		if found, err := x.matches(); err != nil || found == x.url.RegexNoMatch {
+			return failed(func(t *Target) string { return msgRegex(t, x.url) })
+		}
 	}
 	if x.sum == nil {
 		return passed()

@@ -27,20 +27,41 @@ func TestRegex(t *testing.T) {
 	}
 	beyond := spec(URL{Regex: "good"})
 	beyond.Conn.Addr = far
+	for _, unknown := range []string{`a++`, `(?R)`, `(`} {
+		if err := CheckRegex(unknown); err == nil {
+			t.Errorf("%s is taken", unknown)
+		}
+	}
+	// Of what takes for ever nothing is known, whatever was to be found.
+	long := server(t, "127.0.0.1:0", serve(strings.Repeat("a", 5000)))
+	runaway := spec(URL{Regex: `^(a+)+\1b`})
+	runaway.Conn.Addr = long
+	runawayNot := spec(URL{Regex: `^(a+)+\1b`, RegexNoMatch: true})
+	runawayNot.Conn.Addr = long
 	verdicts(t, map[string]struct {
 		spec Spec
 		up   bool
 	}{
-		"found":               {spec(URL{Regex: `st.te=good`}), true},
-		"not found":           {spec(URL{Regex: `state=GOOD`}), false},
-		"any case":            {spec(URL{Regex: `(?i)state=GOOD`}), true},
-		"must not, found":     {spec(URL{Regex: `good`, RegexNoMatch: true}), false},
-		"must not, not found": {spec(URL{Regex: `bad`, RegexNoMatch: true}), true},
-		"at the first byte":   {spec(URL{Regex: `state`, MinOffset: 5}), true},
-		"before the first":    {spec(URL{Regex: `state`, MinOffset: 6}), false},
-		"at the last":         {spec(URL{Regex: `state`, MatchBefore: 6}), true},
-		"after the last":      {spec(URL{Regex: `state`, MatchBefore: 5}), false},
-		"offset too large":    {spec(URL{Regex: `x*`, MinOffset: 5000}), false},
-		"beyond the limit":    {beyond, false},
+		"found":                {spec(URL{Regex: `st.te=good`}), true},
+		"not found":            {spec(URL{Regex: `state=GOOD`}), false},
+		"any case":             {spec(URL{Regex: `(?i)state=GOOD`}), true},
+		"must not, found":      {spec(URL{Regex: `good`, RegexNoMatch: true}), false},
+		"must not, not found":  {spec(URL{Regex: `bad`, RegexNoMatch: true}), true},
+		"at the first byte":    {spec(URL{Regex: `state`, MinOffset: 5}), true},
+		"before the first":     {spec(URL{Regex: `state`, MinOffset: 6}), false},
+		"at the last":          {spec(URL{Regex: `state`, MatchBefore: 6}), true},
+		"after the last":       {spec(URL{Regex: `state`, MatchBefore: 5}), false},
+		"offset too large":     {spec(URL{Regex: `x*`, MinOffset: 5000}), false},
+		"beyond the limit":     {beyond, false},
+		"ahead":                {spec(URL{Regex: `state(?==good)`}), true},
+		"ahead, not there":     {spec(URL{Regex: `state(?!=good)`}), false},
+		"behind":               {spec(URL{Regex: `(?<=state=)good`}), true},
+		"behind an offset":     {spec(URL{Regex: `(?<=state=)good`, MinOffset: 11}), true},
+		"back":                 {spec(URL{Regex: `(o)\1d`}), true},
+		"back, at the last":    {spec(URL{Regex: `(o)\1d`, MatchBefore: 12}), false},
+		"blanks without sense": {spec(URL{Regex: `(?x) st.te = good # ok`}), true},
+		"bytes, not letters":   {spec(URL{Regex: `(?<=|)\xc3\xa4$`}), false},
+		"it runs away":         {runaway, false},
+		"it runs away, too":    {runawayNot, false},
 	})
 }

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"regexp"
 	"strings"
 	"time"
 )
@@ -178,7 +177,7 @@ type URL struct {
 	// Status lists the codes that are right. Empty means 200 to 299, or any
 	// code when a digest is given.
 	Status []StatusRange
-	// Regex, in the syntax of package regexp, must match the body or, with
+	// Regex, in the syntax of [CheckRegex], must match the body or, with
 	// RegexNoMatch, must not. Only the first MiB of the body counts.
 	Regex        string
 	RegexNoMatch bool
@@ -340,7 +339,7 @@ func (u *URL) validate() error {
 	if u.MinOffset < 0 || u.MatchBefore < 0 {
 		return errors.New("an offset is below 0")
 	}
-	if _, err := regexp.Compile(u.Regex); err != nil {
+	if err := CheckRegex(u.Regex); err != nil {
 		return fmt.Errorf("regex: %w", err)
 	}
 	for _, r := range u.Status {

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"math"
 	"net/netip"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -186,7 +185,7 @@ var urlKeywords = keywords[urlDraft]{
 var regexOptions = map[string]string{
 	"caseless": "i", "dotall": "s", "multiline": "m", "ungreedy": "U",
 	"auto_callout": "", "dollar_endonly": "", "dupnames": "", "never_backslash_c": "", "never_ucp": "", "never_utf": "",
-	"no_auto_capture": "", "no_auto_possess": "", "no_dotstar_anchor": "", "no_start_optimise": "", "utf": "",
+	"extended": "x", "no_auto_capture": "", "no_auto_possess": "", "no_dotstar_anchor": "", "no_start_optimise": "", "utf": "",
 }
 
 func readRegexOptions(l *loader, n *parser.Node, u *urlDraft) {
@@ -224,7 +223,7 @@ func (l *loader) regex(u *urlDraft) {
 	if u.regexFlags != "" {
 		u.Regex = "(?" + u.regexFlags + ")" + u.Regex
 	}
-	if _, err := regexp.Compile(u.Regex); err != nil && u.regexFault == "" {
+	if err := healthcheck.CheckRegex(u.Regex); err != nil && u.regexFault == "" {
 		u.regexFault = err.Error()
 	}
 	if u.regexFault != "" {

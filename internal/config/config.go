@@ -360,7 +360,7 @@ type URL struct {
 
 	TLSCompliant *bool // of SSL_GET; nil: as the check says
 
-	Regex        string // of package regexp, options in front; "": the body may be any
+	Regex        string // of healthcheck.CheckRegex, options in front; "": the body may be any
 	RegexNoMatch bool
 	MinOffset    int // where the search begins
 	MatchBefore  int // a match begins before this byte; 0: anywhere

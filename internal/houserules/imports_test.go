@@ -59,6 +59,7 @@ var outside = map[string][]string{
 	"github.com/mdlayher/genetlink":    {"ipvs"},
 	"github.com/google/nftables":       {"internal/firewall"},
 	"github.com/vishvananda/netlink":   {"internal/netif"},
+	"github.com/dlclark/regexp2":       {"healthcheck"},
 	"github.com/moby/ipvs":             {},
 	"github.com/sirupsen/logrus":       {},
 	"github.com/cilium/ebpf":           {"kmod/toa/bpf"},

@@ -408,6 +408,16 @@ func (e *Engine) part() float64 {
 	return e.phase
 }
 
+// Late gives by how much a check began or ended late at most since Late was last
+// called, because this process was busy: the longest pause of the loops.
+func (e *Engine) Late() time.Duration {
+	var late time.Duration
+	for _, s := range e.shards {
+		late = max(late, s.loop.Late())
+	}
+	return late
+}
+
 // Stats returns the counts of all shards. They are read one by one and need
 // not be of the same moment.
 func (e *Engine) Stats() Stats {

@@ -58,6 +58,7 @@ type engine interface {
 	Set([]healthcheck.Target) ([]healthcheck.Status, error)
 	Status() []healthcheck.Status
 	Suspend(off []bool)
+	Late() time.Duration
 	Session(name string, up bool)
 	Run(context.Context, func([]healthcheck.Event)) error
 	Close() error
@@ -66,7 +67,7 @@ type engine interface {
 func newApp(stdout, stderr *os.File) *app {
 	return &app{
 		stdout: stdout, stderr: stderr,
-		hasLink: func(name string) bool { _, err := net.InterfaceByName(name); return err == nil },
+		hasLink: hasLink,
 		dial:    dial, load: loadModule,
 		engine: func(log *slog.Logger, p *atomic.Pointer[notify.Policy], g *config.Processes) (engine, error) {
 			return healthcheck.New(healthcheck.Options{Log: log, Seed: g.RandomSeed, Credential: func(m *healthcheck.Misc) (*syscall.Credential, error) {
@@ -92,6 +93,12 @@ func newApp(stdout, stderr *os.File) *app {
 		localAddresses: localAddresses,
 		system:         systemOf,
 	}
+}
+
+// hasLink tells whether this host has a link of that name.
+func hasLink(name string) bool {
+	_, err := net.InterfaceByName(name)
+	return err == nil
 }
 
 // Signals that scripts may send and that would end the process if nobody

@@ -361,9 +361,10 @@ func TestDump(t *testing.T) {
 	d.waitAny("Printing checker data for process(")
 	for name, want := range map[string]string{
 		"keepalived_parent.data": "------< Global definitions >------\n Network namespace = (default)\n",
-		"keepalived_check.data":  "   RIP = 10.0.2.11:80\n     weight = 1 (configured 1)\n     alive = no\n",
+		"keepalived_check.data":  "------< Health checkers >------\n Longest delay of a check since the last dump = 0.007000\n",
+		"keepalived_check.data ": "   RIP = 10.0.2.11:80\n     weight = 1 (configured 1)\n     alive = no\n",
 	} {
-		path := filepath.Join(dir, name)
+		path := filepath.Join(dir, strings.TrimSpace(name))
 		var b []byte
 		for range 1000 {
 			if b, _ = os.ReadFile(path); strings.Contains(string(b), want) {

@@ -129,6 +129,7 @@ func (b *balancer) dump(w io.Writer) {
 		dumpVirtual(w, v)
 	}
 	fmt.Fprintln(w, "------< Health checkers >------")
+	fmt.Fprintf(w, " Longest delay of a check since the last dump = %f\n", b.checks.Late().Seconds())
 	status := b.checks.Status()
 	for i, t := range b.dir.Targets() {
 		s, c := status[i], &t.Spec

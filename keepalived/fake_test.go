@@ -133,6 +133,8 @@ func (e *fakeEngine) Run(ctx context.Context, sink func([]healthcheck.Event)) er
 	}
 }
 
+func (e *fakeEngine) Late() time.Duration { return 7 * time.Millisecond }
+
 func (e *fakeEngine) Suspend(off []bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

@@ -137,6 +137,65 @@ func compare(t *testing.T, name string, known map[string][2]int, ours, theirs ve
 	}
 }
 
+// TestSamples has both read the samples of Debian's package, with the links that
+// this host has. The verdict must be the same.
+func TestSamples(t *testing.T) {
+	original := stockKeepalived(t)
+	files, err := filepath.Glob(filepath.Join(testvm.Cache(), "guest/usr/share/doc/keepalived/samples/keepalived.conf.*"))
+	if err != nil || len(files) < 25 {
+		t.Fatalf("%d samples, %v: run 'make deps'", len(files), err)
+	}
+	for _, file := range files {
+		theirs, err := readByOriginal(t.Context(), original, file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		a := testApp(&out, &out)
+		a.hasLink = hasLink
+		if code := a.run(t.Context(), []string{"keepalived", "-t", "-f", file}); code != theirs.code {
+			t.Errorf("%s: code %d, original %d\nours:\n%soriginal:\n%s", filepath.Base(file), code, theirs.code, out.Bytes(), theirs.said)
+		}
+	}
+}
+
+// TestBadFiles counts the cases that have faults, which all name a line, and none
+// of which is a panic.
+func TestBadFiles(t *testing.T) {
+	archives, err := filepath.Glob("testdata/original/*.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bad := 0
+	for _, name := range archives {
+		ar, err := txtar.ParseFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range ar.Files {
+			if strings.Contains(f.Name, "/") {
+				continue // one that others include
+			}
+			file := filepath.Join(t.TempDir(), "k.conf")
+			if err := os.WriteFile(file, f.Data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			v := readByUs(t.Context(), file)
+			// Commands that run as root are no fault of the text.
+			if v.code == exitOK || strings.Contains(v.said, "SECURITY VIOLATION") {
+				continue
+			}
+			if bad++; len(faultLines(v.said)) == 0 {
+				t.Errorf("%s of %s: no line with code %d: %s", f.Name, name, v.code, v.said)
+			}
+		}
+	}
+	if bad < 300 {
+		t.Errorf("%d bad files, want 300", bad)
+	}
+	t.Logf("%d bad files", bad)
+}
+
 // TestMissingWords writes each keyword of the balancer without its words, at
 // its place: where the original ends at once, ours must, and where it grumbles,
 // too. Keywords that release 2.2.7 does not know are left out.

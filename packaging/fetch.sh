@@ -342,6 +342,8 @@ fetch_guest() {
 	while read -r pkg files; do
 		for file in $files; do keep "$tmp/all" "$root" "$file"; done
 	done <<<"$guest_packages"
+	mkdir -p "$root/usr/share/doc/keepalived"
+	cp -r "$tmp/all/usr/share/doc/keepalived/samples" "$root/usr/share/doc/keepalived/"
 	for file in insmod lsmod modinfo modprobe rmmod depmod; do ln -s /bin/kmod "$root/sbin/$file"; done
 	ln -s bash "$root/bin/sh"
 	# The plain names are for ours.

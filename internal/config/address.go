@@ -188,7 +188,9 @@ func (l *loader) addressWord(w *words, a *Address) (ok bool) {
 			l.error(w.at(), "%s: dev is there twice", a.Prefix)
 			return false
 		}
-		a.Interface, ok = w.value()
+		if a.Interface, ok = w.value(); ok && l.lacksLink(a.Interface) {
+			l.warn(w.at(), "WARNING - interface %s for ip address %s doesn't exist: create it, or write dynamic_interfaces", a.Interface, a.Prefix.Addr())
+		}
 		return ok
 	case "scope":
 		v4 := only(v4, "IPv4")

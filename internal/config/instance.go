@@ -364,13 +364,16 @@ func (l *loader) finishVRRP() {
 	}
 	l.finishGroups()
 	l.finishTrack()
-	if l.opts.Link != nil && l.cfg.Root.NetNamespace == "" && !l.cfg.Global.VRRP.DynamicInterfaces {
-		for i := range l.cfg.VRRP.Instances {
-			if in := &l.cfg.VRRP.Instances[i]; in.Interface != "" && !l.opts.Link(in.Interface) {
-				l.warn(in.Pos, "(%s) interface %s does not exist: create it, or write dynamic_interfaces", in.Machine.Name, in.Interface)
-			}
+	for i := range l.cfg.VRRP.Instances {
+		if in := &l.cfg.VRRP.Instances[i]; in.Interface != "" && l.lacksLink(in.Interface) {
+			l.warn(in.Pos, "(%s) interface %s does not exist: create it, or write dynamic_interfaces", in.Machine.Name, in.Interface)
 		}
 	}
+}
+
+// lacksLink tells that the host has no link of that name, and needs one.
+func (l *loader) lacksLink(name string) bool {
+	return l.opts.Link != nil && l.cfg.Root.NetNamespace == "" && !l.cfg.Global.VRRP.DynamicInterfaces && !l.opts.Link(name)
 }
 
 func (l *loader) completeInstance(d *instanceDraft) bool {
@@ -503,6 +506,10 @@ func (l *loader) timing(d *instanceDraft) bool {
 func (l *loader) standing(d *instanceDraft) bool {
 	m := &d.Machine
 	priority := 100
+	if d.master.v && d.Auth == vrrp.AuthAH && m.Version != 3 {
+		l.warn(d.master.at, "(%s) Initial state master is incompatible with AH authentication - clearing: write 'state BACKUP'", m.Name)
+		d.master = opt[bool]{}
+	}
 	if d.master.v && d.Strict {
 		priority = vrrp.Owner
 	}

@@ -244,7 +244,9 @@ func (l *loader) routeOption(w *words, r *Route) (ok bool) {
 		r.Source, ok = w.addr()
 		return ok
 	case "dev", "oif":
-		r.Interface, ok = w.value()
+		if r.Interface, ok = w.value(); ok && l.lacksLink(r.Interface) {
+			l.warn(w.at(), "WARNING - interface %s for VROUTE nexthop doesn't exist: create it, or write dynamic_interfaces", r.Interface)
+		}
 		return ok
 	case "vrf":
 		r.VRF, ok = w.value()

@@ -9,6 +9,7 @@ import (
 	"math"
 	"os"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 	"unsafe"
@@ -51,7 +52,7 @@ const (
 var ErrClosed = errors.New("poll: loop is closed")
 
 // Loop waits for descriptors and timers. Make one with [New]. Only [Loop.Post]
-// may be called from any goroutine; all other methods belong to the goroutine
+// and [Loop.Late] may be called from any goroutine; all other methods belong to the goroutine
 // in [Loop.Run], or to the only user of a loop that does not run.
 type Loop struct {
 	ep, wake int
@@ -71,6 +72,8 @@ type Loop struct {
 	files  []file // indexed by descriptor
 	gen    int32
 	events [batch]unix.EpollEvent
+
+	late atomic.Int64 // see Late, in ticks
 
 	mu     sync.Mutex // guards posted, spare, closed
 	posted []func()
@@ -174,7 +177,7 @@ func (l *Loop) await() error {
 			return fmt.Errorf("epoll_wait: %w", err)
 		}
 	}
-	l.wheel.advance(l.ticks(l.now), expiries)
+	l.expire()
 	return nil
 }
 
@@ -321,9 +324,23 @@ func (l *Loop) Turn(atMost time.Duration) error {
 		}
 		wait = 0
 	}
-	l.wheel.advance(l.ticks(l.now), expiries)
+	l.expire()
 	return nil
 }
+
+// expire works off the timers that are due, and notes how late they were.
+func (l *Loop) expire() {
+	l.wheel.advance(l.ticks(l.now), expiries)
+	if late := l.wheel.late; late > l.late.Load() {
+		l.late.Store(late)
+	}
+	l.wheel.late = 0
+}
+
+// Late gives by how much a timer was late at most since it was last asked,
+// because the loop was busy or not given a processor; in whole milliseconds. It
+// may be called from any goroutine.
+func (l *Loop) Late() time.Duration { return time.Duration(l.late.Swap(0)) * tick }
 
 // timeout is what epoll_wait should wait, in milliseconds, -1 for ever.
 func (l *Loop) timeout(atMost time.Duration) int {

@@ -56,6 +56,22 @@ func TestEventsBeforeTimers(t *testing.T) {
 	}
 }
 
+// TestLate: a timer that is late by a stall is told once; one on time is not.
+func TestLate(t *testing.T) {
+	clock := newManual()
+	l := testLoop(t, clock.now)
+	var tm Timer
+	tm.E = call(func() {})
+	for _, late := range []time.Duration{0, 300 * time.Millisecond, 0} {
+		l.Arm(&tm, time.Second)
+		clock.advance(time.Second + late)
+		turn(t, l)
+		if got := l.Late(); got != late {
+			t.Errorf("late by %v, want %v", got, late)
+		}
+	}
+}
+
 // TestDrain: more events than one epoll_wait takes are all seen before any
 // timer.
 func TestDrain(t *testing.T) {

@@ -48,6 +48,8 @@ type wheel struct {
 	// pos is the first tick whose slot has not been visited.
 	pos int64
 	n   int
+	// late is by how many ticks a timer was late at most in this turn.
+	late int64
 }
 
 func (w *wheel) init() {
@@ -118,6 +120,7 @@ func (w *wheel) visit(slot, now int64, limit int) (done int, more bool) {
 			return done, true
 		}
 		w.remove(t)
+		w.late = max(w.late, now-t.due)
 		done++
 		// The handler may stop or arm any timer, also t's neighbours: start
 		// from the sentinel again.

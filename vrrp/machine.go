@@ -72,12 +72,15 @@ func (m *Machine) Priority() uint8 {
 
 // Skew is (256-priority)/256 of a second in version 2 and of the master's
 // interval in version 3 (RFC 3768 6.1, RFC 5798 6.1).
-func (m *Machine) Skew() time.Duration {
+func (m *Machine) Skew() time.Duration { return m.skew(m.Priority(), m.interval) }
+
+// skew is that of a router of some priority.
+func (m *Machine) skew(priority uint8, interval time.Duration) time.Duration {
 	unit := time.Second
 	if m.cfg.Version == 3 {
-		unit = m.interval
+		unit = interval
 	}
-	return unit * time.Duration(256-int(m.Priority())) / 256
+	return unit * time.Duration(256-int(priority)) / 256
 }
 
 // MasterDown is how long a backup waits for the master:

@@ -107,6 +107,11 @@ var transitions = []struct {
 	{"stop", "", nil, toBackup, step{time.Second, Stop{}}},
 
 	{"timeout", "advert timer", nil, toMaster, step{time.Second, Timeout{}}},
+	{"timeout", "3 s late, timer_expired_backup", func(c *Config) { c.TimerExpiredBackup = 254 }, toMaster, step{4 * time.Second, Timeout{}}},
+	{"timeout", "2 s late, timer_expired_backup", func(c *Config) { c.TimerExpiredBackup = 254 }, toMaster, step{3 * time.Second, Timeout{}}},
+	{"advert", "lower, 3 s late, timer_expired_backup, nopreempt", func(c *Config) { c.TimerExpiredBackup, c.NoPreempt = 254, true }, toMaster,
+		step{4 * time.Second, heard(100)}},
+	{"timeout", "3 s late", nil, toMaster, step{4 * time.Second, Timeout{}}},
 	{"timeout", "second burst, advert due too", nil, toMaster, step{5 * time.Second, Timeout{}}},
 	{"timeout", "garp_master_refresh, advert due too", func(c *Config) { c.GARPMasterDelay, c.GARPMasterRefresh = 0, 10*time.Second }, toMaster, step{10 * time.Second, Timeout{}}},
 	{"advert", "priority 0", nil, toMaster, step{time.Second / 2, heard(0)}},

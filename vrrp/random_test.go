@@ -75,6 +75,7 @@ func anyConfig(t *rapid.T) Config {
 	c.Priority = rapid.SampledFrom([]uint8{1, 100, 150, 254, 255}).Draw(t, "priority")
 	c.NoPreempt = rapid.Bool().Draw(t, "nopreempt")
 	c.PreemptDelay = rapid.SampledFrom([]time.Duration{0, 2 * time.Second, time.Minute}).Draw(t, "preempt_delay")
+	c.TimerExpiredBackup = rapid.SampledFrom([]uint8{0, 1, 254}).Draw(t, "timer_expired_backup")
 	c.LowerPrioNoAdvert = rapid.Bool().Draw(t, "lower_prio_no_advert")
 	c.HigherPrioSendAdvert = rapid.Bool().Draw(t, "higher_prio_send_advert")
 	c.OwnerIgnoreAdverts = rapid.Bool().Draw(t, "owner_ignore_adverts")

@@ -52,6 +52,10 @@ type Config struct {
 	SyncTrackingWeight    bool
 	IgnoreDeletedAddress  bool // no_track: an address deleted by others is no event
 	KeepAddressesWhenStop bool // option -V
+	// TimerExpiredBackup is the highest priority of another router; 0: off. A master
+	// that was held up for so long that such a backup has taken over meanwhile yields,
+	// instead of going on with its addresses.
+	TimerExpiredBackup uint8
 }
 
 func (c *Config) check() error {

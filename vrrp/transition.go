@@ -11,6 +11,9 @@ func (m *Machine) timeout(now time.Time) {
 		return
 	}
 	if due(m.advert) {
+		if m.overtaken(now) {
+			return
+		}
 		m.advertise(now)
 	}
 	if due(m.garp) {
@@ -21,6 +24,21 @@ func (m *Machine) timeout(now time.Time) {
 		m.do(Action{Kind: Announce, Repeat: max(1, m.cfg.GARPRefreshRepeat)})
 		m.refresh = now.Add(m.cfg.GARPMasterRefresh)
 	}
+}
+
+// overtaken has a master step down for which timer_expired_backup says that another
+// must be master by now: it was not heard for that one's master down interval.
+func (m *Machine) overtaken(now time.Time) bool {
+	if m.cfg.TimerExpiredBackup == 0 || m.cfg.Priority == Owner {
+		return false
+	}
+	silent := now.Sub(m.advert) + m.cfg.Interval
+	if silent <= time.Duration(m.cfg.DownTimerAdverts)*m.cfg.Interval+m.skew(m.cfg.TimerExpiredBackup, m.cfg.Interval) {
+		return false
+	}
+	m.logf("advertisement timer expired %v late: another may have taken over", now.Sub(m.advert))
+	m.toBackup(now)
+	return true
 }
 
 func (m *Machine) masterGone(now time.Time) {
@@ -37,6 +55,10 @@ func (m *Machine) received(now time.Time, r *Received) {
 	case Backup:
 		m.backupReceived(now, r)
 	case Master:
+		if m.overtaken(now) { // what it says may have waited for us
+			m.backupReceived(now, r)
+			return
+		}
 		m.masterReceived(now, r)
 	}
 }

@@ -27,6 +27,7 @@ type Address struct {
 	NoPrefixRoute bool
 	AutoJoin      bool
 	NoTrack       bool
+	TrackGroup    string // of a static address; "": none
 	UseVMAC       bool
 	Deprecated    bool   // preferred_lft 0
 	PreferredLft  uint32 // seconds; 0: for ever
@@ -216,6 +217,9 @@ func (l *loader) addressWord(w *words, a *Address) (ok bool) {
 			}
 			a.Label = s
 		}
+		return ok
+	case "track_group":
+		a.TrackGroup, ok = w.value()
 		return ok
 	case "peer":
 		a.Peer, ok = w.prefix()

@@ -59,6 +59,8 @@ type instanceDraft struct {
 	xmitBase  bool
 	password  string
 	hmac      *hmacDraft
+	polled    bool   // linkbeat_use_polling
+	syncOn    string // lvs_sync_daemon_interface
 	track     trackDraft
 }
 
@@ -106,7 +108,7 @@ func defaultKeywords[T any](prefix string, of func(*loader, *T) *vrrpDefaults) k
 		"owner_ignore_adverts":       flag(func(d *vrrpDefaults) *opt[bool] { return &d.ownerIgnores }),
 		"notify_priority_changes":    flag(func(d *vrrpDefaults) *opt[bool] { return &d.priorityNotify }),
 		"check_unicast_src":          flag(func(d *vrrpDefaults) *opt[bool] { return &d.checkSrc }),
-		"garp_extra_if": {delayed: true, read: func(l *loader, n *parser.Node, t *T) {
+		"garp_extra_if": {read: func(l *loader, n *parser.Node, t *T) {
 			i := 1
 			if n.Arg(1) == "all" {
 				i = 2
@@ -155,14 +157,28 @@ func init() {
 		"preempt":              flagInto(func(d *instanceDraft) { d.noPreempt.put(false) }),
 		"nopreempt":            flagInto(func(d *instanceDraft) { d.noPreempt.put(true) }),
 		"preempt_delay":        secondsInto(0, 1000*time.Second, func(d *instanceDraft, v time.Duration) { d.Machine.PreemptDelay = v }),
-		"debug":                intInto(0, 4, func(d *instanceDraft, v int) { d.Debug = v }).later(),
-		"dont_track_primary":   flagInto(func(d *instanceDraft) { d.NoTrackPrimary = true }),
-		"track_src_ip":         flagInto(func(d *instanceDraft) { d.TrackSource = true }),
-		"native_ipv6":          flagInto(func(*instanceDraft) {}),
-		"mcast_src_ip":         {read: readSource},
-		"unicast_src_ip":       {read: readSource},
-		"mcast_dst_ip":         {read: readGroupAddr(func(d *instanceDraft) *netip.Addr { return &d.Multicast })},
-		"unicast_peer":         {block: true, read: readPeers},
+		"linkbeat_use_polling": {read: func(l *loader, n *parser.Node, d *instanceDraft) {
+			l.warn(n.Pos(), "linkbeat_use_polling of an instance is deprecated: write 'linkbeat_interfaces' outside")
+			d.polled = true
+		}},
+		"lvs_sync_daemon_interface": {read: func(l *loader, n *parser.Node, d *instanceDraft) {
+			if v, ok := l.word(n, 1, "interface"); ok {
+				l.warn(n.Pos(), "lvs_sync_daemon_interface is deprecated: write 'lvs_sync_daemon %s %s' in global_defs", v, d.Machine.Name)
+				d.syncOn = v
+			}
+		}},
+		"vrf":                  stringInto(func(d *instanceDraft, v string) { d.VRF = v }),
+		"timer_expired_backup": {read: readTimerExpired},
+		"thread_timer_expired": {read: readTimerExpired},
+		// Without a debugging build the original keeps the number and does nothing with it.
+		"debug":              intInto(0, 4, func(*instanceDraft, int) {}),
+		"dont_track_primary": flagInto(func(d *instanceDraft) { d.NoTrackPrimary = true }),
+		"track_src_ip":       flagInto(func(d *instanceDraft) { d.TrackSource = true }),
+		"native_ipv6":        flagInto(func(*instanceDraft) {}),
+		"mcast_src_ip":       {read: readSource},
+		"unicast_src_ip":     {read: readSource},
+		"mcast_dst_ip":       {read: readGroupAddr(func(d *instanceDraft) *netip.Addr { return &d.Multicast })},
+		"unicast_peer":       {block: true, read: readPeers},
 		"unicast_fault_no_peer": flagInto(func(d *instanceDraft) {
 			d.FaultNoPeer = true
 		}),
@@ -198,6 +214,18 @@ func readGroupAddr[T any](of func(*T) *netip.Addr) func(*loader, *parser.Node, *
 		if ok {
 			*of(to) = a
 		}
+	}
+}
+
+// readTimerExpired takes the priority that other routers have at most; without one
+// that which takes over soonest.
+func readTimerExpired(l *loader, n *parser.Node, d *instanceDraft) {
+	d.Machine.TimerExpiredBackup = vrrp.Owner - 1
+	if len(n.Words) < 2 {
+		return
+	}
+	if v, ok := l.int(n, 1, 1, vrrp.Owner-1); ok {
+		d.Machine.TimerExpiredBackup = uint8(v)
 	}
 }
 
@@ -364,6 +392,8 @@ func (l *loader) finishVRRP() {
 	}
 	l.finishGroups()
 	l.finishTrack()
+	l.finishStatic()
+	l.finishDeprecated()
 	for i := range l.cfg.VRRP.Instances {
 		if in := &l.cfg.VRRP.Instances[i]; in.Interface != "" && l.lacksLink(in.Interface) {
 			l.warn(in.Pos, "(%s) interface %s does not exist: create it, or write dynamic_interfaces", in.Machine.Name, in.Interface)
@@ -374,6 +404,22 @@ func (l *loader) finishVRRP() {
 // lacksLink tells that the host has no link of that name, and needs one.
 func (l *loader) lacksLink(name string) bool {
 	return l.opts.Link != nil && l.cfg.Root.NetNamespace == "" && !l.cfg.Global.VRRP.DynamicInterfaces && !l.opts.Link(name)
+}
+
+// finishDeprecated has the words of instances that are for the whole host now do
+// what their successors do.
+func (l *loader) finishDeprecated() {
+	for _, d := range l.vrrp.instances {
+		if d.broken {
+			continue
+		}
+		if _, asked := l.cfg.VRRP.Beat(d.Interface); d.polled && !asked && d.Interface != "" {
+			l.cfg.VRRP.Linkbeats = append(l.cfg.VRRP.Linkbeats, Linkbeat{Interface: d.Interface})
+		}
+		if d.syncOn != "" && l.cfg.Global.LVSSyncDaemon == nil {
+			l.cfg.Global.LVSSyncDaemon = &SyncDaemon{Pos: d.Pos, Interface: d.syncOn, Instance: d.Machine.Name, ID: -1}
+		}
+	}
 }
 
 func (l *loader) completeInstance(d *instanceDraft) bool {

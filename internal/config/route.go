@@ -21,24 +21,25 @@ const RouteProtocol = 18
 
 // Route is one line of virtual_routes or static_routes.
 type Route struct {
-	Pos       Pos
-	Type      string // unicast, local, broadcast, anycast, multicast, throw, unreachable, prohibit, blackhole
-	Family    Family
-	Dest      netip.Prefix // zero length: default
-	Via       netip.Addr
-	Source    netip.Addr // preferred
-	Interface string     // "": the instance's where the route needs one
-	TOS       int
-	Table     uint32 // 0: main
-	Protocol  int
-	Scope     int // -1: by what the route is
-	Metric    int
-	OnLink    bool
-	Attrs     RouteAttrs
-	NextHops  []NextHop
-	NoTrack   bool
-	VRF       string
-	Add       string // add, prepend, append; "": replace
+	Pos        Pos
+	Type       string // unicast, local, broadcast, anycast, multicast, throw, unreachable, prohibit, blackhole
+	Family     Family
+	Dest       netip.Prefix // zero length: default
+	Via        netip.Addr
+	Source     netip.Addr // preferred
+	Interface  string     // "": the instance's where the route needs one
+	TOS        int
+	Table      uint32 // 0: main
+	Protocol   int
+	Scope      int // -1: by what the route is
+	Metric     int
+	OnLink     bool
+	Attrs      RouteAttrs
+	NextHops   []NextHop
+	NoTrack    bool
+	TrackGroup string // of a static route; "": none
+	VRF        string // whose table it is in; "": Table
+	Add        string // add, prepend, append; "": replace
 }
 
 // RouteAttrs are the metrics of a route, 0 or "" when not written.
@@ -80,6 +81,7 @@ type Rule struct {
 	Goto             int // 0: none
 	Type             string
 	NoTrack          bool
+	TrackGroup       string // of a static rule; "": none
 }
 
 var routeTypes = strings.Fields("unicast local broadcast anycast multicast throw unreachable prohibit blackhole nat")
@@ -295,6 +297,9 @@ func (l *loader) routeOption(w *words, r *Route) (ok bool) {
 		r.Add = key
 	case "onlink":
 		r.OnLink = true
+	case "track_group":
+		r.TrackGroup, ok = w.value()
+		return ok
 	case "no_track":
 		r.NoTrack = true
 	case "encap", "expires", "from", "realms", "pref", "ttl-propagate", "fastopen_no_cookie":
@@ -488,6 +493,9 @@ func (l *loader) ruleWord(w *words, r *Rule) (ok bool) {
 	case "type":
 	case "blackhole", "unreachable", "prohibit":
 		r.Type = key
+	case "track_group":
+		r.TrackGroup, ok = w.value()
+		return ok
 	case "no_track":
 		r.NoTrack = true
 	case "realms", "l3mdev", "nop":

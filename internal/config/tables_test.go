@@ -44,6 +44,7 @@ func readKeywords() map[string]bool {
 	add(m, "vrrp_script", trackScriptKeywords)
 	add(m, "vrrp_track_process", trackProcessKeywords)
 	add(m, "bfd_instance", bfdInstanceKeywords)
+	add(m, "track_group", trackGroupKeywords)
 	add(m, "garp_group", garpGroupKeywords)
 	add(m, "virtual_server", serverKeywords)
 	add(m, "virtual_server/real_server", realKeywords)

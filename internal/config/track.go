@@ -289,11 +289,14 @@ var vrrpRoots = func() keywords[Config] {
 }()
 
 var vrrpBlocks = keywords[Config]{
-	"vrrp_instance":      {block: true, read: readInstance},
-	"vrrp_sync_group":    {block: true, read: readSyncGroup},
-	"vrrp_script":        {block: true, read: readTrackScript},
-	"vrrp_track_process": {block: true, read: readTrackProcess},
-	"garp_group":         {block: true, read: readGARPGroup},
+	"vrrp_instance":        {block: true, read: readInstance},
+	"vrrp_sync_group":      {block: true, read: readSyncGroup},
+	"vrrp_script":          {block: true, read: readTrackScript},
+	"vrrp_track_process":   {block: true, read: readTrackProcess},
+	"garp_group":           {block: true, read: readGARPGroup},
+	"track_group":          {block: true, read: readTrackGroup},
+	"linkbeat_interfaces":  {block: true, read: readLinkbeats},
+	"linkbeat_use_polling": {read: readLinkbeat},
 	"static_ipaddress": {block: true, read: func(l *loader, n *parser.Node, c *Config) {
 		readAddresses(l, n, &c.VRRP.Static.Addrs)
 	}},

@@ -19,8 +19,10 @@ type VRRP struct {
 	Scripts   []TrackScript
 	Processes []TrackProcess
 
-	Static Static
-	Delays []LinkDelay
+	Static      Static
+	TrackGroups []TrackGroup
+	Delays      []LinkDelay
+	Linkbeats   []Linkbeat
 
 	// Faults counts the errors in all of this. What they are in has a default or
 	// is missing: a daemon that runs well may rather go on as it is.
@@ -102,8 +104,6 @@ type Instance struct {
 	GARPExtra          time.Duration // garp_extra_if; 0: off
 	GARPExtraAll       bool
 	RxBufSize          int // kernel_rx_buf_size; 0: RxBufs
-	TimerExpired       int // timer_expired_backup; 0: off
-	Debug              int
 
 	Track  Track
 	Notify Notify
@@ -177,6 +177,34 @@ type TrackProcess struct {
 	QuorumMax      int
 	TerminateDelay time.Duration
 	ForkDelay      time.Duration
+}
+
+// TrackGroup is one track_group: instances that need the static objects which name
+// it.
+type TrackGroup struct {
+	Pos       Pos
+	Name      string
+	Instances []string
+}
+
+// BeatMethod is how the state of a link is asked for; 0: the first that the link
+// knows.
+type BeatMethod uint8
+
+// The methods, best first.
+const (
+	BeatMII BeatMethod = iota + 1
+	BeatEthtool
+	BeatIOCTL
+)
+
+// String gives the word of linkbeat_use_polling.
+func (m BeatMethod) String() string { return [...]string{"any", "MII", "ETHTOOL", "IOCTL"}[m] }
+
+// Linkbeat says that a link is asked for its state, beside what netlink tells.
+type Linkbeat struct {
+	Interface string // "": every link
+	Method    BeatMethod
 }
 
 // Static are addresses, routes and rules that exist while the process runs.

@@ -22,7 +22,7 @@ var routeTypes = map[string]int{
 // AddRoute adds a route, or replaces the one with the same key. index gives the
 // number of a link by its name.
 func (h *Host) AddRoute(r config.Route, index func(string) (int, error)) error {
-	n, err := netlinkRoute(r, index)
+	n, err := h.route(r, index)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (h *Host) AddRoute(r config.Route, index func(string) (int, error)) error {
 // DelRoute removes a route. One that is not there, such as one that went with
 // its link, is no error.
 func (h *Host) DelRoute(r config.Route, index func(string) (int, error)) error {
-	n, err := netlinkRoute(r, index)
+	n, err := h.route(r, index)
 	if err != nil {
 		return err
 	}
@@ -54,6 +54,18 @@ func (h *Host) DelRoute(r config.Route, index func(string) (int, error)) error {
 		return fmt.Errorf("remove route %s: %w", r.Dest, err)
 	}
 	return nil
+}
+
+// route is netlinkRoute with the table of the VRF.
+func (h *Host) route(r config.Route, index func(string) (int, error)) (*netlink.Route, error) {
+	if r.VRF != "" {
+		table, err := h.VRFTable(r.VRF)
+		if err != nil {
+			return nil, fmt.Errorf("route %s: %w", r.Dest, err)
+		}
+		r.Table = table
+	}
+	return netlinkRoute(r, index)
 }
 
 func netlinkRoute(r config.Route, index func(string) (int, error)) (*netlink.Route, error) {

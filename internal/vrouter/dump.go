@@ -427,6 +427,9 @@ func (in *instance) writeData(b *strings.Builder) {
 	line("Gratuitous ARP refresh repeat = %d", m.GARPRefreshRepeat)
 	line("Gratuitous ARP lower priority delay = %g", m.GARPLowerPrioDelay.Seconds())
 	line("Gratuitous ARP lower priority repeat = %d", m.GARPLowerPrioRepeat)
+	if cfg.GARPExtra > 0 {
+		line("Gratuitous ARP for each secondary %s = %d", map[bool]string{true: "i/f", false: "VMAC"}[cfg.GARPExtraAll], int(cfg.GARPExtra.Seconds()))
+	}
 	line("Down timer adverts = %d", m.DownTimerAdverts)
 	line("Send advert after receive lower priority advert = %t", !m.LowerPrioNoAdvert)
 	line("Send advert after receive higher priority advert = %t", m.HigherPrioSendAdvert)

@@ -62,6 +62,8 @@ type Engine struct {
 	units    []*unit
 	byName   map[string]*instance
 	tracks   tracks
+	statics  statics
+	beats    beats
 	cfg      *config.Config
 	virtuals map[netip.Addr]bool // all virtual addresses of cfg
 	order    []*instance         // as in the file
@@ -85,6 +87,7 @@ func (e *ConfigError) Error() string { return strings.Join(e.Errs, "; ") }
 func Open(ctx context.Context, cfg *config.Config, opts Options) (*Engine, error) {
 	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, inbox: &netif.Inbox{}, queues: map[int]*announceQueue{}, shared: map[string]*shared{}, byName: map[string]*instance{}}
 	e.tracks.e, e.tracks.sessions = e, map[string]bool{}
+	e.beats.ask = netif.Beat
 	e.cmdCtx, e.stopCmds = context.WithCancel(context.Background())
 	if err := e.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, e.Close())
@@ -151,6 +154,8 @@ func (e *Engine) build(ctx context.Context, cfg *config.Config) error {
 	}
 	e.static(ctx, config.Static{}, cfg.VRRP.Static)
 	e.tracks.build(e, cfg)
+	e.trackStatic()
+	e.beats.follow(e)
 	return nil
 }
 
@@ -267,6 +272,9 @@ func (e *Engine) Close() error {
 	end.Stop()
 	e.stopCmds()
 	e.tracks.close()
+	if e.statics.watch != nil {
+		e.statics.watch.Close()
+	}
 	if e.watch != nil {
 		e.watch.Close()
 	}

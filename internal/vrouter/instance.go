@@ -12,6 +12,7 @@ import (
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/netif"
+	"github.com/lvs-fnat/lvs/internal/poll"
 	"github.com/lvs-fnat/lvs/vrrp"
 )
 
@@ -42,6 +43,7 @@ type instance struct {
 	lastAddrs      string            // complaint about the list of addresses, likewise
 	oldSettings    map[string]string // sysctls to restore, by path
 	weights        map[string]int    // as the machine was told, by object
+	extra          poll.Timer        // of garp_extra_if, while master
 }
 
 // heldKey is where an address is.
@@ -53,6 +55,7 @@ type heldKey struct {
 // newInstance makes an instance that is not yet in any unit.
 func (e *Engine) newInstance(cfg *config.Instance) (*instance, error) {
 	in := &instance{e: e, held: map[heldKey]config.Address{}, oldSettings: map[string]string{}, weights: map[string]int{}}
+	in.extra.E = expirer(in.announceExtra)
 	in.set(cfg)
 	m, err := vrrp.New(in.machineConfig())
 	if err != nil {
@@ -110,7 +113,13 @@ func (in *instance) attach() {
 		}
 	}
 	in.addVMAC()
-	if in.link, in.via = in.base, in.base; in.cfg.VMAC != nil {
+	in.link, in.via = in.base, in.base
+	if in.cfg.Interface == "" && in.cfg.VRF != "" {
+		if in.via = in.e.links.named(in.cfg.VRF); in.via == nil {
+			return
+		}
+	}
+	if in.cfg.VMAC != nil {
 		if in.vmac == nil {
 			return
 		}
@@ -335,7 +344,31 @@ func (in *instance) AddAddrs(_ context.Context, _ vrrp.Config) error {
 	for _, r := range in.cfg.Rules {
 		errs = append(errs, in.e.host.AddRule(r))
 	}
+	in.armExtra()
 	return errors.Join(errs...)
+}
+
+// armExtra begins to announce on further links, where garp_extra_if asks for it.
+func (in *instance) armExtra() {
+	if in.e.loop.Stop(&in.extra); in.cfg.GARPExtra > 0 {
+		in.e.loop.Arm(&in.extra, in.cfg.GARPExtra)
+	}
+}
+
+// announceExtra reminds the switches of links that no advertisement passes: one
+// announcement on each link that has addresses of the instance. Without "all" those
+// of virtual routers alone, whose hardware address nothing else may be sent from.
+func (in *instance) announceExtra() {
+	done := map[int]bool{}
+	for _, a := range in.addresses() {
+		link := in.place(a)
+		if link == nil || !link.Ethernet || done[link.Index] || in.via != nil && link.Index == in.via.Index || !in.cfg.GARPExtraAll && link.Kind != kindVMAC {
+			continue
+		}
+		done[link.Index] = true
+		in.e.announce(link, a.Prefix.Addr())
+	}
+	in.armExtra()
 }
 
 func (in *instance) add(a config.Address) error {
@@ -367,8 +400,12 @@ func (in *instance) DelAddrs(_ context.Context, _ vrrp.Config) error {
 		}
 	}
 	in.restore()
+	in.e.loop.Stop(&in.extra)
 	return errors.Join(errs...)
 }
+
+// kindVMAC is the sort of link that a virtual router has for itself.
+const kindVMAC = "macvlan"
 
 // del forgets the address first: the kernel's report of it is no news then.
 func (in *instance) del(link int, a config.Address) error {
@@ -388,6 +425,7 @@ func (in *instance) clean(ctx context.Context) {
 // gone is the end of the instance.
 func (in *instance) gone(context.Context) {
 	in.restore()
+	in.e.loop.Stop(&in.extra)
 	in.detach()
 	if !in.e.opts.KeepAddresses {
 		in.delVMAC()

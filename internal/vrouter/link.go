@@ -21,6 +21,7 @@ type links struct {
 	byIndex map[int]*netif.Link
 	addrs   map[int][]netif.Addr // in the kernel's order
 	held    map[int]*linkDelay   // links whose change is not believed yet
+	dead    map[int]bool         // links whose driver says that there is no partner (linkbeat)
 }
 
 // linkDelay holds back a change of one link's state (interface_up_down_delays).
@@ -46,7 +47,7 @@ func (l *links) read(h *netif.Host) error {
 		l.addrs[a.Link] = append(l.addrs[a.Link], a)
 	}
 	if l.held == nil {
-		l.held = map[int]*linkDelay{}
+		l.held, l.dead = map[int]*linkDelay{}, map[int]bool{}
 	}
 	return nil
 }
@@ -73,7 +74,7 @@ func (l *links) up(index int) bool {
 		return d.up
 	}
 	x := l.byIndex[index]
-	return x != nil && x.Up
+	return x != nil && x.Up && !l.dead[index]
 }
 
 // has tells whether the host has the address on some link.
@@ -112,6 +113,7 @@ func (e *Engine) event(ev netif.Event) {
 	}
 	if ev.Gone {
 		e.lost(a)
+		e.restoreStatic()
 	}
 	if e.virtual(a.Prefix.Addr()) {
 		return // it is nobody's source
@@ -163,6 +165,10 @@ func (e *Engine) linkEvent(ev netif.Event) {
 				in.vmac = e.links.byIndex[x.Index]
 				in.refresh()
 			}
+		case in.cfg.Interface == "" && in.cfg.VRF == x.Name:
+			if ev.Gone || before == nil || before.Name != x.Name {
+				in.attach()
+			}
 		case in.cfg.Interface != x.Name:
 			continue
 		case ev.Gone || before == nil || before.Name != x.Name:
@@ -174,6 +180,8 @@ func (e *Engine) linkEvent(ev netif.Event) {
 		in.assess()
 	}
 	e.tracks.link(x.Name)
+	e.restoreStatic()
+	e.beats.follow(e)
 }
 
 // refresh follows base and vmac, whose Links are new with every event.
@@ -243,6 +251,8 @@ func (e *Engine) resync(cause error) {
 		}
 	}
 	e.tracks.links()
+	e.restoreStatic()
+	e.beats.follow(e)
 }
 
 // instances are all of them in the order of the file.

@@ -72,6 +72,8 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 	}
 	e.static(ctx, old.VRRP.Static, cfg.VRRP.Static)
 	e.tracks.build(e, cfg)
+	e.trackStatic()
+	e.beats.follow(e)
 	for _, u := range e.units {
 		u.start()
 		u.arm()
@@ -175,6 +177,7 @@ func (in *instance) reconfigure(c *config.Instance) error {
 		}
 	}
 	if master {
+		in.armExtra()
 		for _, a := range next {
 			if !gone(was, a) {
 				continue

@@ -81,6 +81,7 @@ func (t *tracks) pending(in *instance) bool {
 // assess tells the machine of an instance the state of all it tracks.
 func (t *tracks) assess(in *instance) {
 	keep := map[string]bool{faultLink: true, faultSource: true, faultPeers: true}
+	in.ofGroups(func(name string) { keep[faultStatic+name] = true })
 	tell := func(kind string, list []config.Tracked) {
 		for _, x := range list {
 			keep[kind+" "+x.Name] = true

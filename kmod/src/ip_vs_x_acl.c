@@ -85,9 +85,13 @@ static bool x_ipset_acquire(void)
 	return false;
 }
 
+/* Loading it starts a process, so not for each service that names a set */
 void ip_vs_x_acl_load(void)
 {
-	request_module("ip_set");
+	if (symbol_get(ip_set_get_byname))
+		symbol_put(ip_set_get_byname);
+	else
+		request_module("ip_set");
 }
 
 /* Sets */

@@ -192,8 +192,8 @@ static bool x_reclaim(struct ip_vs_x_conn *x, __be16 lport)
 }
 
 /* Looks for a free port of la in at most budget probes */
-static bool x_probe(struct ip_vs_x_conn *x, struct ip_vs_x_laddr *la, unsigned int budget,
-		    bool reclaim)
+static bool x_probe(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg,
+		    struct ip_vs_x_laddr *la, unsigned int budget, bool reclaim)
 {
 	unsigned int min = READ_ONCE(la->port_min), max = READ_ONCE(la->port_max);
 	unsigned int range, start, i;
@@ -214,8 +214,12 @@ static bool x_probe(struct ip_vs_x_conn *x, struct ip_vs_x_laddr *la, unsigned i
 		if (reclaim ? x_reclaim(x, lport) : x_link(x, lport, NULL))
 			break;
 	}
-	this_cpu_add(la->pcpu->cursor, i);
-	this_cpu_add(la->pcpu->conflict, i);
+	if (i) {
+		this_cpu_add(la->pcpu->cursor, i);
+		this_cpu_add(la->pcpu->conflict, i);
+		this_cpu_add(la->xnet->stats->n[IPVS_EXT_STAT_LPORT_CONFLICT], i);
+		this_cpu_add(cfg->stats->n[IPVS_EXT_STAT_LPORT_CONFLICT], i);
+	}
 	if (i == budget)
 		return false;
 	if (reclaim)
@@ -264,7 +268,7 @@ again:
 		if (!ip_vs_x_laddr_get(la))
 			continue;
 		got++;
-		if (x_probe(x, la, budget, reclaim))
+		if (x_probe(x, cfg, la, budget, reclaim))
 			return x_bound(xnet, x, la, cfg, reclaim);
 		if (!reclaim)
 			this_cpu_inc(la->pcpu->full);

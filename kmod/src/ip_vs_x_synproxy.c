@@ -432,8 +432,9 @@ static int x_open(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		ip_vs_conn_put(cp);
 		return NF_STOLEN;
 	}
-	ip_vs_conn_expire_now(cp);
-	__ip_vs_conn_put(cp);
+	/* it ends at once by its timer, which only this put arms */
+	cp->timeout = 0;
+	ip_vs_conn_put(cp);
 	return NF_DROP;
 }
 

@@ -61,16 +61,22 @@ func caseBulk(t *testing.T, f fam) {
 }
 
 // lossProbes counts the tail loss probes that the machines have sent.
-func lossProbes(t *testing.T, all ...*testnet.NS) (n uint32) {
+func lossProbes(t *testing.T, all ...*testnet.NS) uint32 {
+	t.Helper()
+	return uint32(netstat(t, "TCPLossProbes", all...))
+}
+
+// netstat sums a counter of /proc/net/netstat of all machines.
+func netstat(t *testing.T, counter string, all ...*testnet.NS) (n uint64) {
 	t.Helper()
 	for _, ns := range all {
 		testnet.Must(t, ns.Do(func() error {
 			text, err := os.ReadFile("/proc/thread-self/net/netstat")
 			for l := range strings.Lines(string(text)) {
-				if c := columnOf(string(text), l, "TCPLossProbes"); c != "" {
+				if c := columnOf(string(text), l, counter); c != "" {
 					_, value, _ := strings.Cut(c, "=")
-					v, perr := strconv.ParseUint(value, 10, 32)
-					n, err = n+uint32(v), errors.Join(err, perr)
+					v, perr := strconv.ParseUint(value, 10, 64)
+					n, err = n+v, errors.Join(err, perr)
 				}
 			}
 			return err

@@ -5,6 +5,7 @@ package e2e
 import (
 	"fmt"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -25,9 +26,9 @@ func TestGuestsLimits(t *testing.T) {
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
 			testvm.Run(t, testvm.Config{
-				Kernel: kernel, Module: testvm.Ours, Programs: true, Run: "^Test(Flood|Limit|List|Forecast|Watch|Sync|Traps)", Files: files,
+				Kernel: kernel, Module: testvm.Ours, Programs: true, Run: "^Test(Flood|Limit|List|Forecast|Watch|Sync|Traps|Counters|ProxyWith)", Files: files,
 				Modules: []string{"ip_set", "ip_set_hash_net", "ip_set_hash_ip", "ip_set_hash_ipport", "ip_set_bitmap_ip"},
-				Patches: true,
+				Patches: true, Env: []string{fuzzSeed + "=" + os.Getenv(fuzzSeed)},
 			})
 		})
 	}

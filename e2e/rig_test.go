@@ -64,6 +64,7 @@ type rig struct {
 	d, w        *testnet.NS
 	front, back *testpkt.Port
 	x           *ipvs.Client
+	used        uint16 // client ports, see freshPort
 }
 
 var rigCount int
@@ -496,6 +497,10 @@ func (r *rig) answer(t *testing.T, sent, got testpkt.Packet, payload string, sum
 // exact because slub_debug=U is on for our caches.
 func slabObjects(t *testing.T, cache string) int {
 	t.Helper()
+	if testvm.Kernel() == testvm.SanitizedKernel {
+		// KASAN keeps what was freed for a while, to see who uses it.
+		testnet.Must(t, os.WriteFile(filepath.Join("/sys/kernel/slab", cache, "shrink"), []byte("1"), 0))
+	}
 	text, err := os.ReadFile(filepath.Join("/sys/kernel/debug/slab", cache, "alloc_traces"))
 	if errors.Is(err, os.ErrNotExist) {
 		t.Fatalf("cache %s has no alloc_traces: is slub_debug=U on, and ip_vs loaded?", cache)

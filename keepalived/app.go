@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync/atomic"
@@ -70,7 +71,11 @@ func newApp(stdout, stderr *os.File) *app {
 		hasLink: hasLink,
 		dial:    dial, load: loadModule,
 		engine: func(log *slog.Logger, p *atomic.Pointer[notify.Policy], g *config.Processes) (engine, error) {
-			return healthcheck.New(healthcheck.Options{Log: log, Seed: g.RandomSeed, Credential: func(m *healthcheck.Misc) (*syscall.Credential, error) {
+			// One processor of Go's more than loops: what a reload computes must not
+			// keep a loop from its checks until the scheduler takes turns.
+			loops := runtime.GOMAXPROCS(0)
+			runtime.GOMAXPROCS(loops + 1)
+			return healthcheck.New(healthcheck.Options{Log: log, Shards: loops, Seed: g.RandomSeed, Credential: func(m *healthcheck.Misc) (*syscall.Credential, error) {
 				return credential(p, m)
 			}})
 		},

@@ -401,7 +401,11 @@ func (b *balancer) replace(ctx context.Context) error {
 	next.At(b.now())
 	notices = append(notices, next.Observe(status)...)
 	if b.mirror != nil {
-		if err := b.mirror.Sync(ctx, next.Tables()); err != nil {
+		bring := b.mirror.Reload
+		if b.behind != "" || len(b.lookout.said) > 0 {
+			bring = b.mirror.Sync // somebody has been at the tables
+		}
+		if err := bring(ctx, next.Tables()); err != nil {
 			return errors.Join(line(next.Explain(err)), b.restore(ctx))
 		}
 	}

@@ -73,7 +73,7 @@ func reloadCost(t *testing.T, n int) (time.Duration, uint64) {
 		t.Fatal(err)
 	}
 	next.Observe(status)
-	if err := mirror.Sync(ctx, next.Tables()); err != nil {
+	if err := mirror.Reload(ctx, next.Tables()); err != nil {
 		t.Fatal(err)
 	}
 	took := cpuTime(t) - begin

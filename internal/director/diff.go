@@ -81,6 +81,9 @@ func (d *differ) growService(w *Service) {
 }
 
 func (d *differ) growDests(h, w *Service) {
+	if sameDests(h.Dests, w.Dests) {
+		return
+	}
 	have := byKey(h.Dests, destKey)
 	want := byKey(w.Dests, destKey)
 	for i := range w.Dests {
@@ -99,11 +102,19 @@ func (d *differ) growDests(h, w *Service) {
 	}
 }
 
+// sameDests tells that nothing is to be done, which is so for nearly every service.
+func sameDests(have, want []ipvs.Dest) bool {
+	return slices.EqualFunc(have, want, func(h, w ipvs.Dest) bool { return h.DestKey == w.DestKey && sameDest(h, w) })
+}
+
 // shrinkServices removes dests and services that are not wanted.
 func (d *differ) shrinkServices(have []Service) {
 	for i := range have {
 		h := &have[i]
 		w := d.wantServices[h.ServiceKey]
+		if w != nil && sameDests(h.Dests, w.Dests) {
+			continue
+		}
 		var keep map[ipvs.DestKey]*ipvs.Dest
 		if w != nil {
 			keep = byKey(w.Dests, destKey)

@@ -117,7 +117,7 @@ func readAll(t interface{ Fatalf(string, ...any) }, table *ipvstest.Table, scope
 	for _, s := range scope {
 		want = union(want, s)
 	}
-	got, err := m.read(context.Background(), want)
+	got, err := m.read(context.Background(), want, nil)
 	if err != nil {
 		t.Fatalf("read: %v", err)
 	}

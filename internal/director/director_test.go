@@ -544,3 +544,56 @@ func TestBornDown(t *testing.T) {
 		t.Errorf("said %q, want %q", said, want)
 	}
 }
+
+// countingKernel counts how often real servers are read.
+type countingKernel struct {
+	*ipvstest.Table
+	dests int
+}
+
+func (k *countingKernel) Dests(ctx context.Context, key ipvs.ServiceKey) ([]ipvs.Dest, error) {
+	k.dests++
+	return k.Table.Dests(ctx, key)
+}
+
+// TestMirrorReload: a reload reads no real servers, puts back a service that is
+// gone, and finds out when its trust was wrong.
+func TestMirrorReload(t *testing.T) {
+	ctx := t.Context()
+	w, _ := start(t, ipvstest.New(), fnat)
+	k := &countingKernel{Table: w.table}
+	w.m.k = k
+	want := w.d.Tables()
+	reload := func(what string, dests int) {
+		t.Helper()
+		k.dests = 0
+		if err := w.m.Reload(ctx, want); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+		if k.dests != dests {
+			t.Errorf("%s: real servers of %d services were read, want %d", what, k.dests, dests)
+		}
+	}
+	whole := w.table.String()
+	reload("unchanged", 0)
+	key := want.Services[0].ServiceKey
+	if err := w.table.Apply(ctx, ipvs.Op{Kind: ipvs.DelService, Service: keyOnly(key)}); err != nil {
+		t.Fatal(err)
+	}
+	reload("a service is gone", 0)
+	if got := w.table.String(); got != whole {
+		t.Errorf("a service is gone: got\n%swant\n%s", got, whole)
+	}
+	dest := want.Services[0].Dests[0]
+	if err := w.table.Apply(ctx, ipvs.Op{Kind: ipvs.DelDest, Service: keyOnly(key), Dest: dest}); err != nil {
+		t.Fatal(err)
+	}
+	want.Services = slices.Clone(want.Services)
+	want.Services[0].Dests = slices.Clone(want.Services[0].Dests)
+	want.Services[0].Dests[0].Weight++
+	reload("a real server is gone", 2*len(want.Services)) // to take back, and to see what there is
+	found, err := w.table.Dests(ctx, key)
+	if err != nil || len(found) != len(want.Services[0].Dests) {
+		t.Errorf("a real server is gone: %v %v", found, err)
+	}
+}

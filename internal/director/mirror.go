@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"syscall"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -53,7 +54,7 @@ func (m *Mirror) apply(ctx context.Context, ops ...ipvs.Op) error {
 
 // Plan returns what Sync would do.
 func (m *Mirror) Plan(ctx context.Context, want Tables) ([]ipvs.Op, error) {
-	found, err := m.read(ctx, want)
+	found, err := m.read(ctx, want, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -84,27 +85,51 @@ func (m *Mirror) Update(ctx context.Context, want Tables) error {
 	return m.Sync(ctx, want)
 }
 
+// Reload is Sync for a mirror that answers for what is in the kernel: of a
+// service that is there as it should be the real servers are taken to be as they
+// were brought there, and not read one service at a time. Where that is not so,
+// and matters, the kernel refuses, and Sync is done after all.
+func (m *Mirror) Reload(ctx context.Context, want Tables) error {
+	found, err := m.read(ctx, want, byKey(m.have.Services, serviceKey))
+	if err != nil {
+		return err
+	}
+	err = m.bring(ctx, found, want)
+	for _, mistaken := range []error{syscall.ENOENT, syscall.ESRCH, syscall.EEXIST} {
+		if errors.Is(err, mistaken) {
+			return m.Sync(ctx, want)
+		}
+	}
+	return err
+}
+
 // Sync reads the kernel and applies the difference to want. Services and
 // groups of want that are in the kernel already are adopted: they are changed
 // in place, and the mirror answers for them from now on. On error the part
 // that was applied is taken back as far as the kernel lets it, and the mirror
 // answers for what it did before.
 func (m *Mirror) Sync(ctx context.Context, want Tables) error {
-	found, err := m.read(ctx, want)
+	found, err := m.read(ctx, want, nil)
 	if err != nil {
 		return err
 	}
+	return m.bring(ctx, found, want)
+}
+
+// bring applies the difference between what was found and want, or takes back what
+// it has done of it.
+func (m *Mirror) bring(ctx context.Context, found, want Tables) error {
 	ops := Diff(found, want)
 	if len(ops) == 0 {
 		m.have = want
 		return nil
 	}
-	err = m.apply(ctx, ops...)
+	err := m.apply(ctx, ops...)
 	if err == nil {
 		m.have = want
 		return nil
 	}
-	now, readErr := m.read(ctx, union(want, found))
+	now, readErr := m.read(ctx, union(want, found), nil)
 	if readErr != nil {
 		return errors.Join(err, fmt.Errorf("read the tables to take back what was done: %w", readErr))
 	}
@@ -123,7 +148,7 @@ func (m *Mirror) Remove(ctx context.Context) error {
 		m.have = Tables{}
 		return nil
 	}
-	found, err := m.read(ctx, m.have)
+	found, err := m.read(ctx, m.have, nil)
 	if err != nil {
 		return err
 	}
@@ -153,8 +178,9 @@ func union(a, b Tables) Tables {
 }
 
 // read returns what the kernel holds of the services and groups named in want
-// or in m.have.
-func (m *Mirror) read(ctx context.Context, want Tables) (Tables, error) {
+// or in m.have. The real servers of trusted services are not read if the service
+// is as it should be.
+func (m *Mirror) read(ctx context.Context, want Tables, trusted map[ipvs.ServiceKey]*Service) (Tables, error) {
 	info, err := m.k.Info(ctx)
 	if err != nil {
 		return Tables{}, err
@@ -166,7 +192,7 @@ func (m *Mirror) read(ctx context.Context, want Tables) (Tables, error) {
 			return Tables{}, err
 		}
 	}
-	if err := m.readServices(ctx, &found, byKey(scope.Services, serviceKey), info.Extended != nil); err != nil {
+	if err := m.readServices(ctx, &found, byKey(scope.Services, serviceKey), trusted, info.Extended != nil); err != nil {
 		return Tables{}, err
 	}
 	if info.Extended == nil {
@@ -175,7 +201,7 @@ func (m *Mirror) read(ctx context.Context, want Tables) (Tables, error) {
 	return found, m.readGroups(ctx, &found, scope)
 }
 
-func (m *Mirror) readServices(ctx context.Context, found *Tables, scope map[ipvs.ServiceKey]*Service, extended bool) error {
+func (m *Mirror) readServices(ctx context.Context, found *Tables, scope, trusted map[ipvs.ServiceKey]*Service, extended bool) error {
 	services, err := m.k.Services(ctx)
 	if err != nil {
 		return err
@@ -194,8 +220,10 @@ func (m *Mirror) readServices(ctx context.Context, found *Tables, scope map[ipvs
 		if scope[s.ServiceKey] == nil {
 			continue
 		}
-		dests, err := m.k.Dests(ctx, s.ServiceKey)
-		if err != nil {
+		var dests []ipvs.Dest
+		if t := trusted[s.ServiceKey]; t != nil && sameService(s, t.Service) {
+			dests = t.Dests
+		} else if dests, err = m.k.Dests(ctx, s.ServiceKey); err != nil {
 			return err
 		}
 		found.Services = append(found.Services, Service{Service: s, Ext: exts[s.ServiceKey], Dests: dests})

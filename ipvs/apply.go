@@ -6,11 +6,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"syscall"
 
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
-	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // Limits of one send. Should all be refused, the refusals wait in the receive
@@ -34,7 +33,7 @@ func (c *Client) Apply(ctx context.Context, ops ...Op) error {
 		return ctx.Err()
 	}
 	b := batch{ops: ops}
-	err := c.exclusive(ctx, func() error { return c.apply(&b) })
+	err := c.exclusive(ctx, func() error { return c.apply(ctx, &b) })
 	if err == nil {
 		return nil
 	}
@@ -50,7 +49,7 @@ func (c *Client) Each(ctx context.Context, ops []Op, failed func(i int, err *OpE
 		return ctx.Err()
 	}
 	b := batch{ops: ops, failed: failed}
-	err := c.exclusive(ctx, func() error { return c.apply(&b) })
+	err := c.exclusive(ctx, func() error { return c.apply(ctx, &b) })
 	if err == nil {
 		return nil
 	}
@@ -71,126 +70,138 @@ type refusal struct {
 	err error
 }
 
-func (c *Client) apply(b *batch) error {
-	msgs, err := c.encodeAll(b)
+func (c *Client) apply(ctx context.Context, b *batch) error {
+	sends, err := c.encodeAll(ctx, b, 0)
 	if err != nil {
 		return err
 	}
 	retried := false
-	for next := 0; next < len(msgs); {
-		end := chunk(b.ops, msgs, next)
-		acked, refused, broken := c.send(msgs[next:end])
+	for len(sends) > 0 {
+		if err := ctx.Err(); err != nil {
+			b.at = sends[0].first
+			return err
+		}
+		s := sends[0]
+		sends = sends[1:]
+		acked, refused, broken := c.transmit(&s)
 		b.acked += acked
 		if broken == nil && refused == nil {
-			next = end
 			continue
 		}
 		at, err := 0, broken
 		if refused != nil {
 			at, err = refused[0].at, refused[0].err
 		}
-		b.at = next + at
+		b.at = s.first + at
 		// Only if nothing behind the failure was done may it be done again.
-		if moved, gone := c.moved(err, b.ops[b.at].Kind.Ext()); gone != nil {
+		if moved, gone := c.moved(ctx, err, b.ops[b.at].Kind.Ext()); gone != nil {
 			return gone
 		} else if !moved || retried || acked != at {
 			if b.failed == nil || refused == nil {
 				return err
 			}
 			for _, r := range refused {
-				b.failed(next+r.at, b.ops[next+r.at].Failed(r.err))
+				b.failed(s.first+r.at, b.ops[s.first+r.at].Failed(r.err))
 			}
 			if broken != nil {
 				return broken
 			}
-			next = end
 			continue
 		}
 		retried = true
-		next = b.at
-		if msgs, err = c.encodeAll(b); err != nil {
+		if sends, err = c.encodeAll(ctx, b, b.at); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// sending is a datagram of one or more operations with a no-op behind them.
+type sending struct {
+	first, ops int // of batch.ops
+	seq        uint32
+	b          []byte
+}
+
 // encodeAll leaves in b.at the operation that cannot be sent.
-func (c *Client) encodeAll(b *batch) ([]netlink.Message, error) {
-	msgs := make([]netlink.Message, len(b.ops))
-	e := encoder{b: make([]byte, 0, opBytes*len(b.ops))}
-	for i := range b.ops {
-		msg, err := c.encodeOp(&e, &b.ops[i])
-		if err != nil {
-			b.at = i
-			return nil, err
+func (c *Client) encodeAll(ctx context.Context, b *batch, from int) ([]sending, error) {
+	// One buffer for all: what is cut off it stays where it was when it grows.
+	e := encoder{b: c.out[:0]}
+	var sends []sending
+	for next := from; next < len(b.ops); {
+		s := sending{first: next, seq: c.seq + 1}
+		e.b = e.b[len(e.b):]
+		for ; next < len(b.ops) && !full(b.ops, &s, len(e.b)); next++ {
+			// A family that is looked up meanwhile takes numbers of these, and is done with them.
+			if err := c.encodeOp(ctx, &e, s.seq+uint32(s.ops), &b.ops[next]); err != nil {
+				b.at = next
+				return nil, err
+			}
+			s.ops++
 		}
-		msgs[i] = msg
+		c.seq = s.seq + uint32(s.ops)
+		e.noop(c.seq)
+		s.b = e.b
+		if len(sends) == 0 {
+			c.out = e.b
+		}
+		sends = append(sends, s)
 	}
-	return msgs, nil
+	return sends, nil
 }
 
-// opBytes is about what an operation takes.
-const opBytes = 128
-
-// chunk returns the end of the send that begins at next.
-func chunk(ops []Op, msgs []netlink.Message, next int) int {
-	size := 0
-	for i := next; i < len(ops); i++ {
-		size += len(msgs[i].Data)
-		full := i-next >= sendMessages || i > next && size > sendBytes
-		if full || i > next && ops[i-1].Kind.Ext() && !ops[i].Kind.Ext() {
-			return i
-		}
+// full tells whether s, of size bytes, goes without the operation behind it.
+func full(ops []Op, s *sending, size int) bool {
+	if s.ops == 0 {
+		return false
 	}
-	return len(ops)
+	next := s.first + s.ops
+	return s.ops >= sendMessages || size > sendBytes || ops[next-1].Kind.Ext() && !ops[next].Kind.Ext()
 }
 
-// send returns how many of msgs were carried out and which were refused; its
-// error is of the socket: then nothing behind the first refusal, or nothing at
-// all, is known. The kernel works in order and reports every failure unasked,
-// with one exception: of an EINTR (a daemon that is stopped before its thread
-// ran, say) it says nothing, acknowledgement asked for or not. So none is, but
-// for a no-op at the end: when that is acknowledged, all without a refusal is
-// done.
-func (c *Client) send(msgs []netlink.Message) (acked int, refused []refusal, err error) {
-	last := uint32(len(msgs))
-	sent, err := c.conn.SendMessages(append(slices.Clip(msgs), noop))
-	if err != nil {
+// transmit returns how many of the operations were carried out and which were
+// refused; its error is of the socket: then nothing behind the first refusal, or
+// nothing at all, is known. The kernel works in order and reports every failure
+// unasked, with one exception: of an EINTR (a daemon that is stopped before its
+// thread ran, say) it says nothing, acknowledgement asked for or not. So none is,
+// but for the no-op at the end: when that is acknowledged, all without a refusal
+// is done.
+func (c *Client) transmit(s *sending) (acked int, refused []refusal, err error) {
+	if err := c.sock.send(s.b); err != nil {
 		return 0, nil, err
 	}
-	begin := sent[0].Header.Sequence // they follow each other: nobody else sends
-	for done := false; !done; {
-		for m, err := range c.conn.ReceiveIter() {
-			seq := m.Header.Sequence
-			if err != nil {
-				var op *netlink.OpError
-				if !errors.As(err, &op) || op.Sequence == 0 {
-					// What was carried out is not known: before the first
-					// refusal that did arrive, if any, all was.
-					c.dirty = true
-					if refused != nil {
-						return refused[0].at, refused[:1], err
-					}
-					return 0, nil, err
-				}
-				seq = op.Sequence
+	for {
+		n, err := c.sock.receive(c.room())
+		if errors.Is(err, syscall.EAGAIN) {
+			err = errUnanswered
+		}
+		for b := c.buf[:n]; err == nil && len(b) > 0; {
+			var m message
+			if m, b, err = cutMessage(b); err != nil {
+				break
 			}
-			i := seq - begin
-			if i > last {
+			i := m.seq - s.seq
+			if m.typ != unix.NLMSG_ERROR || i > uint32(s.ops) {
 				continue // an answer to an abandoned request
 			}
-			done = done || i == last
-			if err != nil {
+			if err := m.refused(); err != nil {
 				refused = append(refused, refusal{int(i), err})
 			}
+			if i == uint32(s.ops) {
+				return s.ops - len(refused), refused, nil
+			}
+		}
+		if err != nil {
+			// What was carried out is not known: before the first refusal that
+			// did arrive, if any, all was.
+			c.dirty = true
+			if refused != nil {
+				return refused[0].at, refused[:1], err
+			}
+			return 0, nil, err
 		}
 	}
-	return len(msgs) - len(refused), refused, nil
 }
-
-// noop is acknowledged and does nothing.
-var noop = netlink.Message{Header: netlink.Header{Type: netlink.Noop, Flags: netlink.Request | netlink.Acknowledge}}
 
 // Ext tells whether the operation goes to IPVS_EXT.
 func (k OpKind) Ext() bool {
@@ -201,23 +212,23 @@ func (k OpKind) Ext() bool {
 	return false
 }
 
-func (c *Client) encodeOp(e *encoder, op *Op) (netlink.Message, error) {
-	cmd, ok := commands[op.Kind]
+func (c *Client) encodeOp(ctx context.Context, e *encoder, seq uint32, op *Op) error {
+	cmd, ok := op.Kind.command()
 	if !ok {
-		return netlink.Message{}, fmt.Errorf("%w: operation %d is unknown", errInvalid, op.Kind)
+		return fmt.Errorf("%w: operation %d is unknown", errInvalid, op.Kind)
 	}
-	family, err := c.need(op.Kind.Ext())
+	family, err := c.need(ctx, op.Kind.Ext())
 	if err != nil {
-		return netlink.Message{}, err
+		return err
 	}
 	version := uint8(uapi.GenlVersion)
 	if op.Kind.Ext() {
 		version = uapi.ExtGenlVersion
 		if err := c.info.check(op.Needs()); err != nil {
-			return netlink.Message{}, err
+			return err
 		}
 	}
-	return e.message(family, 0, cmd, version, op.encode)
+	return e.message(seq, family, 0, cmd, version, op.encode)
 }
 
 // Needs returns the features of the extension, IPVS_EXT_FEAT_*, that op rests on.
@@ -234,7 +245,7 @@ func (op *Op) Needs() uint64 {
 }
 
 // commands of the families; the one is told from the other by OpKind.Ext.
-var commands = map[OpKind]uint8{
+var commands = [...]uint8{
 	AddService: uapi.CmdNewService, SetService: uapi.CmdSetService, DelService: uapi.CmdDelService,
 	AddDest: uapi.CmdNewDest, SetDest: uapi.CmdSetDest, DelDest: uapi.CmdDelDest,
 	SetTimeouts: uapi.CmdSetConfig, StartDaemon: uapi.CmdNewDaemon, StopDaemon: uapi.CmdDelDaemon,
@@ -242,6 +253,13 @@ var commands = map[OpKind]uint8{
 	SetExt: uapi.ExtCmdSetService, AddLGroup: uapi.ExtCmdNewLgroup, DelLGroup: uapi.ExtCmdDelLgroup,
 	AddLaddr: uapi.ExtCmdNewLaddr, SetLaddr: uapi.ExtCmdSetLaddr, DelLaddr: uapi.ExtCmdDelLaddr,
 	ZeroExt: uapi.ExtCmdZeroStats, SetExtConfig: uapi.ExtCmdSetConfig,
+}
+
+func (k OpKind) command() (cmd uint8, ok bool) {
+	if int(k) < len(commands) {
+		cmd = commands[k]
+	}
+	return cmd, cmd != 0
 }
 
 func (op *Op) encode(ae *encoder) error {

@@ -2,24 +2,22 @@
 
 package ipvs
 
-import (
-	"testing"
-
-	"github.com/mdlayher/netlink"
-)
+import "testing"
 
 // BenchmarkEncode makes the message of one service, the bulk of what a batch
 // costs outside the kernel.
 func BenchmarkEncode(b *testing.B) {
 	w := &wire{main: mainID, answer: ack}
-	c, err := newClient(b.Context(), netlink.NewConn(w, 1), w.second)
+	c, err := newClient(b.Context(), w)
 	if err != nil {
 		b.Fatal(err)
 	}
 	op := Op{Kind: AddService, Service: svc("10.0.0.1", 80)}
 	b.ReportAllocs()
+	var e encoder
 	for b.Loop() {
-		if _, err := c.encodeOp(&encoder{}, &op); err != nil {
+		e.b = e.b[:0]
+		if err := c.encodeOp(b.Context(), &e, 1, &op); err != nil {
 			b.Fatal(err)
 		}
 	}

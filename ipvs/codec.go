@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
-	"github.com/mdlayher/netlink"
 )
 
 // noScheduler is the kernel's word for a service without scheduler.
@@ -18,13 +17,6 @@ const noScheduler = "none"
 // allFlags is the mask sent beside the flags: every bit is meant, as the
 // stock command does; the kernel puts its own bits back.
 const allFlags = 0xffffffff
-
-func getPort(b []byte) (uint16, error) {
-	if len(b) != 2 {
-		return 0, fmt.Errorf("a port of %d bytes", len(b))
-	}
-	return binary.BigEndian.Uint16(b), nil
-}
 
 // getAddr reads an address out of 4 bytes or the kernel's union of 16, whose
 // first 4 are an IPv4 address.
@@ -107,10 +99,10 @@ func wholeSeconds(d time.Duration) (uint32, error) {
 
 func seconds(n uint32) time.Duration { return time.Duration(n) * time.Second }
 
-func decodeService(ad *netlink.AttributeDecoder) (Service, error) {
+func decodeService(ad *decoder) (Service, error) {
 	var s Service
 	var addr, mask []byte
-	stats := statsNest{to: &s.Stats}
+	var stats statsNest
 	for ad.Next() {
 		switch ad.Type() {
 		case uapi.SvcAF:
@@ -120,19 +112,14 @@ func decodeService(ad *netlink.AttributeDecoder) (Service, error) {
 		case uapi.SvcAddr:
 			addr = ad.Bytes()
 		case uapi.SvcPort:
-			ad.Do(portTo(&s.Port))
+			s.Port = ad.Port()
 		case uapi.SvcFWMark:
 			s.FWMark = ad.Uint32()
 		case uapi.SvcSchedName:
 			s.Scheduler = ad.String()
 		case uapi.SvcFlags:
-			ad.Do(func(b []byte) error {
-				if len(b) != 8 {
-					return fmt.Errorf("service flags of %d bytes", len(b))
-				}
-				s.Flags = ServiceFlags(binary.NativeEndian.Uint32(b))
-				return nil
-			})
+			flags, _ := ad.Pair()
+			s.Flags = ServiceFlags(flags)
 		case uapi.SvcTimeout:
 			s.Timeout = seconds(ad.Uint32())
 		case uapi.SvcNetmask:
@@ -140,11 +127,12 @@ func decodeService(ad *netlink.AttributeDecoder) (Service, error) {
 		case uapi.SvcPEName:
 			s.PEName = ad.String()
 		case uapi.SvcStats:
-			ad.Do(stats.narrow)
+			stats.narrow = ad.Bytes()
 		case uapi.SvcStats64:
-			ad.Do(stats.wide)
+			stats.wide = ad.Bytes()
 		}
 	}
+	ad.fail(stats.decode(&s.Stats))
 	if err := ad.Err(); err != nil {
 		return Service{}, err
 	}
@@ -173,77 +161,45 @@ func (k *ServiceKey) setAddr(b []byte) (err error) {
 	return err
 }
 
-func portTo(p *uint16) func([]byte) error {
-	return func(b []byte) (err error) {
-		*p, err = getPort(b)
-		return err
-	}
-}
-
-// counter reads a number of 32 or 64 bits.
-func counter(ad *netlink.AttributeDecoder) (v uint64) {
-	ad.Do(func(b []byte) error {
-		switch len(b) {
-		case 4:
-			v = uint64(binary.NativeEndian.Uint32(b))
-		case 8:
-			v = binary.NativeEndian.Uint64(b)
-		default:
-			return fmt.Errorf("a counter of %d bytes", len(b))
-		}
-		return nil
-	})
-	return v
-}
-
-// statsNest reads the counters of an object, which newer kernels tell twice, in
+// statsNest holds the counters of an object, which newer kernels tell twice, in
 // 32 and in 64 bits.
-type statsNest struct {
-	to    *Stats
-	whole bool // those of 64 bits have been read
-}
+type statsNest struct{ narrow, wide []byte }
 
-func (n *statsNest) narrow(b []byte) error {
-	if n.whole {
-		return nil
+func (n *statsNest) decode(to *Stats) error {
+	if n.wide != nil {
+		return to.decode(n.wide)
 	}
-	return n.to.decode(b)
+	return to.decode(n.narrow)
 }
 
-func (n *statsNest) wide(b []byte) error {
-	n.whole, *n.to = true, Stats{}
-	return n.to.decode(b)
-}
-
-// decode reads a nest of counters. It walks the bytes itself: every service and
-// dest of a listing has two such nests of ten.
+// decode reads a nest of counters.
 func (s *Stats) decode(b []byte) error {
-	to := [...]*uint64{
-		uapi.StatsConns: &s.Conns, uapi.StatsInPkts: &s.InPkts, uapi.StatsOutPkts: &s.OutPkts,
-		uapi.StatsInBytes: &s.InBytes, uapi.StatsOutBytes: &s.OutBytes, uapi.StatsCPS: &s.CPS,
-		uapi.StatsInPPS: &s.InPPS, uapi.StatsOutPPS: &s.OutPPS, uapi.StatsInBPS: &s.InBPS, uapi.StatsOutBPS: &s.OutBPS,
+	ad := decoder{b: b}
+	for ad.Next() {
+		switch ad.typ {
+		case uapi.StatsConns:
+			s.Conns = ad.Counter()
+		case uapi.StatsInPkts:
+			s.InPkts = ad.Counter()
+		case uapi.StatsOutPkts:
+			s.OutPkts = ad.Counter()
+		case uapi.StatsInBytes:
+			s.InBytes = ad.Counter()
+		case uapi.StatsOutBytes:
+			s.OutBytes = ad.Counter()
+		case uapi.StatsCPS:
+			s.CPS = ad.Counter()
+		case uapi.StatsInPPS:
+			s.InPPS = ad.Counter()
+		case uapi.StatsOutPPS:
+			s.OutPPS = ad.Counter()
+		case uapi.StatsInBPS:
+			s.InBPS = ad.Counter()
+		case uapi.StatsOutBPS:
+			s.OutBPS = ad.Counter()
+		}
 	}
-	for len(b) > 0 {
-		if len(b) < attrHeader {
-			return fmt.Errorf("%d bytes behind the last counter", len(b))
-		}
-		size, typ := int(binary.NativeEndian.Uint16(b)), int(binary.NativeEndian.Uint16(b[2:])&^attrFlags)
-		if size < attrHeader || size > len(b) {
-			return fmt.Errorf("a counter of %d bytes, header included, in %d", size, len(b))
-		}
-		if typ < len(to) && to[typ] != nil {
-			switch v := b[attrHeader:size]; len(v) {
-			case 4:
-				*to[typ] = uint64(binary.NativeEndian.Uint32(v))
-			case 8:
-				*to[typ] = binary.NativeEndian.Uint64(v)
-			default:
-				return fmt.Errorf("a counter of %d bytes", len(v))
-			}
-		}
-		b = b[min((size+attrHeader-1)&^(attrHeader-1), len(b)):]
-	}
-	return nil
+	return ad.Err()
 }
 
 func (k DestKey) encode(ae *encoder) error {
@@ -286,16 +242,16 @@ func (d Dest) encode(ae *encoder) error {
 
 // decodeDest reads one dest; family is the service's, for kernels that do not
 // tell the dest's own.
-func decodeDest(ad *netlink.AttributeDecoder, family Family) (Dest, error) {
+func decodeDest(ad *decoder, family Family) (Dest, error) {
 	d := Dest{DestKey: DestKey{Family: family}}
 	var addr []byte
-	stats := statsNest{to: &d.Stats}
+	var stats statsNest
 	for ad.Next() {
 		switch ad.Type() {
 		case uapi.DestAddr:
 			addr = ad.Bytes()
 		case uapi.DestPort:
-			ad.Do(portTo(&d.Port))
+			d.Port = ad.Port()
 		case uapi.DestFwdMethod:
 			d.Forward = Forward(ad.Uint32() & 7) // IP_VS_CONN_F_FWD_MASK
 		case uapi.DestWeight:
@@ -315,15 +271,16 @@ func decodeDest(ad *netlink.AttributeDecoder, family Family) (Dest, error) {
 		case uapi.DestTunType:
 			d.TunType = TunnelType(ad.Uint8())
 		case uapi.DestTunPort:
-			ad.Do(portTo(&d.TunPort))
+			d.TunPort = ad.Port()
 		case uapi.DestTunFlags:
 			d.TunFlags = ad.Uint16()
 		case uapi.DestStats:
-			ad.Do(stats.narrow)
+			stats.narrow = ad.Bytes()
 		case uapi.DestStats64:
-			ad.Do(stats.wide)
+			stats.wide = ad.Bytes()
 		}
 	}
+	ad.fail(stats.decode(&d.Stats))
 	if err := ad.Err(); err != nil {
 		return Dest{}, err
 	}
@@ -354,13 +311,11 @@ func (d Daemon) encode(ae *encoder) error {
 	return nil
 }
 
-func decodeDaemon(ad *netlink.AttributeDecoder) (Daemon, error) {
+func decodeDaemon(ad *decoder) (Daemon, error) {
 	var d Daemon
-	group := func(f Family) func([]byte) error {
-		return func(b []byte) (err error) {
-			d.Group, err = getAddr(f, b)
-			return err
-		}
+	group := func(f Family) (err error) {
+		d.Group, err = getAddr(f, ad.Bytes())
+		return err
 	}
 	for ad.Next() {
 		switch ad.Type() {
@@ -373,9 +328,9 @@ func decodeDaemon(ad *netlink.AttributeDecoder) (Daemon, error) {
 		case uapi.DaemonSyncMaxLen:
 			d.MaxLen = ad.Uint16()
 		case uapi.DaemonMcastGroup:
-			ad.Do(group(IPv4))
+			ad.fail(group(IPv4))
 		case uapi.DaemonMcastGroup6:
-			ad.Do(group(IPv6))
+			ad.fail(group(IPv6))
 		case uapi.DaemonMcastPort:
 			d.Port = ad.Uint16()
 		case uapi.DaemonMcastTTL:
@@ -398,7 +353,7 @@ func (t Timeouts) encode(ae *encoder) error {
 	return nil
 }
 
-func decodeTimeouts(ad *netlink.AttributeDecoder) (Timeouts, error) {
+func decodeTimeouts(ad *decoder) (Timeouts, error) {
 	var t Timeouts
 	for ad.Next() {
 		switch ad.Type() {

@@ -9,14 +9,14 @@ import (
 	"math"
 	"strings"
 
-	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // attrHeader is the length of struct nlattr; attributes begin at multiples of it.
 const attrHeader = 4
 
 // attrFlags are the bits of an attribute's type that are none of its number.
-const attrFlags = netlink.Nested | netlink.NetByteOrder
+const attrFlags = unix.NLA_F_NESTED | unix.NLA_F_NET_BYTEORDER
 
 // encoder appends netlink attributes to one buffer that all messages of a
 // batch share. With netlink.AttributeEncoder, which builds each attribute and
@@ -111,27 +111,38 @@ func (e *encoder) String(typ uint16, v string) {
 
 // Nested writes what f writes as the nest typ.
 func (e *encoder) Nested(typ uint16, f func(*encoder) error) {
-	at := e.open(netlink.Nested | typ)
+	at := e.open(unix.NLA_F_NESTED | typ)
 	if err := f(e); err != nil {
 		e.fail(err)
 	}
 	e.close(at)
 }
 
-// message appends a request and returns it.
-func (e *encoder) message(family uint16, flags netlink.HeaderFlags, cmd, version uint8, attrs func(*encoder) error) (netlink.Message, error) {
-	at := len(e.b)
+// message appends a request.
+func (e *encoder) message(seq uint32, family, flags uint16, cmd, version uint8, attrs func(*encoder) error) error {
+	at := e.header(seq, family, unix.NLM_F_REQUEST|flags)
 	e.b = append(e.b, cmd, version, 0, 0)
 	if attrs != nil {
 		if err := attrs(e); err != nil {
 			e.fail(err)
 		}
 	}
-	if e.err != nil {
-		return netlink.Message{}, e.err
-	}
-	return netlink.Message{
-		Header: netlink.Header{Type: netlink.HeaderType(family), Flags: netlink.Request | flags},
-		Data:   e.b[at:len(e.b):len(e.b)],
-	}, nil
+	binary.NativeEndian.PutUint32(e.b[at:], uint32(len(e.b)-at))
+	return e.err
+}
+
+// noop appends a message that is acknowledged and does nothing.
+func (e *encoder) noop(seq uint32) {
+	e.header(seq, unix.NLMSG_NOOP, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+}
+
+// header appends struct nlmsghdr of a message that has nothing else yet.
+func (e *encoder) header(seq uint32, typ, flags uint16) (at int) {
+	at = len(e.b)
+	e.b = binary.NativeEndian.AppendUint32(e.b, nlHeader)
+	e.b = binary.NativeEndian.AppendUint16(e.b, typ)
+	e.b = binary.NativeEndian.AppendUint16(e.b, flags)
+	e.b = binary.NativeEndian.AppendUint32(e.b, seq)
+	e.b = binary.NativeEndian.AppendUint32(e.b, 0) // the port: the kernel knows it
+	return at
 }

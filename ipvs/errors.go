@@ -9,8 +9,6 @@ import (
 	"net/netip"
 	"strings"
 	"syscall"
-
-	"github.com/mdlayher/netlink"
 )
 
 // Sentinels that callers ask for with errors.Is; the kernel's errno and its
@@ -115,13 +113,9 @@ func (e *kernelError) Unwrap() error { return e.errno }
 // fill puts err into e: the bare errno as Err, the text as Message.
 func (e *OpError) fill(err error) *OpError {
 	var k *kernelError
-	var n *netlink.OpError
 	e.Err = err
-	switch {
-	case errors.As(err, &k):
+	if errors.As(err, &k) {
 		e.Err, e.Message = k.errno, k.text
-	case errors.As(err, &n) && n.Sequence != 0:
-		e.Err, e.Message = n.Err, n.Message
 	}
 	return e
 }

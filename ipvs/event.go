@@ -8,10 +8,12 @@ import (
 	"fmt"
 	"iter"
 	"syscall"
+	"time"
 
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // EventKind says what an [Event] is about (IPVS_EXT_EVENT_*).
@@ -26,15 +28,15 @@ const (
 	EventPortsFull   EventKind = uapi.ExtEventPortsFull // LGroup: a connection got no port
 )
 
-var eventNames = map[EventKind]string{
+var eventNames = [...]string{
 	EventSynproxyOn: "synproxy_on", EventSynproxyOff: "synproxy_off",
 	EventPorts80: "ports_80", EventPorts95: "ports_95", EventPortsFull: "ports_full",
 }
 
 // String returns the header's name in lower case, or "event" and the number.
 func (k EventKind) String() string {
-	if name, ok := eventNames[k]; ok {
-		return name
+	if int(k) < len(eventNames) && eventNames[k] != "" {
+		return eventNames[k]
 	}
 	return fmt.Sprintf("event%d", uint32(k))
 }
@@ -70,7 +72,7 @@ func (c *Client) Events(ctx context.Context, ready func()) iter.Seq2[Event, erro
 			ready()
 		}
 		for {
-			events, err := side.nextEvents(ctx)
+			events, err := side.next(ctx)
 			switch {
 			case ctx.Err() != nil:
 				fail(ctx.Err())
@@ -93,79 +95,108 @@ func (c *Client) Events(ctx context.Context, ready func()) iter.Seq2[Event, erro
 	}
 }
 
-// listen returns a client with a socket of its own that has joined the group.
-func (c *Client) listen(ctx context.Context) (*Client, error) {
+// listener is a socket that has joined the group. It waits, so it is the
+// library's, which the runtime's poller wakes.
+type listener struct {
+	*netlink.Conn
+	ext uint16
+}
+
+func (c *Client) listen(ctx context.Context) (*listener, error) {
 	side, err := c.beside(ctx, true)
 	if err != nil {
 		return nil, err
 	}
-	if err := side.exclusive(ctx, side.join); err != nil {
-		return nil, errors.Join(err, side.Close())
+	defer side.Close()
+	if err := side.info.check(uapi.ExtFeatEvents); err != nil {
+		return nil, err
 	}
-	return side, nil
+	raw, ok := side.sock.(*rawSocket)
+	if !ok {
+		return nil, fmt.Errorf("a %T hears no events: %w", side.sock, errors.ErrUnsupported)
+	}
+	netns, err := raw.netns()
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(netns)
+	conn, err := netlink.Dial(unix.NETLINK_GENERIC, &netlink.Config{NetNS: netns})
+	if err != nil {
+		return nil, fmt.Errorf("open generic netlink: %w", err)
+	}
+	l := &listener{conn, side.ext}
+	if err := l.join(); err != nil {
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
 }
 
-func (c *Client) join() error {
-	if err := c.info.check(uapi.ExtFeatEvents); err != nil {
-		return err
-	}
-	f, err := genetlink.NewConn(c.conn).GetFamily(uapi.ExtGenlName)
+func (l *listener) join() error {
+	f, err := genetlink.NewConn(l.Conn).GetFamily(uapi.ExtGenlName)
 	if err != nil {
 		return err
 	}
 	for _, g := range f.Groups {
 		if g.Name == uapi.ExtMcgrpEvents {
-			return c.conn.JoinGroup(g.ID)
+			return l.JoinGroup(g.ID)
 		}
 	}
 	return fmt.Errorf("IPVS_EXT has no multicast group %q", uapi.ExtMcgrpEvents)
 }
 
-func (c *Client) nextEvents(ctx context.Context) ([]Event, error) {
-	var events []Event
-	err := c.exclusive(ctx, func() error {
-		msgs, err := c.conn.Receive()
-		if err != nil {
-			return err
-		}
-		for _, m := range msgs {
-			if m.Header.Type != netlink.HeaderType(c.ext) || len(m.Data) < genlHeader || m.Data[0] != uapi.ExtCmdEvent {
-				continue
-			}
-			if err := decodeMessage(m, func(ad *netlink.AttributeDecoder) error {
-				e, err := decodeEvent(ad)
-				events = append(events, e)
-				return err
-			}); err != nil {
-				return err
-			}
-		}
-		return nil
+// next waits for events or the context's end.
+func (l *listener) next(ctx context.Context) (events []Event, err error) {
+	// A deadline in the past is how a blocked socket is woken.
+	wake := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(wake)
+		_ = l.SetDeadline(time.Unix(1, 0)) // fails only on a closed socket
 	})
-	return events, err
+	defer func() {
+		if !stop() {
+			<-wake
+		}
+	}()
+	msgs, err := l.Receive()
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range msgs {
+		if m.Header.Type != netlink.HeaderType(l.ext) || len(m.Data) < genlHeader || m.Data[0] != uapi.ExtCmdEvent {
+			continue
+		}
+		if err := (message{data: m.Data}).decode(new(decoder), func(ad *decoder) error {
+			e, err := decodeEvent(ad)
+			events = append(events, e)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	return events, nil
 }
 
-func decodeEvent(ad *netlink.AttributeDecoder) (Event, error) {
+func decodeEvent(ad *decoder) (Event, error) {
 	var e Event
 	for ad.Next() {
 		switch ad.Type() {
 		case uapi.ExtAEvent:
 			e.Kind = EventKind(ad.Uint32())
 		case uapi.ExtASvc:
-			ad.Nested(func(nad *netlink.AttributeDecoder) error {
+			ad.Nested(func(nad *decoder) error {
 				s, err := decodeService(nad)
 				e.Service = s.ServiceKey
 				return err
 			})
 		case uapi.ExtAExt:
-			ad.Nested(func(nad *netlink.AttributeDecoder) error {
+			ad.Nested(func(nad *decoder) error {
 				var ext Ext
 				err := ext.decode(nad)
 				e.HalfOpen = ext.SP.HalfOpen
 				return err
 			})
 		case uapi.ExtALgroup:
-			ad.Nested(func(nad *netlink.AttributeDecoder) (err error) {
+			ad.Nested(func(nad *decoder) (err error) {
 				e.LGroup, err = decodeLGroup(nad)
 				return err
 			})

@@ -3,15 +3,14 @@
 package ipvs
 
 import (
-	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
-	"github.com/mdlayher/netlink"
 )
 
 // featureNames are the words of the IPVS_EXT_FEAT_* bits, by bit.
@@ -134,11 +133,11 @@ func (e Ext) encode(ae *encoder) error {
 	return e.Limits.encode(ae, e.Set)
 }
 
-func (e *Ext) decode(ad *netlink.AttributeDecoder) error {
+func (e *Ext) decode(ad *decoder) error {
 	for ad.Next() {
 		switch ad.Type() {
 		case uapi.ExtSvcFlags:
-			v, mask := bitfield(ad)
+			v, mask := ad.Pair()
 			e.Flags, e.FlagsMask = ExtFlags(v), ExtFlags(mask)
 			e.Set |= ExtFieldFlags
 		case uapi.ExtSvcLgroup:
@@ -200,7 +199,7 @@ func flag(on bool) uint8 {
 	return 0
 }
 
-func decodeExtConfig(ad *netlink.AttributeDecoder) (ExtConfig, error) {
+func decodeExtConfig(ad *decoder) (ExtConfig, error) {
 	var c ExtConfig
 	for ad.Next() {
 		switch ad.Type() {
@@ -211,7 +210,7 @@ func decodeExtConfig(ad *netlink.AttributeDecoder) (ExtConfig, error) {
 			c.Reclaim = ad.Uint8() != 0
 			c.Set |= ExtConfigReclaim
 		case uapi.ExtConfigSpQmem:
-			c.SPQMem = counter(ad)
+			c.SPQMem = ad.Counter()
 			c.Set |= ExtConfigSPQMem
 		case uapi.ExtConfigDropVip:
 			c.DropVIP = ad.Uint8() != 0
@@ -219,18 +218,6 @@ func decodeExtConfig(ad *netlink.AttributeDecoder) (ExtConfig, error) {
 		}
 	}
 	return c, ad.Err()
-}
-
-// bitfield reads a kernel bitfield32: value and selector.
-func bitfield(ad *netlink.AttributeDecoder) (value, selector uint32) {
-	ad.Do(func(b []byte) error {
-		if len(b) != 8 {
-			return fmt.Errorf("a bitfield of %d bytes", len(b))
-		}
-		value, selector = binary.NativeEndian.Uint32(b), binary.NativeEndian.Uint32(b[4:])
-		return nil
-	})
-	return value, selector
 }
 
 func errGroupName(name string) error {
@@ -255,7 +242,7 @@ func (g LGroup) encode(ae *encoder) error {
 	return nil
 }
 
-func decodeLGroup(ad *netlink.AttributeDecoder) (LGroup, error) {
+func decodeLGroup(ad *decoder) (LGroup, error) {
 	var g LGroup
 	var addr []byte
 	var port uint16
@@ -274,7 +261,7 @@ func decodeLGroup(ad *netlink.AttributeDecoder) (LGroup, error) {
 		case uapi.ExtLgroupRsAddr:
 			addr = ad.Bytes()
 		case uapi.ExtLgroupRsPort:
-			ad.Do(portTo(&port))
+			port = ad.Port()
 		case uapi.ExtLgroupRsProto:
 			g.RSProtocol = Protocol(ad.Uint16())
 		}
@@ -325,7 +312,7 @@ func (l Laddr) encodeSet(ae *encoder) error {
 	return l.encode(ae)
 }
 
-func decodeLaddr(ad *netlink.AttributeDecoder) (Laddr, error) {
+func decodeLaddr(ad *decoder) (Laddr, error) {
 	var l Laddr
 	var family Family
 	var addr []byte
@@ -342,16 +329,16 @@ func decodeLaddr(ad *netlink.AttributeDecoder) (Laddr, error) {
 		case uapi.ExtLaddrCpus:
 			l.CPUs = ad.String()
 		case uapi.ExtLaddrFlags:
-			v, _ := bitfield(ad)
+			v, _ := ad.Pair()
 			l.Flags = LaddrFlags(v)
 		case uapi.ExtLaddrConns:
 			l.Conns = ad.Uint32()
 		case uapi.ExtLaddrConflict:
-			l.Conflict = counter(ad)
+			l.Conflict = ad.Counter()
 		case uapi.ExtLaddrFull:
-			l.Full = counter(ad)
+			l.Full = ad.Counter()
 		case uapi.ExtLaddrReclaim:
-			l.Reclaim = counter(ad)
+			l.Reclaim = ad.Counter()
 		}
 	}
 	if err := ad.Err(); err != nil {
@@ -365,7 +352,7 @@ func decodeLaddr(ad *netlink.AttributeDecoder) (Laddr, error) {
 // endpoints are the four ends of a connection in the order of the ABI.
 const endpoints = 4
 
-func decodeConn(ad *netlink.AttributeDecoder) (Conn, error) {
+func decodeConn(ad *decoder) (Conn, error) {
 	var c Conn
 	var family Family
 	var addrs [endpoints][]byte
@@ -379,7 +366,7 @@ func decodeConn(ad *netlink.AttributeDecoder) (Conn, error) {
 		case uapi.ExtConnCaddr, uapi.ExtConnVaddr, uapi.ExtConnLaddr, uapi.ExtConnDaddr:
 			addrs[(t-uapi.ExtConnCaddr)/2] = ad.Bytes()
 		case uapi.ExtConnCport, uapi.ExtConnVport, uapi.ExtConnLport, uapi.ExtConnDport:
-			ad.Do(portTo(&ports[(t-uapi.ExtConnCport)/2]))
+			ports[(t-uapi.ExtConnCport)/2] = ad.Port()
 		case uapi.ExtConnState:
 			c.State = ad.String()
 		case uapi.ExtConnFlags:
@@ -441,24 +428,24 @@ func (f ConnFilter) complete() ConnFilter {
 	return f
 }
 
-func decodeExtStats(ad *netlink.AttributeDecoder) (ExtStats, error) {
+func decodeExtStats(ad *decoder) (ExtStats, error) {
 	stats := ExtStats{}
 	for ad.Next() {
 		if t := ad.Type(); t != uapi.ExtStatPad {
-			stats[t] = counter(ad)
+			stats[t] = ad.Counter()
 		}
 	}
 	return stats, ad.Err()
 }
 
-func decodeExtService(ad *netlink.AttributeDecoder) (ExtService, error) {
+func decodeExtService(ad *decoder) (ExtService, error) {
 	var s ExtService
 	var seen bool
 	for ad.Next() {
 		switch ad.Type() {
 		case uapi.ExtASvc:
 			seen = true
-			ad.Nested(func(nad *netlink.AttributeDecoder) error {
+			ad.Nested(func(nad *decoder) error {
 				svc, err := decodeService(nad)
 				s.ServiceKey = svc.ServiceKey
 				return err
@@ -466,7 +453,7 @@ func decodeExtService(ad *netlink.AttributeDecoder) (ExtService, error) {
 		case uapi.ExtAExt:
 			ad.Nested(s.Ext.decode)
 		case uapi.ExtAStats:
-			ad.Nested(func(nad *netlink.AttributeDecoder) (err error) {
+			ad.Nested(func(nad *decoder) (err error) {
 				s.Stats, err = decodeExtStats(nad)
 				return err
 			})
@@ -481,7 +468,7 @@ func decodeExtService(ad *netlink.AttributeDecoder) (ExtService, error) {
 	return s, nil
 }
 
-func decodeExtInfo(ad *netlink.AttributeDecoder) (ExtInfo, error) {
+func decodeExtInfo(ad *decoder) (ExtInfo, error) {
 	var i ExtInfo
 	for ad.Next() {
 		switch ad.Type() {
@@ -501,19 +488,22 @@ func decodeExtInfo(ad *netlink.AttributeDecoder) (ExtInfo, error) {
 }
 
 // extStatNames are the words of the counters, by number (IPVS_EXT_STAT_*).
-var extStatNames = strings.Fields(`- lport_ok lport_conflict lport_full lport_reclaim no_laddr out_hit
+var extStatNames = sync.OnceValue(func() []string {
+	return strings.Fields(`- lport_ok lport_conflict lport_full lport_reclaim no_laddr out_hit
 	fast_in fast_out toa_ok toa_carrier toa_fail sp_syn sp_synack sp_ack_ok sp_ack_bad sp_rs_syn
 	sp_rs_retrans sp_rs_timeout sp_rs_rst sp_done sp_queued sp_qdrop sp_reuse sp_nodest ack_storm
 	invalid_drop invalid_rst acl_drop cps_drop bps_drop limit_drop lro_drop mtu_icmp ttl_icmp
 	route_fail csum_bad sync_rx sync_clash expire_rst mem exhaust_rst bad_pkt ops_drop - vip_drop`)
+})
 
 // ExtStatName returns the word of a counter of [ExtStats]: the header's name
 // in lower case, or "stat" and the number if this program does not know it.
 func ExtStatName(n uint16) string {
-	if int(n) >= len(extStatNames) || extStatNames[n] == "-" {
+	names := extStatNames()
+	if int(n) >= len(names) || names[n] == "-" {
 		return fmt.Sprintf("stat%d", n)
 	}
-	return extStatNames[n]
+	return names[n]
 }
 
 // Match tells whether the filter lets c pass, as the kernel's GET_CONN does.

@@ -4,8 +4,6 @@ package ipvs
 
 import (
 	"testing"
-
-	"github.com/mdlayher/netlink"
 )
 
 // FuzzDecode looks for messages of the kernel that crash a decoder.
@@ -16,27 +14,27 @@ func FuzzDecode(f *testing.F) {
 		Laddr{Addr: svc("10.0.0.1", 0).Addr, CPUs: "0-3"}.encode,
 		LGroup{Name: "g", Family: IPv4}.encode,
 	} {
-		m, err := encode(1, 0, 1, 1, enc)
+		m, err := genlMessage(1, 1, enc)
 		if err != nil {
 			f.Fatal(err)
 		}
 		f.Add(m.Data)
 	}
 	f.Fuzz(func(_ *testing.T, data []byte) {
-		for _, decode := range []func(*netlink.AttributeDecoder) error{
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeService(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeDest(ad, IPv4); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeDaemon(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeTimeouts(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeExtService(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeExtInfo(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeLGroup(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeLaddr(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeConn(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeExtStats(ad); return err },
-			func(ad *netlink.AttributeDecoder) error { _, err := decodeEvent(ad); return err },
+		for _, decode := range []func(*decoder) error{
+			func(ad *decoder) error { _, err := decodeService(ad); return err },
+			func(ad *decoder) error { _, err := decodeDest(ad, IPv4); return err },
+			func(ad *decoder) error { _, err := decodeDaemon(ad); return err },
+			func(ad *decoder) error { _, err := decodeTimeouts(ad); return err },
+			func(ad *decoder) error { _, err := decodeExtService(ad); return err },
+			func(ad *decoder) error { _, err := decodeExtInfo(ad); return err },
+			func(ad *decoder) error { _, err := decodeLGroup(ad); return err },
+			func(ad *decoder) error { _, err := decodeLaddr(ad); return err },
+			func(ad *decoder) error { _, err := decodeConn(ad); return err },
+			func(ad *decoder) error { _, err := decodeExtStats(ad); return err },
+			func(ad *decoder) error { _, err := decodeEvent(ad); return err },
 		} {
-			_ = decodeMessage(netlink.Message{Data: data}, decode)
+			_ = message{data: data}.decode(new(decoder), decode)
 		}
 	})
 }

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
-	"github.com/mdlayher/netlink"
 )
 
 // ACLMode says what an ipset of client addresses is for.
@@ -102,7 +101,7 @@ func (l Limits) encode(ae *encoder, set ExtField) error {
 }
 
 // decode reads the attribute at hand, if it is one of Limits', and returns its bit.
-func (l *Limits) decode(ad *netlink.AttributeDecoder) ExtField {
+func (l *Limits) decode(ad *decoder) ExtField {
 	switch ad.Type() {
 	case uapi.ExtSvcTimeoutEst:
 		l.TimeoutEst = seconds(ad.Uint32())

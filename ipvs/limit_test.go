@@ -30,7 +30,7 @@ func TestDeleteConns(t *testing.T) {
 			t.Errorf("%d, %v", n, err)
 		}
 		sent := w.sends[len(w.sends)-1][0]
-		if err := decodeMessage(sent, inside(uapi.ExtAFilter, func(ad *netlink.AttributeDecoder) error {
+		if err := (message{data: sent.Data}).decode(new(decoder), inside(uapi.ExtAFilter, func(ad *decoder) error {
 			for ad.Next() {
 			}
 			return nil

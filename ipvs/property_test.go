@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
-	"github.com/mdlayher/netlink"
 	"pgregory.net/rapid"
 )
 
@@ -127,20 +126,16 @@ func drawLaddr(t *rapid.T) Laddr {
 		CPUs: rapid.StringMatching(`([0-9]+(-[0-9]+)?)?`).Draw(t, "cpus"), Flags: LaddrFlags(rapid.Uint32Max(uapi.ExtLaddrFAll).Draw(t, "flags"))}
 }
 
-// packed gives what enc packs, as the library's own reader sees it.
-func packed(t *rapid.T, enc func(*encoder) error) *netlink.AttributeDecoder {
-	m, err := encode(1, 0, 1, 1, enc)
+// packed gives what enc packs, as a decoder sees it.
+func packed(t *rapid.T, enc func(*encoder) error) *decoder {
+	m, err := genlMessage(1, 1, enc)
 	if err != nil {
 		t.Fatal(err)
 	}
-	ad, err := netlink.NewAttributeDecoder(m.Data[genlHeader:])
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ad
+	return &decoder{b: m.Data[genlHeader:]}
 }
 
-func returns[T any](draw func(*rapid.T) T, enc func(T) func(*encoder) error, dec func(*netlink.AttributeDecoder) (T, error)) func(*testing.T) {
+func returns[T any](draw func(*rapid.T) T, enc func(T) func(*encoder) error, dec func(*decoder) (T, error)) func(*testing.T) {
 	return func(t *testing.T) {
 		rapid.Check(t, func(t *rapid.T) {
 			want := draw(t)
@@ -159,10 +154,10 @@ func returns[T any](draw func(*rapid.T) T, enc func(T) func(*encoder) error, dec
 func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 	t.Run("service", returns(drawService, func(s Service) func(*encoder) error { return s.encode }, decodeService))
 	t.Run("dest", returns(drawDest, func(d Dest) func(*encoder) error { return d.encode },
-		func(ad *netlink.AttributeDecoder) (Dest, error) { return decodeDest(ad, 0) }))
+		func(ad *decoder) (Dest, error) { return decodeDest(ad, 0) }))
 	t.Run("daemon", returns(drawDaemon, func(d Daemon) func(*encoder) error { return d.encode }, decodeDaemon))
 	t.Run("ext", returns(drawExt, func(e Ext) func(*encoder) error { return e.encode },
-		func(ad *netlink.AttributeDecoder) (e Ext, err error) { return e, e.decode(ad) }))
+		func(ad *decoder) (e Ext, err error) { return e, e.decode(ad) }))
 	t.Run("laddr", returns(drawLaddr, func(l Laddr) func(*encoder) error { return l.encode }, decodeLaddr))
 	t.Run("laddr set", returns(drawLaddr, func(l Laddr) func(*encoder) error { return l.encodeSet }, decodeLaddr))
 	t.Run("lgroup", returns(func(t *rapid.T) LGroup {
@@ -200,9 +195,9 @@ func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 		return Stats{n("a"), n("b"), n("c"), n("d"), n("e"), n("f"), n("g"), n("h"), n("i"), n("j")}
 	}, func(s Stats) func(*encoder) error {
 		return func(e *encoder) error { e.Nested(1, packStats(s)); return nil }
-	}, func(ad *netlink.AttributeDecoder) (s Stats, err error) {
+	}, func(ad *decoder) (s Stats, err error) {
 		for ad.Next() {
-			ad.Do(s.decode)
+			ad.fail(s.decode(ad.Bytes()))
 		}
 		return s, ad.Err()
 	}))
@@ -281,7 +276,7 @@ func TestWideCountersWin(t *testing.T) {
 	narrow := func(e *encoder) error { e.Uint32(uapi.StatsConns, 7); e.Uint64(uapi.StatsInBytes, 9); return nil }
 	key := svc("10.0.0.1", 80).ServiceKey
 	for _, order := range [][2]uint16{{uapi.SvcStats, uapi.SvcStats64}, {uapi.SvcStats64, uapi.SvcStats}} {
-		m, err := encode(1, 0, 1, 1, func(e *encoder) error {
+		m, err := genlMessage(1, 1, func(e *encoder) error {
 			for _, typ := range order {
 				if typ == uapi.SvcStats {
 					e.Nested(typ, narrow)
@@ -295,7 +290,7 @@ func TestWideCountersWin(t *testing.T) {
 			t.Fatal(err)
 		}
 		var got Service
-		if err := decodeMessage(m, func(ad *netlink.AttributeDecoder) (err error) { got, err = decodeService(ad); return err }); err != nil || got.Stats != wide {
+		if err := (message{data: m.Data}).decode(new(decoder), func(ad *decoder) (err error) { got, err = decodeService(ad); return err }); err != nil || got.Stats != wide {
 			t.Errorf("%+v, %v", got.Stats, err)
 		}
 	}

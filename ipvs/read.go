@@ -10,7 +10,7 @@ import (
 	"slices"
 
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
-	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // dumpTries bounds how often a table that changes under a dump is read again.
@@ -22,7 +22,7 @@ type query struct {
 	cmd   uint8
 	dump  bool
 	attrs func(*encoder) error
-	each  func(*netlink.AttributeDecoder) error
+	each  func(*decoder) error
 	// again empties what each has gathered; nil forbids a second try.
 	again func()
 }
@@ -30,17 +30,17 @@ type query struct {
 // ask runs q, twice if the module was reloaded since the last request.
 func (c *Client) ask(ctx context.Context, op OpError, q query) error {
 	err := c.exclusive(ctx, func() error {
-		err := c.askOnce(q)
-		moved, gone := c.moved(err, q.ext)
+		err := c.askOnce(ctx, q)
+		moved, gone := c.moved(ctx, err, q.ext)
 		if gone != nil {
 			return gone
 		}
 		if moved {
-			err = c.askOnce(q)
+			err = c.askOnce(ctx, q)
 		}
 		for try := 1; errors.Is(err, ErrInterrupted) && q.again != nil && try < dumpTries; try++ {
 			q.again()
-			err = c.askOnce(q)
+			err = c.askOnce(ctx, q)
 		}
 		return err
 	})
@@ -50,31 +50,31 @@ func (c *Client) ask(ctx context.Context, op OpError, q query) error {
 	return nil
 }
 
-func (c *Client) askOnce(q query) error {
-	family, err := c.need(q.ext)
+func (c *Client) askOnce(ctx context.Context, q query) error {
+	family, err := c.need(ctx, q.ext)
 	if err != nil {
 		return err
 	}
-	flags, version := netlink.Acknowledge, uint8(uapi.GenlVersion)
+	flags, version := uint16(0), uint8(uapi.GenlVersion)
 	if q.dump {
-		flags = netlink.Dump
+		flags = unix.NLM_F_DUMP
 	}
 	if q.ext {
 		version = uapi.ExtGenlVersion
 	}
-	msg, err := encode(family, flags, q.cmd, version, q.attrs)
+	msg, err := c.encode(family, flags, q.cmd, version, q.attrs)
 	if err != nil {
 		return err
 	}
-	return c.exchange(msg, q.each)
+	return c.exchange(ctx, msg, q.each)
 }
 
 // gather reads the nest typ of every answer of a dump into a list.
-func gather[T any](c *Client, ctx context.Context, op OpError, q query, typ uint16, decode func(*netlink.AttributeDecoder) (T, error)) ([]T, error) {
+func gather[T any](c *Client, ctx context.Context, op OpError, q query, typ uint16, decode func(*decoder) (T, error)) ([]T, error) {
 	var list []T
 	q.dump = true
 	q.again = func() { list = nil }
-	q.each = inside(typ, func(ad *netlink.AttributeDecoder) error {
+	q.each = inside(typ, func(ad *decoder) error {
 		v, err := decode(ad)
 		list = append(list, v)
 		return err
@@ -85,41 +85,36 @@ func gather[T any](c *Client, ctx context.Context, op OpError, q query, typ uint
 	return list, nil
 }
 
-// inside calls f with the nest typ, which must be there.
-func inside(typ uint16, f func(*netlink.AttributeDecoder) error) func(*netlink.AttributeDecoder) error {
-	return func(ad *netlink.AttributeDecoder) error {
-		seen := false
-		for ad.Next() {
-			if ad.Type() == typ {
-				seen = true
-				ad.Nested(f)
-			}
+// nest returns the nest typ, which must be there.
+func nest(ad *decoder, typ uint16) (b []byte, err error) {
+	seen := false
+	for ad.Next() {
+		if ad.Type() == typ {
+			b, seen = ad.Bytes(), true
 		}
-		if err := ad.Err(); err != nil {
-			return err
-		}
-		if !seen {
-			return errMissing
-		}
-		return nil
 	}
+	if err := ad.Err(); err != nil {
+		return nil, err
+	}
+	if !seen {
+		return nil, errMissing
+	}
+	return b, nil
 }
 
-// one reads the single answer of a request; no answer is an error.
-func (c *Client) one(ctx context.Context, op OpError, q query) error {
-	answered := false
-	each := q.each
-	q.each = func(ad *netlink.AttributeDecoder) error {
-		answered = true
-		return each(ad)
+// inside calls f with the nest typ, which must be there.
+func inside(typ uint16, f func(*decoder) error) func(*decoder) error {
+	return func(ad *decoder) error {
+		b, err := nest(ad, typ)
+		if err != nil {
+			return err
+		}
+		in := decoder{b: b}
+		if err := f(&in); err != nil {
+			return err
+		}
+		return in.Err()
 	}
-	if err := c.ask(ctx, op, q); err != nil {
-		return err
-	}
-	if !answered {
-		return op.fill(errMissing)
-	}
-	return nil
 }
 
 func nested(typ uint16, f func(*encoder) error) func(*encoder) error {
@@ -129,12 +124,32 @@ func nested(typ uint16, f func(*encoder) error) func(*encoder) error {
 	}
 }
 
-// Info asks the mainline family for its version; Extended is nil on a stock
-// module.
+// Info asks the mainline family for its version, and the extension, if it is
+// there, what it can do; Extended is nil on a stock module.
 func (c *Client) Info(ctx context.Context) (Info, error) {
+	info, err := c.Version(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	err = c.exclusive(ctx, func() error {
+		_, err := c.need(ctx, true)
+		if err == nil {
+			// Both families come with one module: what answered is what was looked up.
+			ext := c.info
+			info.Extended = &ext
+		}
+		return err
+	})
+	if err != nil && !errors.Is(err, ErrNoExt) {
+		return Info{}, (&OpError{Op: "read info"}).fill(err)
+	}
+	return info, nil
+}
+
+// Version is Info without Extended, and without looking for the extension.
+func (c *Client) Version(ctx context.Context) (Info, error) {
 	var info Info
-	op := OpError{Op: "read info"}
-	err := c.one(ctx, op, query{cmd: uapi.CmdGetInfo, each: func(ad *netlink.AttributeDecoder) error {
+	err := c.ask(ctx, OpError{Op: "read info"}, query{cmd: uapi.CmdGetInfo, each: func(ad *decoder) error {
 		for ad.Next() {
 			switch ad.Type() {
 			case uapi.InfoVersion:
@@ -145,17 +160,7 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 		}
 		return ad.Err()
 	}})
-	if err != nil {
-		return Info{}, err
-	}
-	// Both families come with one module: what answered is what was looked up.
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.ext != 0 {
-		ext := c.info
-		info.Extended = &ext
-	}
-	return info, nil
+	return info, err
 }
 
 // Services lists the services in the kernel's order. A dump of the mainline
@@ -163,21 +168,36 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 // has counted: one that is added before that place meanwhile, in any network
 // namespace, makes it tell a service twice, which is once here.
 func (c *Client) Services(ctx context.Context) ([]Service, error) {
-	list, err := gather(c, ctx, OpError{Op: "list services"}, query{cmd: uapi.CmdGetService}, uapi.AttrService, decodeService)
+	var list []Service
+	err := c.ask(ctx, OpError{Op: "list services"}, query{
+		cmd: uapi.CmdGetService, dump: true, again: func() { list = nil },
+		each: func(ad *decoder) error {
+			b, err := nest(ad, uapi.AttrService)
+			if err != nil {
+				return err
+			}
+			s, err := decodeService(&decoder{b: b})
+			list = append(list, s)
+			return err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
 	seen := make(map[ServiceKey]struct{}, len(list))
 	return slices.DeleteFunc(list, func(s Service) bool {
 		_, twice := seen[s.ServiceKey]
 		seen[s.ServiceKey] = struct{}{}
 		return twice
-	}), err
+	}), nil
 }
 
 // Service reads one service; fs.ErrNotExist if there is none.
 func (c *Client) Service(ctx context.Context, key ServiceKey) (Service, error) {
 	var s Service
-	err := c.one(ctx, OpError{Op: "read service", Service: key}, query{
+	err := c.ask(ctx, OpError{Op: "read service", Service: key}, query{
 		cmd: uapi.CmdGetService, attrs: nested(uapi.AttrService, key.encode),
-		each: inside(uapi.AttrService, func(ad *netlink.AttributeDecoder) (err error) {
+		each: inside(uapi.AttrService, func(ad *decoder) (err error) {
 			s, err = decodeService(ad)
 			return err
 		}),
@@ -188,24 +208,47 @@ func (c *Client) Service(ctx context.Context, key ServiceKey) (Service, error) {
 // Dests lists the dests of a service; fs.ErrNotExist if there is no such
 // service, which the kernel itself answers with an empty list.
 func (c *Client) Dests(ctx context.Context, key ServiceKey) ([]Dest, error) {
-	op := OpError{Op: "list dests", Service: key}
-	family := key.Family
-	if family == 0 && key.Addr.IsValid() {
-		family = FamilyOf(key.Addr)
-	}
-	dests, err := gather(c, ctx, op, query{cmd: uapi.CmdGetDest, attrs: nested(uapi.AttrService, key.encode)},
-		uapi.AttrDest, func(ad *netlink.AttributeDecoder) (Dest, error) { return decodeDest(ad, family) })
+	dests, err := c.AppendDests(ctx, nil, key)
 	if err != nil || len(dests) > 0 {
 		return dests, err
 	}
 	if _, err := c.Service(ctx, key); err != nil {
 		var e *OpError
 		if errors.As(err, &e) {
-			e.Op = op.Op
+			e.Op = listDests
 		}
 		return nil, err
 	}
 	return nil, nil
+}
+
+const listDests = "list dests"
+
+// AppendDests is Dests behind those in to, and none for a service that is not
+// there: a listing that goes through services reads all dests to one place.
+func (c *Client) AppendDests(ctx context.Context, to []Dest, key ServiceKey) ([]Dest, error) {
+	family := key.Family
+	if family == 0 && key.Addr.IsValid() {
+		family = FamilyOf(key.Addr)
+	}
+	begin := len(to)
+	err := c.ask(ctx, OpError{Op: listDests, Service: key}, query{
+		cmd: uapi.CmdGetDest, dump: true, attrs: nested(uapi.AttrService, key.encode),
+		again: func() { to = to[:begin] },
+		each: func(ad *decoder) error {
+			b, err := nest(ad, uapi.AttrDest)
+			if err != nil {
+				return err
+			}
+			d, err := decodeDest(&decoder{b: b}, family) // no function between, and it needs no memory
+			to = append(to, d)
+			return err
+		},
+	})
+	if err != nil {
+		return nil, err
+	}
+	return to, nil
 }
 
 // ServiceDests is a service with its dests.
@@ -239,8 +282,8 @@ func (c *Client) Table(ctx context.Context) iter.Seq2[ServiceDests, error] {
 // Timeouts reads the timeouts of connections.
 func (c *Client) Timeouts(ctx context.Context) (Timeouts, error) {
 	var t Timeouts
-	err := c.one(ctx, OpError{Op: "read timeouts"}, query{cmd: uapi.CmdGetConfig,
-		each: func(ad *netlink.AttributeDecoder) (err error) {
+	err := c.ask(ctx, OpError{Op: "read timeouts"}, query{cmd: uapi.CmdGetConfig,
+		each: func(ad *decoder) (err error) {
 			t, err = decodeTimeouts(ad)
 			return err
 		}})
@@ -258,7 +301,7 @@ func (c *Client) ExtServices(ctx context.Context) ([]ExtService, error) {
 	var list []ExtService
 	err := c.ask(ctx, OpError{Op: "list extended services"}, query{
 		ext: true, cmd: uapi.ExtCmdGetService, dump: true, again: func() { list = nil },
-		each: func(ad *netlink.AttributeDecoder) error {
+		each: func(ad *decoder) error {
 			s, err := decodeExtService(ad)
 			list = append(list, s)
 			return err
@@ -270,9 +313,9 @@ func (c *Client) ExtServices(ctx context.Context) ([]ExtService, error) {
 // ExtService reads what the extension knows of one service.
 func (c *Client) ExtService(ctx context.Context, key ServiceKey) (ExtService, error) {
 	var s ExtService
-	err := c.one(ctx, OpError{Op: "read extended service", Service: key}, query{
+	err := c.ask(ctx, OpError{Op: "read extended service", Service: key}, query{
 		ext: true, cmd: uapi.ExtCmdGetService, attrs: nested(uapi.ExtASvc, key.encode),
-		each: func(ad *netlink.AttributeDecoder) (err error) {
+		each: func(ad *decoder) (err error) {
 			s, err = decodeExtService(ad)
 			return err
 		},
@@ -296,9 +339,9 @@ func (c *Client) Laddrs(ctx context.Context, group string) ([]Laddr, error) {
 // ExtStats reads the extension's counters of the network namespace.
 func (c *Client) ExtStats(ctx context.Context) (ExtStats, error) {
 	var stats ExtStats
-	err := c.one(ctx, OpError{Op: "read extended counters"}, query{
+	err := c.ask(ctx, OpError{Op: "read extended counters"}, query{
 		ext: true, cmd: uapi.ExtCmdGetStats,
-		each: inside(uapi.ExtAStats, func(ad *netlink.AttributeDecoder) (err error) {
+		each: inside(uapi.ExtAStats, func(ad *decoder) (err error) {
 			stats, err = decodeExtStats(ad)
 			return err
 		}),
@@ -309,9 +352,9 @@ func (c *Client) ExtStats(ctx context.Context) (ExtStats, error) {
 // ServiceExtStats reads the extension's counters of one service.
 func (c *Client) ServiceExtStats(ctx context.Context, key ServiceKey) (ExtStats, error) {
 	var stats ExtStats
-	err := c.one(ctx, OpError{Op: "read extended counters", Service: key}, query{
+	err := c.ask(ctx, OpError{Op: "read extended counters", Service: key}, query{
 		ext: true, cmd: uapi.ExtCmdGetStats, attrs: nested(uapi.ExtASvc, key.encode),
-		each: inside(uapi.ExtAStats, func(ad *netlink.AttributeDecoder) (err error) {
+		each: inside(uapi.ExtAStats, func(ad *decoder) (err error) {
 			stats, err = decodeExtStats(ad)
 			return err
 		}),
@@ -322,9 +365,9 @@ func (c *Client) ServiceExtStats(ctx context.Context, key ServiceKey) (ExtStats,
 // ExtConfig reads the extension's settings of the network namespace.
 func (c *Client) ExtConfig(ctx context.Context) (ExtConfig, error) {
 	var cfg ExtConfig
-	err := c.one(ctx, OpError{Op: "read extended configuration"}, query{
+	err := c.ask(ctx, OpError{Op: "read extended configuration"}, query{
 		ext: true, cmd: uapi.ExtCmdGetConfig,
-		each: inside(uapi.ExtAConfig, func(ad *netlink.AttributeDecoder) (err error) {
+		each: inside(uapi.ExtAConfig, func(ad *decoder) (err error) {
 			cfg, err = decodeExtConfig(ad)
 			return err
 		}),
@@ -335,9 +378,9 @@ func (c *Client) ExtConfig(ctx context.Context) (ExtConfig, error) {
 // LGroup reads one group; fs.ErrNotExist if there is none.
 func (c *Client) LGroup(ctx context.Context, name string) (LGroup, error) {
 	var g LGroup
-	err := c.one(ctx, OpError{Op: "read local address group", LGroup: name}, query{
+	err := c.ask(ctx, OpError{Op: "read local address group", LGroup: name}, query{
 		ext: true, cmd: uapi.ExtCmdGetLgroup, attrs: nested(uapi.ExtALgroup, encodeGroupName(name)),
-		each: inside(uapi.ExtALgroup, func(ad *netlink.AttributeDecoder) (err error) {
+		each: inside(uapi.ExtALgroup, func(ad *decoder) (err error) {
 			g, err = decodeLGroup(ad)
 			return err
 		}),
@@ -348,13 +391,13 @@ func (c *Client) LGroup(ctx context.Context, name string) (LGroup, error) {
 // Laddr reads one local address; fs.ErrNotExist if the group has it not.
 func (c *Client) Laddr(ctx context.Context, group string, addr netip.Addr) (Laddr, error) {
 	var l Laddr
-	err := c.one(ctx, OpError{Op: "read local address", LGroup: group, Laddr: addr}, query{
+	err := c.ask(ctx, OpError{Op: "read local address", LGroup: group, Laddr: addr}, query{
 		ext: true, cmd: uapi.ExtCmdGetLaddr, attrs: func(ae *encoder) error {
 			ae.Nested(uapi.ExtALgroup, encodeGroupName(group))
 			ae.Nested(uapi.ExtALaddr, Laddr{Addr: addr}.encodeKey)
 			return nil
 		},
-		each: inside(uapi.ExtALaddr, func(ad *netlink.AttributeDecoder) (err error) {
+		each: inside(uapi.ExtALaddr, func(ad *decoder) (err error) {
 			l, err = decodeLaddr(ad)
 			return err
 		}),
@@ -381,7 +424,7 @@ func (c *Client) Conns(ctx context.Context, filter ConnFilter) iter.Seq2[Conn, e
 func (c *Client) DeleteConns(ctx context.Context, filter ConnFilter) (uint64, error) {
 	op := OpError{Op: "delete connections"}
 	err := c.exclusive(ctx, func() error {
-		if _, err := c.need(true); err != nil {
+		if _, err := c.need(ctx, true); err != nil {
 			return err
 		}
 		return c.info.check(uapi.ExtFeatDelConn)
@@ -391,9 +434,9 @@ func (c *Client) DeleteConns(ctx context.Context, filter ConnFilter) (uint64, er
 	}
 	var n uint64
 	seen := false
-	err = c.one(ctx, op, query{ext: true, cmd: uapi.ExtCmdDelConn,
+	err = c.ask(ctx, op, query{ext: true, cmd: uapi.ExtCmdDelConn,
 		attrs: nested(uapi.ExtAFilter, filter.complete().encode),
-		each: func(ad *netlink.AttributeDecoder) error {
+		each: func(ad *decoder) error {
 			for ad.Next() {
 				if ad.Type() == uapi.ExtACount {
 					n, seen = ad.Uint64(), true
@@ -421,7 +464,7 @@ func (c *Client) StreamExtServices(ctx context.Context) iter.Seq2[ExtService, er
 
 // stream hands out the nest typ of every answer of a dump, or all of it if typ
 // is 0; the dump runs on a socket of its own.
-func stream[T any](c *Client, ctx context.Context, op OpError, q query, typ uint16, decode func(*netlink.AttributeDecoder) (T, error)) iter.Seq2[T, error] {
+func stream[T any](c *Client, ctx context.Context, op OpError, q query, typ uint16, decode func(*decoder) (T, error)) iter.Seq2[T, error] {
 	return func(yield func(T, error) bool) {
 		var none T
 		side, err := c.beside(ctx, q.ext)
@@ -433,7 +476,7 @@ func stream[T any](c *Client, ctx context.Context, op OpError, q query, typ uint
 		stopped := false
 		q := q
 		q.dump = true
-		q.each = func(ad *netlink.AttributeDecoder) error {
+		q.each = func(ad *decoder) error {
 			v, err := decode(ad)
 			switch {
 			case err != nil:
@@ -457,11 +500,11 @@ func stream[T any](c *Client, ctx context.Context, op OpError, q query, typ uint
 func (c *Client) beside(ctx context.Context, ext bool) (*Client, error) {
 	var side *Client
 	err := c.exclusive(ctx, func() error {
-		if _, err := c.need(ext); err != nil {
+		if _, err := c.need(ctx, ext); err != nil {
 			return err
 		}
-		conn, err := c.second()
-		side = &Client{conn: conn, main: c.main, ext: c.ext, info: c.info, second: c.second}
+		sock, err := c.sock.beside()
+		side = &Client{sock: sock, main: c.main, ext: c.ext, info: c.info}
 		return err
 	})
 	return side, err

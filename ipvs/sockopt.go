@@ -82,7 +82,11 @@ func (c *Sockopt) Each(ctx context.Context, ops []Op, failed func(i int, err *Op
 }
 
 func (c *Sockopt) apply(op *Op) error {
-	number, ok := sockoptCommands[op.Kind]
+	number, ok := 0, int(op.Kind) < len(sockoptCommands)
+	if ok {
+		number = sockoptCommands[op.Kind]
+		ok = number != 0
+	}
 	if !ok {
 		return ErrNoExt
 	}
@@ -93,7 +97,7 @@ func (c *Sockopt) apply(op *Op) error {
 	return unix.SetsockoptString(c.fd, unix.IPPROTO_IP, number, string(b))
 }
 
-var sockoptCommands = map[OpKind]int{
+var sockoptCommands = [...]int{
 	AddService: uapi.SoSetAdd, SetService: uapi.SoSetEdit, DelService: uapi.SoSetDel, Flush: uapi.SoSetFlush,
 	AddDest: uapi.SoSetAddDest, SetDest: uapi.SoSetEditDest, DelDest: uapi.SoSetDelDest,
 	SetTimeouts: uapi.SoSetTimeout, StartDaemon: uapi.SoSetStartDaemon, StopDaemon: uapi.SoSetStopDaemon,
@@ -239,6 +243,15 @@ func (c *Sockopt) Info(ctx context.Context) (Info, error) {
 	}
 	return Info{Version: version, TabSize: size}, nil
 }
+
+// AppendDests is Dests behind those in to.
+func (c *Sockopt) AppendDests(ctx context.Context, to []Dest, key ServiceKey) ([]Dest, error) {
+	dests, err := c.Dests(ctx, key)
+	return append(to, dests...), err
+}
+
+// Version is Info: there is no extension.
+func (c *Sockopt) Version(ctx context.Context) (Info, error) { return c.Info(ctx) }
 
 func (c *Sockopt) info(ctx context.Context) (version, size, services uint32, err error) {
 	b, err := c.get(ctx, uapi.SoGetInfo, make([]byte, infoSize))

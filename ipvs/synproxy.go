@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
-	"github.com/mdlayher/netlink"
 )
 
 // SynproxyMode says when a service answers SYNs with cookies, before there is
@@ -160,7 +159,7 @@ func (s Synproxy) encode(set ExtField, ae *encoder) error {
 
 // decode reads the attribute that ad stands at, if it is one of SYNPROXY's, and
 // returns its field.
-func (s *Synproxy) decode(ad *netlink.AttributeDecoder) ExtField {
+func (s *Synproxy) decode(ad *decoder) ExtField {
 	switch ad.Type() {
 	case uapi.ExtSvcSpMss:
 		s.MSS = ad.Uint16()
@@ -169,7 +168,7 @@ func (s *Synproxy) decode(ad *netlink.AttributeDecoder) ExtField {
 		s.WScale = ad.Uint8()
 		return ExtFieldSPWScale
 	case uapi.ExtSvcSpOpts:
-		v, mask := bitfield(ad)
+		v, mask := ad.Pair()
 		s.Opts, s.OptsMask = SPOpts(v), SPOpts(mask)
 		return ExtFieldSPOpts
 	case uapi.ExtSvcSpWindow:

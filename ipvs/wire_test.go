@@ -259,7 +259,7 @@ func TestOpString(t *testing.T) {
 		}
 	}
 	for k := AddService; k <= SetExtConfig; k++ {
-		if _, ok := commands[k]; !ok || strings.HasPrefix(k.String(), "operation") {
+		if _, ok := k.command(); !ok || strings.HasPrefix(k.String(), "operation") {
 			t.Errorf("kind %d has no command or no name: %v", k, k)
 		}
 	}
@@ -323,12 +323,12 @@ func TestBatchWithTwoFailures(t *testing.T) {
 
 // TestFlagsBesideTheMaskStayHome: the kernel refuses a value outside its mask.
 func TestFlagsBesideTheMaskStayHome(t *testing.T) {
-	m, err := encode(1, 0, 1, 1, Ext{Set: ExtFieldFlags, Flags: ExtFNAT | ExtTOA, FlagsMask: ExtFNAT | ExtSeq}.encode)
+	m, err := genlMessage(1, 1, Ext{Set: ExtFieldFlags, Flags: ExtFNAT | ExtTOA, FlagsMask: ExtFNAT | ExtSeq}.encode)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var got Ext
-	if err := decodeMessage(m, got.decode); err != nil || got.Flags != ExtFNAT || got.FlagsMask != ExtFNAT|ExtSeq {
+	if err := (message{data: m.Data}).decode(new(decoder), got.decode); err != nil || got.Flags != ExtFNAT || got.FlagsMask != ExtFNAT|ExtSeq {
 		t.Errorf("sent %+v, %v", got, err)
 	}
 }
@@ -343,7 +343,7 @@ func TestSetLaddrNamesAllCPUs(t *testing.T) {
 		}
 		named := false
 		sent := w.sends[len(w.sends)-1][0]
-		if err := decodeMessage(sent, inside(uapi.ExtALaddr, func(ad *netlink.AttributeDecoder) error {
+		if err := (message{data: sent.Data}).decode(new(decoder), inside(uapi.ExtALaddr, func(ad *decoder) error {
 			for ad.Next() {
 				named = named || ad.Type() == uapi.ExtLaddrCpus && ad.String() == ""
 			}

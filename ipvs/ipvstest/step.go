@@ -543,6 +543,19 @@ func (t *Table) Info(ctx context.Context) (ipvs.Info, error) {
 	})
 }
 
+// AppendDests is Dests behind those in to.
+func (t *Table) AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey) ([]ipvs.Dest, error) {
+	dests, err := t.Dests(ctx, key)
+	return append(to, dests...), err
+}
+
+// Version is Info without Extended.
+func (t *Table) Version(ctx context.Context) (ipvs.Info, error) {
+	info, err := t.Info(ctx)
+	info.Extended = nil
+	return info, err
+}
+
 // Services lists the services in the order of String.
 func (t *Table) Services(ctx context.Context) ([]ipvs.Service, error) {
 	return read(ctx, t, ipvs.OpError{Op: "list services"}, false, func() (list []ipvs.Service, _ error) {

@@ -14,12 +14,14 @@ import (
 // number reads s as C's strtol with base 10 does when the whole word must be
 // used: blanks and a sign in front are fine, anything behind is not.
 func number(s string, low, high int64) (int64, bool) {
-	s = strings.TrimLeft(s, " \t\n\v\f\r")
-	digits := strings.TrimPrefix(s, "+")
-	if digits == s {
-		digits = strings.TrimPrefix(s, "-")
+	for s != "" && (s[0] == ' ' || '\t' <= s[0] && s[0] <= '\r') {
+		s = s[1:]
 	}
-	if digits == "" || digits[0] < '0' || digits[0] > '9' {
+	unsigned := s
+	if s != "" && (s[0] == '+' || s[0] == '-') {
+		unsigned = s[1:]
+	}
+	if unsigned == "" || unsigned[0] < '0' || unsigned[0] > '9' {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(s, 10, 64)
@@ -40,30 +42,56 @@ func atoi(s string) int64 {
 // inetAton reads an IPv4 address as the C function of that name does: one to
 // four parts, each decimal, octal or hexadecimal, text after a blank ignored.
 func inetAton(s string) (netip.Addr, bool) {
+	if a, ok := dotted(s); ok {
+		return a, true
+	}
 	if i := strings.IndexAny(s, " \t\n\v\f\r"); i >= 0 {
 		s = s[:i]
 	}
-	parts := strings.Split(s, ".")
-	if len(parts) > 4 {
-		return netip.Addr{}, false
-	}
 	var addr uint64
-	for i, part := range parts {
+	for i := 0; ; i++ {
+		part, rest, more := strings.Cut(s, ".")
 		n, ok := cNumber(part)
-		limit := uint64(0xff)
-		if i == len(parts)-1 {
-			limit = 1<<(8*(4-i)) - 1
+		limit, shift := uint64(0xff), 8*(3-i)
+		if !more {
+			limit, shift = 1<<(8*(4-i))-1, 0
 		}
-		if !ok || n > limit {
+		if !ok || n > limit || more && i == 3 {
 			return netip.Addr{}, false
 		}
-		if i == len(parts)-1 {
-			addr |= n
-		} else {
-			addr |= n << (8 * (3 - i))
+		addr |= n << shift
+		if !more {
+			break
 		}
+		s = rest
 	}
 	return netip.AddrFrom4([4]byte{byte(addr >> 24), byte(addr >> 16), byte(addr >> 8), byte(addr)}), true
+}
+
+// dotted reads what nearly all addresses are: four decimal numbers.
+func dotted(s string) (netip.Addr, bool) {
+	var b [4]byte
+	part, n, digits := 0, 0, 0
+	for i := 0; ; i++ {
+		switch {
+		case i < len(s) && '0' <= s[i] && s[i] <= '9':
+			if n == 0 && digits > 0 {
+				return netip.Addr{}, false // octal
+			}
+			n = 10*n + int(s[i]-'0')
+			if digits++; n > 255 {
+				return netip.Addr{}, false
+			}
+			continue
+		case digits == 0 || part == 3 != (i == len(s)) || i < len(s) && s[i] != '.':
+			return netip.Addr{}, false
+		}
+		b[part] = byte(n)
+		if i == len(s) {
+			return netip.AddrFrom4(b), true
+		}
+		part, n, digits = part+1, 0, 0
+	}
 }
 
 // cNumber reads an unsigned number as C writes it: 10, 0x0a or 012.
@@ -86,6 +114,9 @@ func cNumber(s string) (uint64, bool) {
 
 // inet6 reads an IPv6 literal as inet_pton does: no zones, no IPv4.
 func inet6(s string) (netip.Addr, bool) {
+	if strings.Count(s, ":") < 2 {
+		return netip.Addr{}, false
+	}
 	a, err := netip.ParseAddr(s)
 	if err != nil || !a.Is6() || a.Zone() != "" {
 		return netip.Addr{}, false
@@ -104,7 +135,7 @@ type endpoint struct {
 // section ADDRESSES. proto is zero while the protocol is unknown; then service
 // names do not count.
 func (n *names) endpoint(ctx context.Context, s string, proto ipvs.Protocol) (endpoint, bool) {
-	if strings.Trim(s, "0123456789") == "" {
+	if digits(s) {
 		return endpoint{}, false
 	}
 	host, port := s, ""
@@ -135,6 +166,16 @@ func (n *names) endpoint(ctx context.Context, s string, proto ipvs.Protocol) (en
 		e.port, ok = n.port(port, proto)
 	}
 	return e, ok
+}
+
+// digits tells whether s has nothing else.
+func digits(s string) bool {
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // host4 is an IPv4 address in numbers, or that of a host name.

@@ -94,3 +94,17 @@ func TestLocalAddress(t *testing.T) {
 		}
 	}
 }
+
+// TestDotted: the short way reads what nearly all addresses are, and leaves alone
+// what it would read otherwise than the long way.
+func TestDotted(t *testing.T) {
+	for s, want := range map[string]bool{
+		"1.2.3.4": true, "255.255.255.255": true, "0.0.0.0": true, "10.20.30.40": true,
+		"256.1.1.1": false, "01.2.3.4": false, "1.2.3": false, "1.2.3.4.5": false, "1..2.3": false, "": false,
+		"1.2.3.": false, "1.2.3.4 ": false, "1.2.3.4x": false, ".1.2.3": false, "-1.2.3.4": false,
+	} {
+		if a, ok := dotted(s); ok != want || ok && a.String() != s {
+			t.Errorf("%q: %v, %t", s, a, ok)
+		}
+	}
+}

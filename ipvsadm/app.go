@@ -31,8 +31,9 @@ type app struct {
 	now      func() time.Time
 	openTTY  func() terminal // the user's, nil if there is none to draw on
 
-	kernel kernel
-	info   ipvs.Info
+	kernel        kernel
+	info          ipvs.Info // Extended only if extendedKnown
+	extendedKnown bool
 }
 
 // run does what args say, which include the program's name, and returns the
@@ -81,24 +82,27 @@ func (a *app) report(err error) int {
 
 // do reads and carries out one call. Its error is a *failure or errHelped.
 func (a *app) do(ctx context.Context, args []string) error {
-	c, err := a.read(ctx, args)
-	if err != nil {
+	var c call
+	if err := a.read(ctx, &c, args); err != nil {
 		return err
 	}
-	return a.execute(ctx, c)
+	return a.execute(ctx, &c)
 }
 
-// read reads one call. Its error is a *failure.
-func (a *app) read(ctx context.Context, args []string) (*call, error) {
-	c, err := parse(ctx, a.names, a.posix, args)
+// read reads one call into c. Its error is a *failure.
+func (a *app) read(ctx context.Context, c *call, args []string) error {
+	err := c.parse(ctx, a.names, a.posix, args)
+	if err == nil {
+		return nil
+	}
 	var bad *popt.Error
 	switch {
 	case errors.Is(err, errTry):
-		return nil, a.tryHelp()
+		return a.tryHelp()
 	case errors.As(err, &bad):
-		return nil, &failure{code: 255, text: bad.Error(), err: bad}
+		return &failure{code: 255, text: bad.Error(), err: bad}
 	}
-	return c, err
+	return err
 }
 
 func (a *app) tryHelp() error {
@@ -181,7 +185,10 @@ func (a *app) change(ctx context.Context, c *call) error {
 	case cmdSetExt:
 		return a.setExtConfig(ctx, c)
 	}
-	if err := a.kernel.Apply(ctx, op); err != nil || op.Kind != ipvs.Zero || a.info.Extended == nil {
+	if err := a.kernel.Apply(ctx, op); err != nil || op.Kind != ipvs.Zero {
+		return err
+	}
+	if ours, err := a.extended(ctx); err != nil || !ours {
 		return err
 	}
 	op.Kind = ipvs.ZeroExt

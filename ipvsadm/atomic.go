@@ -52,14 +52,19 @@ func atLine(line int, err error) error {
 
 // readTables reads standard input. Unlike -R alone it takes comments.
 func (a *app) readTables(ctx context.Context) (*tables, error) {
-	t := &tables{ext: a.info.Extended != nil}
+	ours, err := a.extended(ctx)
+	if err != nil {
+		return nil, listFailed(err)
+	}
+	t := &tables{ext: ours}
 	in := bufio.NewReader(a.stdin)
 	for line := 1; ; line++ {
 		text, readErr := in.ReadString('\n')
 		if args := splitLine(text); len(args) > 0 && !strings.HasPrefix(args[0], "#") {
-			c, err := a.read(ctx, args)
+			var c call
+			err := a.read(ctx, &c, args)
 			if err == nil {
-				err = a.enter(t, c, line)
+				err = a.enter(ctx, t, &c, line)
 			}
 			if err != nil {
 				return nil, atLine(line, err)
@@ -83,9 +88,9 @@ func refuseExt(cmd command, op ipvs.Op, errno syscall.Errno, text string) error 
 }
 
 // enter changes the description as c would change the kernel's tables.
-func (a *app) enter(t *tables, c *call, line int) error {
+func (a *app) enter(ctx context.Context, t *tables, c *call, line int) error {
 	if c.ext.Set != 0 || c.fullNAT || c.cmd == cmdAddLaddr || c.cmd == cmdDelLaddr || c.cmd == cmdSetExt {
-		if err := a.needExt(); err != nil {
+		if err := a.needExt(ctx); err != nil {
 			return err
 		}
 	}
@@ -319,7 +324,7 @@ func (t *tables) enterConfig(set ipvs.ExtConfig, line int) {
 }
 
 func mergeConfig(to, from ipvs.ExtConfig) ipvs.ExtConfig {
-	for _, f := range configFields {
+	for _, f := range configFields() {
 		if from.Set&f.field != 0 {
 			f.set(&to, &from)
 		}
@@ -349,7 +354,7 @@ func (a *app) carryOut(ctx context.Context, p plan) error {
 }
 
 // stepCommands are the commands whose texts fit the operations.
-var stepCommands = map[ipvs.OpKind]command{
+var stepCommands = [...]command{
 	ipvs.AddService: cmdAdd, ipvs.SetService: cmdEdit, ipvs.DelService: cmdDelete, ipvs.AddDest: cmdAddDest, ipvs.SetDest: cmdEditDest,
 	ipvs.DelDest: cmdDelDest, ipvs.SetExt: cmdEdit, ipvs.AddLGroup: cmdAddLaddr, ipvs.DelLGroup: cmdDelLaddr, ipvs.AddLaddr: cmdAddLaddr,
 	ipvs.SetLaddr: cmdAddLaddr, ipvs.DelLaddr: cmdDelLaddr, ipvs.SetTimeouts: cmdTimeout, ipvs.StartDaemon: cmdStartDaemon,

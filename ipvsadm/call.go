@@ -57,45 +57,46 @@ const (
 // errTry asks for the line that names -h.
 var errTry = errors.New("no command")
 
-// parse reads the words of one call. It returns errTry, a *popt.Error or a
-// *failure; options are judged when they are met, the first bad one ends it.
-// posix says that the first word ends the options.
-func parse(ctx context.Context, names *names, posix bool, args []string) (*call, error) {
-	c := &call{ctx: ctx, names: names, service: ipvs.Service{Netmask: fullMask4}}
-	c.dest = ipvs.Dest{Forward: ipvs.DirectRoute, Weight: 1}
-	scan := popt.New(popt.Popt, plainOptions, args)
+// parse reads the words of one call into c, which may have been another's. It
+// returns errTry, a *popt.Error or a *failure; options are judged when they are
+// met, the first bad one ends it. posix says that the first word ends the options.
+func (c *call) parse(ctx context.Context, names *names, posix bool, args []string) error {
+	*c = call{ctx: ctx, names: names}
+	c.service.Netmask = fullMask4
+	c.dest.Forward, c.dest.Weight = ipvs.DirectRoute, 1
+	scan := popt.New(popt.Popt, plainOptions.get(), args)
 	if posix {
 		scan.StopAtWord()
 	}
 	first, err := scan.Next()
 	if err != nil || first.ID >= optionBase {
-		return nil, errTry
+		return errTry
 	}
 	c.cmd, c.value = command(first.ID), first.Value
 	if err := c.begin(scan); err != nil || c.cmd == cmdHelp || c.cmd == cmdVersion {
-		return c, err
+		return err
 	}
 	if err := c.options(scan); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.words(scan.Words()); err != nil {
-		return nil, err
+		return err
 	}
 	if err := c.parseSchedFlags(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := check(c.cmd, c.set); err != nil {
-		return nil, err
+		return err
 	}
 	c.ctx = nil
-	return c, c.agree()
+	return c.agree()
 }
 
 // begin does what a command means before the options are read.
 func (c *call) begin(scan *popt.Scanner) error {
 	switch c.cmd {
 	case cmdAddDest, cmdEditDest:
-		scan.SetOptions(destOptions)
+		scan.SetOptions(destOptions.get())
 	case cmdStartDaemon, cmdStopDaemon:
 		switch c.value {
 		case "master":
@@ -123,7 +124,7 @@ func (c *call) options(scan *popt.Scanner) error {
 		case m.ID < optionBase:
 			return usagef(msgInvalidOption, scan.Word())
 		}
-		row := optionRows[m.ID-optionBase]
+		row := &optionRows[m.ID-optionBase]
 		if c.set.has(row.col) {
 			return usagef(msgMultiple, columnRows[row.col].name)
 		}
@@ -165,6 +166,9 @@ func (c *call) agree() error {
 		if err := c.agreeDest(); err != nil {
 			return err
 		}
+	}
+	if c.set.onlyStock() && c.cmd <= cmdEditDest && c.cmd != cmdList {
+		return nil // nothing below is about it
 	}
 	if err := c.agreeSynproxy(); err != nil {
 		return err
@@ -277,10 +281,18 @@ func viaFullNAT(d ipvs.Dest) ipvs.Dest {
 
 // tunnelRules holds the rules of the tunnel options for each type, in the
 // order port, nocsum, csum, remcsum.
-var tunnelRules = map[string]string{"": "xxxx", "ipip": "xxxx", "gue": "+111", "gre": "x11x"}
+func tunnelRules(kind string) string {
+	switch kind {
+	case "gue":
+		return "+111"
+	case "gre":
+		return "x11x"
+	}
+	return "xxxx"
+}
 
 func checkTunnel(kind string, set columnSet) error {
-	rules := tunnelRules[kind]
+	rules := tunnelRules(kind)
 	if kind == "" {
 		kind = "ipip"
 	}
@@ -529,6 +541,9 @@ var schedFlags = []schedFlag{
 
 // parseSchedFlags waits until all options are read: -b may stand before -s.
 func (c *call) parseSchedFlags() error {
+	if c.schedFlags == "" {
+		return nil
+	}
 	for word := range strings.SplitSeq(c.schedFlags, ",") {
 		if word == "" {
 			continue

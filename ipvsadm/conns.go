@@ -4,12 +4,15 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -71,21 +74,74 @@ type connKey struct {
 	client, virtual, server netip.AddrPort
 }
 
-// locals maps connections that the extension forwards to their local address.
-func (a *app) locals(ctx context.Context, filter connFilter) (map[connKey]netip.AddrPort, error) {
-	if a.info.Extended == nil {
+// localTable finds the local address of a connection. The kernel lists connections
+// and local addresses in different orders, so that the one must be kept while the
+// other streams: in 16 bytes for each, of which there may be millions. A connection
+// is known by a hash of 64 bits: of a million, two are mistaken for each other in
+// one listing of thirty million.
+type localTable struct {
+	seed    maphash.Seed
+	entries []localEntry // by hash, once they are sorted
+	addrs   []netip.Addr
+	numbers map[netip.Addr]uint32 // of addrs
+}
+
+type localEntry struct {
+	hash uint64
+	addr uint32
+	port uint16
+}
+
+func newLocalTable() *localTable {
+	return &localTable{seed: maphash.MakeSeed(), numbers: map[netip.Addr]uint32{}}
+}
+
+func (l *localTable) add(key connKey, local netip.AddrPort) {
+	n, known := l.numbers[local.Addr()]
+	if !known {
+		n = uint32(len(l.addrs))
+		l.numbers[local.Addr()] = n
+		l.addrs = append(l.addrs, local.Addr())
+	}
+	l.entries = append(l.entries, localEntry{maphash.Comparable(l.seed, key), n, local.Port()})
+}
+
+// sort comes behind the last add and before the first find.
+func (l *localTable) sort() {
+	slices.SortFunc(l.entries, func(a, b localEntry) int { return cmp.Compare(a.hash, b.hash) })
+}
+
+// find returns no address for a connection that has none. A nil table has none at all.
+func (l *localTable) find(key connKey) netip.AddrPort {
+	if l == nil || len(l.entries) == 0 {
+		return netip.AddrPort{}
+	}
+	hash := maphash.Comparable(l.seed, key)
+	i, found := slices.BinarySearchFunc(l.entries, hash, func(e localEntry, hash uint64) int { return cmp.Compare(e.hash, hash) })
+	if !found {
+		return netip.AddrPort{}
+	}
+	return netip.AddrPortFrom(l.addrs[l.entries[i].addr], l.entries[i].port)
+}
+
+// locals are those of connections that the extension forwards; nil on a stock module.
+func (a *app) locals(ctx context.Context, filter connFilter) (*localTable, error) {
+	if ours, err := a.extended(ctx); err != nil {
+		return nil, listFailed(err)
+	} else if !ours {
 		return nil, nil
 	}
-	locals := map[connKey]netip.AddrPort{}
+	locals := newLocalTable()
 	for c, err := range a.kernel.Conns(ctx, filter.ConnFilter) {
 		if err != nil {
 			return nil, listFailed(err)
 		}
 		// SYNPROXY without FNAT leaves a client its own address.
 		if filter.inState(c.State) && c.Local != c.Client {
-			locals[connKey{c.Protocol, c.Client, c.Virtual, c.Dest}] = c.Local
+			locals.add(connKey{c.Protocol, c.Client, c.Virtual, c.Dest}, c.Local)
 		}
 	}
+	locals.sort()
 	return locals, nil
 }
 
@@ -148,7 +204,7 @@ func (a *app) listConns(ctx context.Context, c *call) error {
 type connTable struct {
 	*app
 	numeric, pe bool
-	locals      map[connKey]netip.AddrPort
+	locals      *localTable
 }
 
 func (t *connTable) head() {
@@ -157,7 +213,7 @@ func (t *connTable) head() {
 	if t.pe {
 		columns = append(columns, "pe name", "pe_data")
 	}
-	if len(t.locals) > 0 {
+	if t.locals != nil && len(t.locals.entries) > 0 {
 		columns = append(columns, "local")
 	}
 	t.row("pro", "expire", "state", columns, 18, 16)
@@ -184,7 +240,7 @@ func (t *connTable) row(protocol, expire, state string, columns []string, destin
 
 // local is the local address of a connection; that of most has none.
 func (t *connTable) local(c *connLine) netip.AddrPort {
-	return t.locals[connKey{connProtocol(c.protocol), c.client, c.virtual, c.server}]
+	return t.locals.find(connKey{connProtocol(c.protocol), c.client, c.virtual, c.server})
 }
 
 func (t *connTable) print(ctx context.Context, c *connLine) {

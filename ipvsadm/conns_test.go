@@ -8,7 +8,9 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"unsafe"
 
+	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
 )
 
@@ -64,5 +66,40 @@ func TestLongConnections(t *testing.T) {
 	if code != 0 || strings.Count(out.String(), "\n") != 4 || !strings.Contains(out.String(), " sip                "+data+"\n") ||
 		!strings.HasSuffix(out.String(), "TCP 14:59  ESTABLISHED 192.168.0.1:54321  10.0.0.1:80        10.1.0.1:8080\n") {
 		t.Errorf("exit %d, %s:\n%.300s", code, stderr, strings.ReplaceAll(out.String(), data, "DATA"))
+	}
+}
+
+// TestLocalTable: each connection has the address that it was given, in no more
+// than 16 bytes for each and what their growing takes.
+func TestLocalTable(t *testing.T) {
+	if size := unsafe.Sizeof(localEntry{}); size > 16 {
+		t.Errorf("an entry takes %d bytes", size)
+	}
+	key := func(i int) connKey {
+		end := func(n int) netip.AddrPort {
+			return netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, byte(n), byte(i >> 8), byte(i)}), uint16(i))
+		}
+		return connKey{ipvs.TCP, end(1), end(2), end(3)}
+	}
+	local := func(i int) netip.AddrPort {
+		return netip.AddrPortFrom(netip.AddrFrom4([4]byte{192, 0, 2, byte(i % 7)}), uint16(40000-i))
+	}
+	const n = 20000
+	l := newLocalTable()
+	for i := range n {
+		l.add(key(i), local(i))
+	}
+	l.sort()
+	for i := range n {
+		if got := l.find(key(i)); got != local(i) {
+			t.Fatalf("connection %d has %v, want %v", i, got, local(i))
+		}
+	}
+	if got := l.find(key(n)); got.IsValid() {
+		t.Errorf("a connection that is not there has %v", got)
+	}
+	var none *localTable
+	if got := none.find(key(0)); got.IsValid() {
+		t.Errorf("without our module a connection has %v", got)
 	}
 }

@@ -4,6 +4,7 @@ package main
 
 import (
 	"net/netip"
+	"sync"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -53,7 +54,7 @@ func (p *plan) service(h, w *tableService) {
 		out := ipvs.Ext{Set: ipvs.ExtFieldFlags, FlagsMask: off}
 		without := *h
 		without.ext.Flags &^= off
-		for _, f := range extFields {
+		for _, f := range extFields() {
 			if f.field&needForwarding != 0 && !f.same(&h.ext, &out) {
 				out.Set |= f.field
 				f.set(&without.ext, &out)
@@ -128,7 +129,7 @@ func (p *plan) extension(h, w *tableService, fresh bool) {
 		out.Set |= ipvs.ExtFieldFlags
 		out.Flags = w.ext.Flags & out.FlagsMask
 	}
-	for _, f := range extFields {
+	for _, f := range extFields() {
 		if !f.same(&brought, &w.ext) || on && !fresh && f.field == ipvs.ExtFieldTSMode {
 			out.SP.OptsMask = h.ext.SP.Opts ^ w.ext.SP.Opts
 			out.Set |= f.field
@@ -229,20 +230,22 @@ func configFieldOf[T comparable](field ipvs.ExtConfigField, at func(*ipvs.ExtCon
 		func(a, b *ipvs.ExtConfig) bool { return *at(a) == *at(b) }}
 }
 
-var configFields = []configField{
-	configFieldOf(ipvs.ExtConfigProbes, func(c *ipvs.ExtConfig) *uint8 { return &c.Probes }),
-	configFieldOf(ipvs.ExtConfigReclaim, func(c *ipvs.ExtConfig) *bool { return &c.Reclaim }),
-	configFieldOf(ipvs.ExtConfigSPQMem, func(c *ipvs.ExtConfig) *uint64 { return &c.SPQMem }),
-	configFieldOf(ipvs.ExtConfigDropVIP, func(c *ipvs.ExtConfig) *bool { return &c.DropVIP }),
-	configFieldOf(ipvs.ExtConfigCookieKey, func(c *ipvs.ExtConfig) *ipvs.CookieKey { return &c.CookieKey }),
-	configFieldOf(ipvs.ExtConfigCookieKeyPrev, func(c *ipvs.ExtConfig) *ipvs.CookieKey { return &c.CookieKeyPrev }),
-}
+var configFields = sync.OnceValue(func() []configField {
+	return []configField{
+		configFieldOf(ipvs.ExtConfigProbes, func(c *ipvs.ExtConfig) *uint8 { return &c.Probes }),
+		configFieldOf(ipvs.ExtConfigReclaim, func(c *ipvs.ExtConfig) *bool { return &c.Reclaim }),
+		configFieldOf(ipvs.ExtConfigSPQMem, func(c *ipvs.ExtConfig) *uint64 { return &c.SPQMem }),
+		configFieldOf(ipvs.ExtConfigDropVIP, func(c *ipvs.ExtConfig) *bool { return &c.DropVIP }),
+		configFieldOf(ipvs.ExtConfigCookieKey, func(c *ipvs.ExtConfig) *ipvs.CookieKey { return &c.CookieKey }),
+		configFieldOf(ipvs.ExtConfigCookieKeyPrev, func(c *ipvs.ExtConfig) *ipvs.CookieKey { return &c.CookieKeyPrev }),
+	}
+})
 
 // settings are what holds for all services. Those that the description does
 // not name stay: -C does not touch them either.
 func (p *plan) settings(have, want *tables) {
 	var out ipvs.ExtConfig
-	for _, f := range configFields {
+	for _, f := range configFields() {
 		if want.config.Set&f.field != 0 && (have.config.Set&f.field == 0 || !f.same(&have.config, &want.config)) {
 			f.set(&out, &want.config)
 			out.Set |= f.field

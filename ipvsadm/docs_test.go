@@ -18,8 +18,8 @@ import (
 // tableOptions are all options as they are typed, from the scanner's tables.
 func tableOptions() map[string]bool {
 	all := map[string]bool{}
-	for _, table := range [][]popt.Option{plainOptions, destOptions} {
-		for _, o := range table {
+	for _, table := range []*popt.Table{plainOptions.get(), destOptions.get()} {
+		for _, o := range table.Rows() {
 			if o.Long != "" {
 				all["--"+o.Long] = true
 			}

@@ -102,7 +102,11 @@ func (a *app) explained(ctx context.Context, c *call) (*explanation, error) {
 	}
 	e.service = s
 	ext := ipvs.Ext{}
-	if a.info.Extended != nil {
+	ours, err := a.extended(ctx)
+	if err != nil {
+		return nil, listFailed(err)
+	}
+	if ours {
 		found, err := a.kernel.ExtService(ctx, s.ServiceKey)
 		if err != nil {
 			return nil, listFailed(err)
@@ -142,7 +146,11 @@ func (a *app) explained(ctx context.Context, c *call) (*explanation, error) {
 // explainNone: no service is there for the packet; the module may drop it then.
 func (a *app) explainNone(ctx context.Context, e *explanation) error {
 	e.verdict, e.sure, e.because = verdictElsewhere, certain, "no service has this address, protocol and port"
-	if a.info.Extended != nil && e.virtual.IsValid() {
+	ours, err := a.extended(ctx)
+	if err != nil {
+		return listFailed(err)
+	}
+	if ours && e.virtual.IsValid() {
 		cfg, err := a.kernel.ExtConfig(ctx)
 		if err != nil {
 			return listFailed(err)
@@ -266,8 +274,8 @@ func masked(a netip.Addr, mask uint32) netip.Addr {
 
 // localOf finds the local address of a connection.
 func (a *app) localOf(ctx context.Context, e *explanation, k *knownConn) error {
-	if a.info.Extended == nil {
-		return nil
+	if ours, err := a.extended(ctx); err != nil || !ours {
+		return err
 	}
 	host := func(ap netip.AddrPort) netip.Prefix { return netip.PrefixFrom(ap.Addr(), ap.Addr().BitLen()) }
 	f := ipvs.ConnFilter{Protocol: e.protocol, Client: host(e.client), ClientPort: e.client.Port(), Virtual: host(e.virtual), VirtualPort: e.virtual.Port()}

@@ -71,7 +71,7 @@ func (c *call) readKey(file string, to *ipvs.CookieKey, field ipvs.ExtConfigFiel
 
 // setExtConfig is --set-ext.
 func (a *app) setExtConfig(ctx context.Context, c *call) error {
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
 	if err := a.kernel.Apply(ctx, ipvs.Op{Kind: ipvs.SetExtConfig, Config: c.config}); err != nil {
@@ -125,7 +125,7 @@ type jsonConfig struct {
 
 // listExt is -L --ext: what the module is, and its settings of the namespace.
 func (a *app) listExt(ctx context.Context, c *call) error {
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
 	cfg, err := a.kernel.ExtConfig(ctx)

@@ -14,15 +14,13 @@ import (
 // listExtStats is -L --stats-ext: the counters of the extension, of the network
 // namespace and then of each service that has any; or of one service.
 func (a *app) listExtStats(ctx context.Context, c *call) error {
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
-	l, err := a.lister(ctx, c)
-	if err != nil {
-		return err
-	}
+	l := a.lister(c)
 	var services []ipvs.Service
 	var total ipvs.ExtStats
+	var err error
 	if c.set.has(colService) {
 		s, err := a.kernel.Service(ctx, c.service.ServiceKey)
 		if err != nil {

@@ -293,6 +293,9 @@ func (l *lister) listJSON(ctx context.Context, c *call) error {
 			sortServices(services)
 		}
 	}
+	if err := l.learn(ctx); err != nil {
+		return err
+	}
 	doc, err := newJSONDoc(l.w, "services", jsonMember{"ipvs", infoOf(l.info)})
 	if err != nil {
 		return err

@@ -20,6 +20,8 @@ type kernel interface {
 	ipvs.Applier
 	ipvs.Reader
 	ipvs.ConnDeleter
+	Version(context.Context) (ipvs.Info, error)
+	AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey) ([]ipvs.Dest, error)
 	StreamExtServices(context.Context) iter.Seq2[ipvs.ExtService, error]
 	Each(ctx context.Context, ops []ipvs.Op, failed func(i int, err *ipvs.OpError)) error
 	ExtConfig(context.Context) (ipvs.ExtConfig, error)
@@ -30,10 +32,10 @@ type kernel interface {
 // modprobe is where the kernel's own loader is by convention; no search.
 const modprobe = "/sbin/modprobe"
 
-// loadModule loads ip_vs; what modprobe has to say goes to standard error.
+// loadModule loads ip_vs; what modprobe has to say goes where ours would.
 func loadModule(ctx context.Context) error {
 	cmd := exec.CommandContext(ctx, modprobe, "--", "ip_vs")
-	cmd.Stderr = os.Stderr
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	return cmd.Run()
 }
 
@@ -50,7 +52,7 @@ func (a *app) connect(ctx context.Context) error {
 		}
 	}
 	var errno syscall.Errno
-	text := generalTexts[syscall.ENOPROTOOPT]
+	text := generalText(syscall.ENOPROTOOPT)
 	if !errors.Is(err, ipvs.ErrNoIPVS) && errors.As(err, &errno) {
 		text = kernelText(cmdList, err)
 	}
@@ -62,12 +64,25 @@ func (a *app) dialInfo(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	info, err := k.Info(ctx)
+	info, err := k.Version(ctx)
 	if err != nil {
 		return errors.Join(err, k.Close())
 	}
 	a.kernel, a.info = k, info
 	return nil
+}
+
+// extended tells whether the module is ours, of which a.info then knows more. It
+// is asked when that matters: a call that changes the stock tables need not know.
+func (a *app) extended(ctx context.Context) (bool, error) {
+	if !a.extendedKnown {
+		info, err := a.kernel.Info(ctx)
+		if err != nil {
+			return false, err
+		}
+		a.info, a.extendedKnown = info, true
+	}
+	return a.info.Extended != nil, nil
 }
 
 // oldestVersion is 1.1.4 as the kernel counts.

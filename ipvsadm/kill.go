@@ -13,7 +13,7 @@ import (
 // kill is --kill: it ends the connections of FNAT and SYNPROXY that the filter
 // selects, and says how many.
 func (a *app) kill(ctx context.Context, c *call) error {
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
 	n, err := a.deleteConns(ctx, c.filter)

@@ -18,8 +18,12 @@ import (
 // What fails on the way is taken back, so that nothing stays half configured.
 
 // needExt refuses what the running module cannot do before anything is done.
-func (a *app) needExt() error {
-	if a.info.Extended == nil {
+func (a *app) needExt(ctx context.Context) error {
+	ours, err := a.extended(ctx)
+	if err != nil {
+		return listFailed(err)
+	}
+	if !ours {
 		return &failure{code: 255, text: msgNoExt, err: ipvs.ErrNoExt}
 	}
 	return nil
@@ -65,7 +69,7 @@ func (a *app) addService(ctx context.Context, c *call) error {
 	if c.ext.Set == 0 {
 		return a.kernel.Apply(ctx, ipvs.Op{Kind: ipvs.AddService, Service: c.service})
 	}
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
 	if err := a.kernel.Apply(ctx, ipvs.Op{Kind: ipvs.AddService, Service: c.service}); err != nil {
@@ -85,7 +89,7 @@ func (a *app) editService(ctx context.Context, c *call) error {
 	if c.ext.Set == 0 {
 		return a.kernel.Apply(ctx, edit)
 	}
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
 	key := c.service.ServiceKey
@@ -111,7 +115,10 @@ func (a *app) editService(ctx context.Context, c *call) error {
 // came to use stays.
 func (a *app) deleteService(ctx context.Context, key ipvs.ServiceKey) error {
 	err := a.kernel.Apply(ctx, ipvs.Op{Kind: ipvs.DelService, Service: ipvs.Service{ServiceKey: key}})
-	if err != nil || a.info.Extended == nil {
+	if err != nil {
+		return err
+	}
+	if ours, err := a.extended(ctx); err != nil || !ours {
 		return err
 	}
 	err = a.delGroup(ctx, ipvs.ServiceGroup(key))
@@ -123,7 +130,10 @@ func (a *app) deleteService(ctx context.Context, key ipvs.ServiceKey) error {
 
 // flush clears the groups too, so that a saved table can be restored after it.
 func (a *app) flush(ctx context.Context) error {
-	if err := a.kernel.Apply(ctx, ipvs.Op{Kind: ipvs.Flush}); err != nil || a.info.Extended == nil {
+	if err := a.kernel.Apply(ctx, ipvs.Op{Kind: ipvs.Flush}); err != nil {
+		return err
+	}
+	if ours, err := a.extended(ctx); err != nil || !ours {
 		return err
 	}
 	groups, err := a.kernel.LGroups(ctx)
@@ -150,9 +160,9 @@ func (a *app) putDest(ctx context.Context, c *call) error {
 		op.Kind = ipvs.SetDest
 	}
 	if !c.fullNAT {
-		return a.serverRefused(ctx, c, a.kernel.Apply(ctx, op))
+		return a.serverRefused(ctx, &op, a.kernel.Apply(ctx, op))
 	}
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
 	key := c.service.ServiceKey
@@ -188,11 +198,14 @@ func (a *app) putDest(ctx context.Context, c *call) error {
 
 // serverRefused says why a SYNPROXY service takes no such server, which the
 // mainline family cannot.
-func (a *app) serverRefused(ctx context.Context, c *call, err error) error {
-	if !isErrno(err, syscall.EOPNOTSUPP) || c.dest.Forward == ipvs.Masq || a.info.Extended == nil {
+func (a *app) serverRefused(ctx context.Context, op *ipvs.Op, err error) error {
+	if !isErrno(err, syscall.EOPNOTSUPP) || op.Dest.Forward == ipvs.Masq {
 		return err
 	}
-	key := c.service.ServiceKey
+	if ours, findErr := a.extended(ctx); findErr != nil || !ours {
+		return err
+	}
+	key := op.Service.ServiceKey
 	s, findErr := a.kernel.ExtService(ctx, key)
 	if findErr != nil || s.Flags&ipvs.ExtSynproxy == 0 {
 		return err
@@ -202,7 +215,7 @@ func (a *app) serverRefused(ctx context.Context, c *call, err error) error {
 
 // addLaddr is -P.
 func (a *app) addLaddr(ctx context.Context, c *call) error {
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
 	key := c.service.ServiceKey
@@ -347,7 +360,7 @@ func (a *app) findLaddr(ctx context.Context, group string, l ipvs.Laddr) (old ip
 
 // delLaddr is -Q.
 func (a *app) delLaddr(ctx context.Context, c *call) error {
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
 	key := c.service.ServiceKey

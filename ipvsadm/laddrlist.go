@@ -32,11 +32,11 @@ func (a *app) groups(ctx context.Context) ([]ipvs.LGroup, error) {
 // listLaddrs is -G: services with the addresses they use, then the groups that
 // no service uses; or one service, or one group.
 func (a *app) listLaddrs(ctx context.Context, c *call) error {
-	if err := a.needExt(); err != nil {
+	if err := a.needExt(ctx); err != nil {
 		return err
 	}
-	l, err := a.lister(ctx, c)
-	if err != nil {
+	l := a.lister(c)
+	if err := l.learn(ctx); err != nil {
 		return err
 	}
 	groups, err := a.groups(ctx)
@@ -54,7 +54,7 @@ func (a *app) listLaddrs(ctx context.Context, c *call) error {
 	case c.set.has(colLGroup):
 		groups = namedGroups(groups, c.group)
 		if len(groups) == 0 {
-			return &failure{code: 1, text: kernelTexts[cmdGetLaddr][syscall.ENOENT], ends: true}
+			return &failure{code: 1, text: commandText(cmdGetLaddr, syscall.ENOENT), ends: true}
 		}
 	default:
 		if services, err = a.kernel.Services(ctx); err != nil {

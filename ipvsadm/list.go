@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -39,11 +40,14 @@ func (a *app) endpointText(ctx context.Context, addr netip.Addr, port uint16, pr
 }
 
 // numericText writes an address with its port, in numbers.
-func numericText(addr netip.Addr, port uint16) string {
+func numericText(addr netip.Addr, port uint16) string { return string(appendNumeric(nil, addr, port)) }
+
+func appendNumeric(b []byte, addr netip.Addr, port uint16) []byte {
 	if addr.Is6() {
-		return bracketed(addr) + ":" + strconv.Itoa(int(port))
+		b = append(append(b, bracketed(addr)...), ':')
+		return strconv.AppendUint(b, uint64(port), 10)
 	}
-	return netip.AddrPortFrom(addr, port).String() // 21 bytes at most
+	return netip.AddrPortFrom(addr, port).AppendTo(b) // 21 bytes at most
 }
 
 // bracketed writes an IPv6 address that something follows.
@@ -85,7 +89,7 @@ func appendLarge(b []byte, n uint64, exact bool) []byte {
 const blanks = "                                 "
 
 // left appends text, and blanks up to width bytes.
-func left(b []byte, text string, width int) []byte {
+func left[T string | []byte](b []byte, text T, width int) []byte {
 	b = append(b, text...)
 	return append(b, blanks[:max(width-len(text), 0)]...)
 }
@@ -108,9 +112,9 @@ func rightNumber(b []byte, n uint64, width int) []byte {
 
 // listing is one format of the table.
 type listing struct {
-	head    string
-	service func(l *lister, s *ipvs.Service, name string)
-	dest    func(l *lister, d *ipvs.Dest, name string)
+	head    func() string
+	service func(l *lister, s *ipvs.Service, name []byte)
+	dest    func(l *lister, d *ipvs.Dest, name []byte)
 }
 
 // lister prints tables of one call.
@@ -123,7 +127,10 @@ type lister struct {
 	fnat    map[ipvs.ServiceKey]ipvs.Ext // of services that the extension knows
 	format  listing
 	current *ipvs.Service
-	line    []byte // the buffer of the line being written
+	dests   []ipvs.Dest // those of current
+	spare   []ipvs.Dest // to sort them
+	name    []byte      // of the line being written
+	line    []byte      // the line being written
 }
 
 // formats holds the formats in the order in which one wins over another.
@@ -132,95 +139,113 @@ var formats = []struct {
 	listing
 }{
 	{colStats, listing{
-		fmt.Sprintf("%-33s %8s %8s %8s %8s %8s\n  -> RemoteAddress:Port\n", headService, "Conns", "InPkts", "OutPkts", "InBytes", "OutBytes"),
-		func(l *lister, s *ipvs.Service, name string) { l.counters("", 33, name, &s.Stats) },
-		func(l *lister, d *ipvs.Dest, name string) { l.counters("  -> ", 28, name, &d.Stats) },
+		func() string { return head("%8s %8s %8s %8s %8s", "Conns", "InPkts", "OutPkts", "InBytes", "OutBytes") },
+		func(l *lister, s *ipvs.Service, name []byte) { l.counters("", 33, name, &s.Stats) },
+		func(l *lister, d *ipvs.Dest, name []byte) { l.counters("  -> ", 28, name, &d.Stats) },
 	}},
 	{colRate, listing{
-		fmt.Sprintf("%-33s %8s %8s %8s %8s %8s\n  -> RemoteAddress:Port\n", headService, "CPS", "InPPS", "OutPPS", "InBPS", "OutBPS"),
-		func(l *lister, s *ipvs.Service, name string) { l.rates(name, &s.Stats) },
-		func(l *lister, d *ipvs.Dest, name string) { l.destRates(name, &d.Stats) },
+		func() string { return head("%8s %8s %8s %8s %8s", "CPS", "InPPS", "OutPPS", "InBPS", "OutBPS") },
+		func(l *lister, s *ipvs.Service, name []byte) { l.rates(name, &s.Stats) },
+		func(l *lister, d *ipvs.Dest, name []byte) { l.destRates(name, &d.Stats) },
 	}},
 	{colThresholds, listing{
-		fmt.Sprintf("%-33s %-10s %-10s %-10s %-10s\n  -> RemoteAddress:Port\n", headService, "Uthreshold", "Lthreshold", "ActiveConn", "InActConn"),
+		func() string {
+			return head("%-10s %-10s %-10s %-10s", "Uthreshold", "Lthreshold", "ActiveConn", "InActConn")
+		},
 		(*lister).settings,
-		func(l *lister, d *ipvs.Dest, name string) {
+		func(l *lister, d *ipvs.Dest, name []byte) {
 			fmt.Fprintf(l.w, "  -> %-28s %-10d %-10d %-10d %-10d\n", name, d.UpperThreshold, d.LowerThreshold, d.ActiveConns, d.InactConns)
 		},
 	}},
 	{colPersistentConn, listing{
-		fmt.Sprintf("%-33s %-9s %-11s %-10s %-10s\n  -> RemoteAddress:Port\n", headService, "Weight", "PersistConn", "ActiveConn", "InActConn"),
+		func() string {
+			return head("%-9s %-11s %-10s %-10s", "Weight", "PersistConn", "ActiveConn", "InActConn")
+		},
 		(*lister).settings,
-		func(l *lister, d *ipvs.Dest, name string) {
+		func(l *lister, d *ipvs.Dest, name []byte) {
 			fmt.Fprintf(l.w, "  -> %-28s %-9d %-11d %-10d %-10d\n", name, d.Weight, d.PersistConns, d.ActiveConns, d.InactConns)
 		},
 	}},
 	{colTunInfo, listing{
-		headService + " Scheduler Flags\n  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n",
+		func() string {
+			return headService + " Scheduler Flags\n  -> RemoteAddress:Port           Forward TunnelInfo    Weight ActiveConn InActConn\n"
+		},
 		(*lister).settings,
-		func(l *lister, d *ipvs.Dest, name string) {
+		func(l *lister, d *ipvs.Dest, name []byte) {
 			fmt.Fprintf(l.w, "  -> %-28s %-7s %-13s %-6d %-10d %-10d\n", name, l.forward(d), tunnelText(d), int32(d.Weight), d.ActiveConns, d.InactConns)
 		},
 	}},
 	{colSort, listing{
-		headService + " Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n",
+		func() string {
+			return headService + " Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n"
+		},
 		(*lister).settings,
-		func(l *lister, d *ipvs.Dest, name string) {
+		func(l *lister, d *ipvs.Dest, name []byte) {
 			b := left(append(l.line[:0], "  -> "...), name, 28)
 			b = left(append(b, ' '), l.forward(d), 7)
 			b = leftNumber(append(b, ' '), int64(int32(d.Weight)), 6)
 			b = leftNumber(append(b, ' '), int64(d.ActiveConns), 10)
 			b = leftNumber(append(b, ' '), int64(d.InactConns), 10)
-			l.line = append(b, '\n')
-			l.w.Write(l.line)
+			l.write(append(b, '\n'))
 		},
 	}},
 }
 
+// head are the two lines above a table whose columns have a width each.
+func head(format string, columns ...any) string {
+	return fmt.Sprintf("%-33s "+format+"\n  -> RemoteAddress:Port\n", append([]any{headService}, columns...)...)
+}
+
+// write writes line, whose memory the next one uses.
+func (l *lister) write(line []byte) {
+	l.line = line
+	l.w.Write(line)
+}
+
 const headService = "Prot LocalAddress:Port"
 
-func (l *lister) counters(begin string, width int, name string, s *ipvs.Stats) {
+func (l *lister) counters(begin string, width int, name []byte, s *ipvs.Stats) {
 	b := left(append(l.line[:0], begin...), name, width)
 	for _, n := range [...]uint64{s.Conns, s.InPkts, s.OutPkts, s.InBytes, s.OutBytes} {
 		b = appendLarge(b, n, l.exact)
 	}
-	l.line = append(b, '\n')
-	l.w.Write(l.line)
+	l.write(append(b, '\n'))
 }
 
-func (l *lister) rates(name string, s *ipvs.Stats) {
-	fmt.Fprintf(l.w, "%-33s", name)
-	for _, n := range []uint64{s.CPS, s.InPPS, s.OutPPS, s.InBPS, s.OutBPS} {
-		io.WriteString(l.w, largeNumber(n, l.exact))
+func (l *lister) rates(name []byte, s *ipvs.Stats) {
+	b := left(l.line[:0], name, 33)
+	for _, n := range [...]uint64{s.CPS, s.InPPS, s.OutPPS, s.InBPS, s.OutBPS} {
+		b = appendLarge(b, n, l.exact)
 	}
-	io.WriteString(l.w, "\n")
+	l.write(append(b, '\n'))
 }
 
 // destRates writes the first three without units, as the contract has it.
-func (l *lister) destRates(name string, s *ipvs.Stats) {
+func (l *lister) destRates(name []byte, s *ipvs.Stats) {
 	fmt.Fprintf(l.w, "  -> %-28s %8d %8d %8d%s%s\n", name, s.CPS, s.InPPS, s.OutPPS,
 		largeNumber(s.InBPS, l.exact), largeNumber(s.OutBPS, l.exact))
 }
 
 // settings writes the line of a service in all formats without counters.
-func (l *lister) settings(s *ipvs.Service, name string) {
-	fmt.Fprintf(l.w, "%s %s", name, schedulerName(s))
+func (l *lister) settings(s *ipvs.Service, name []byte) {
+	b := append(append(l.line[:0], name...), ' ')
+	b = append(b, schedulerName(s)...)
 	if text, any := schedFlagText(s); any {
-		fmt.Fprintf(l.w, " (%s)", text)
+		b = append(append(append(b, " ("...), text...), ')')
 	}
 	if s.Flags&ipvs.FlagPersistent != 0 {
-		fmt.Fprintf(l.w, " persistent %d", int64(s.Timeout/time.Second))
+		b = strconv.AppendInt(append(b, " persistent "...), int64(s.Timeout/time.Second), 10)
 		if mask := maskText(s); mask != "" {
-			fmt.Fprintf(l.w, " mask %s", mask)
+			b = append(append(b, " mask "...), mask...)
 		}
 		if s.PEName != "" {
-			fmt.Fprintf(l.w, " pe %s", s.PEName)
+			b = append(append(b, " pe "...), s.PEName...)
 		}
 	}
 	if s.Flags&ipvs.FlagOnePacket != 0 {
-		io.WriteString(l.w, " ops")
+		b = append(b, " ops"...)
 	}
-	io.WriteString(l.w, "\n")
+	l.write(append(b, '\n'))
 }
 
 // schedulerName is what the kernel calls no scheduler, too.
@@ -234,6 +259,10 @@ func schedulerName(s *ipvs.Service) string {
 // schedFlagText lists the scheduler's flags; any tells whether one is set,
 // which may be one that this scheduler has no name for.
 func schedFlagText(s *ipvs.Service) (text string, any bool) {
+	any = s.Flags&(ipvs.FlagSched1|ipvs.FlagSched2|ipvs.FlagSched3) != 0
+	if !any {
+		return "", false
+	}
 	scheduler := ""
 	if s.Scheduler == "sh" || s.Scheduler == "mh" {
 		scheduler = s.Scheduler
@@ -244,8 +273,7 @@ func schedFlagText(s *ipvs.Service) (text string, any bool) {
 			words = append(words, f.word)
 		}
 	}
-	any = s.Flags&(ipvs.FlagSched1|ipvs.FlagSched2|ipvs.FlagSched3) != 0
-	return strings.Join(words, ","), any
+	return strings.Join(words, ","), true
 }
 
 // maskText is the persistence mask, "" for that of a single client.
@@ -300,27 +328,41 @@ func (l *lister) forward(d *ipvs.Dest) string {
 
 // serviceName is the name column of a service; that of IPv4 and of marks is cut.
 func (l *lister) serviceName(ctx context.Context, s *ipvs.Service) string {
-	if s.FWMark != 0 {
-		name := fmt.Sprintf("FWM  %d", int32(s.FWMark)) // signed, as stock writes it
-		if s.Family == ipvs.IPv6 {
-			name += " IPv6"
-		}
-		return name
-	}
-	name := fmt.Sprintf("%-4s %s", strings.ToUpper(protocolWord(s.Protocol)),
-		l.endpointText(ctx, s.Addr, s.Port, s.Protocol, l.numeric))
-	if s.Family == ipvs.IPv6 {
-		return name
-	}
-	return name[:min(len(name), 33)]
+	return string(l.appendServiceName(ctx, nil, s))
 }
 
-func (l *lister) destName(ctx context.Context, s *ipvs.Service, d *ipvs.Dest) string {
-	name := l.endpointText(ctx, d.Addr, d.Port, s.Protocol, l.numeric)
-	if d.Family == ipvs.IPv6 {
-		return name
+func (l *lister) appendServiceName(ctx context.Context, b []byte, s *ipvs.Service) []byte {
+	if s.FWMark != 0 {
+		b = strconv.AppendInt(append(b, "FWM  "...), int64(int32(s.FWMark)), 10) // signed, as stock writes it
+		if s.Family == ipvs.IPv6 {
+			b = append(b, " IPv6"...)
+		}
+		return b
 	}
-	return name[:min(len(name), 28)]
+	begin := len(b)
+	b = append(left(b, protocolTitle(s.Protocol), 4), ' ')
+	b = l.appendEndpoint(ctx, b, s.Addr, s.Port, s.Protocol)
+	if s.Family == ipvs.IPv6 {
+		return b
+	}
+	return b[:min(len(b), begin+33)]
+}
+
+func (l *lister) appendDestName(ctx context.Context, b []byte, s *ipvs.Service, d *ipvs.Dest) []byte {
+	begin := len(b)
+	b = l.appendEndpoint(ctx, b, d.Addr, d.Port, s.Protocol)
+	if d.Family == ipvs.IPv6 {
+		return b
+	}
+	return b[:min(len(b), begin+28)]
+}
+
+// appendEndpoint is endpointText at the end of b.
+func (l *lister) appendEndpoint(ctx context.Context, b []byte, addr netip.Addr, port uint16, proto ipvs.Protocol) []byte {
+	if l.numeric {
+		return appendNumeric(b, addr, port)
+	}
+	return append(b, l.endpointText(ctx, addr, port, proto, false)...)
 }
 
 // list is -L.
@@ -338,10 +380,7 @@ func (a *app) list(ctx context.Context, c *call) error {
 	if c.set.has(colStatsExt) {
 		return a.listExtStats(ctx, c)
 	}
-	l, err := a.lister(ctx, c)
-	if err != nil {
-		return err
-	}
+	l := a.lister(c)
 	if c.set.has(colJSON) {
 		return l.listJSON(ctx, c)
 	}
@@ -351,7 +390,7 @@ func (a *app) list(ctx context.Context, c *call) error {
 	return l.all(ctx)
 }
 
-func (a *app) lister(ctx context.Context, c *call) (*lister, error) {
+func (a *app) lister(c *call) *lister {
 	l := &lister{app: a, w: a.stdout, numeric: c.set.has(colNumeric), exact: c.set.has(colExact), nosort: c.set.has(colNosort)}
 	for _, f := range formats {
 		if f.col == colSort || c.set.has(f.col) {
@@ -359,16 +398,22 @@ func (a *app) lister(ctx context.Context, c *call) (*lister, error) {
 			break
 		}
 	}
-	var err error
-	// Most services of a big table have nothing of it: those are not kept.
-	l.fnat, err = a.exts(ctx, func(s *ipvs.ExtService) bool { return extWords(s.ServiceKey, s.Ext) != "" })
-	return l, err
+	return l
+}
+
+// learn asks the extension about the services. Most of a big table have nothing of
+// it: those are not kept.
+func (l *lister) learn(ctx context.Context) (err error) {
+	l.fnat, err = l.exts(ctx, func(s *ipvs.ExtService) bool { return extWords(s.ServiceKey, s.Ext) != "" })
+	return err
 }
 
 // exts is what the extension knows of the services that keep lets pass; nothing
 // on a stock module. Counters are not in it.
 func (a *app) exts(ctx context.Context, keep func(*ipvs.ExtService) bool) (map[ipvs.ServiceKey]ipvs.Ext, error) {
-	if a.info.Extended == nil {
+	if ours, err := a.extended(ctx); err != nil {
+		return nil, listFailed(err)
+	} else if !ours {
 		return nil, nil
 	}
 	exts := map[ipvs.ServiceKey]ipvs.Ext{}
@@ -392,7 +437,7 @@ func listFailed(err error) error {
 // destsFailed is the same for the servers of one service.
 func destsFailed(err error) error {
 	if errors.Is(err, syscall.ESRCH) {
-		return &failure{code: 1, text: kernelTexts[cmdDelete][syscall.ESRCH], ends: true, err: err}
+		return &failure{code: 1, text: commandText(cmdDelete, syscall.ESRCH), ends: true, err: err}
 	}
 	return listFailed(err)
 }
@@ -402,7 +447,10 @@ func (l *lister) one(ctx context.Context, key ipvs.ServiceKey) error {
 	if err != nil {
 		return destsFailed(err)
 	}
-	io.WriteString(l.w, l.format.head)
+	if err := l.learn(ctx); err != nil {
+		return err
+	}
+	io.WriteString(l.w, l.format.head())
 	return l.print(ctx, &s)
 }
 
@@ -412,10 +460,15 @@ func (l *lister) all(ctx context.Context) error {
 	if err != nil {
 		return listFailed(err)
 	}
+	if len(services) > 0 {
+		if err := l.learn(ctx); err != nil {
+			return err
+		}
+	}
 	if !l.nosort {
 		sortServices(services)
 	}
-	io.WriteString(l.w, l.format.head)
+	io.WriteString(l.w, l.format.head())
 	for i := range services {
 		if err := l.print(ctx, &services[i]); err != nil {
 			return err
@@ -426,17 +479,28 @@ func (l *lister) all(ctx context.Context) error {
 
 // print writes one service with its servers.
 func (l *lister) print(ctx context.Context, s *ipvs.Service) error {
-	dests, err := l.kernel.Dests(ctx, s.ServiceKey)
-	if err != nil {
+	if err := l.readDests(ctx, s); err != nil {
+		return err
+	}
+	l.current = s
+	l.name = l.appendServiceName(ctx, l.name[:0], s)
+	l.format.service(l, s, l.name)
+	for i := range l.dests {
+		l.name = l.appendDestName(ctx, l.name[:0], s, &l.dests[i])
+		l.format.dest(l, &l.dests[i], l.name)
+	}
+	return nil
+}
+
+// readDests reads the servers of a service, sorted unless that is not wanted,
+// where those of the one before were.
+func (l *lister) readDests(ctx context.Context, s *ipvs.Service) (err error) {
+	if l.dests, err = l.kernel.AppendDests(ctx, l.dests[:0], s.ServiceKey); err != nil {
 		return destsFailed(err)
 	}
 	if !l.nosort {
-		sortDests(dests)
-	}
-	l.current = s
-	l.format.service(l, s, l.serviceName(ctx, s))
-	for i := range dests {
-		l.format.dest(l, &dests[i], l.destName(ctx, s, &dests[i]))
+		l.spare = slices.Grow(l.spare[:0], len(l.dests))[:len(l.dests)]
+		mergeSort(l.dests, l.spare, compareDests)
 	}
 	return nil
 }

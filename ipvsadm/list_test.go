@@ -94,6 +94,10 @@ func (k busyKernel) Dests(context.Context, ipvs.ServiceKey) ([]ipvs.Dest, error)
 	return []ipvs.Dest{k.dest}, nil
 }
 
+func (k busyKernel) AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey) ([]ipvs.Dest, error) {
+	return append(to, k.dest), nil
+}
+
 func TestCountersLines(t *testing.T) {
 	key := ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: netip.MustParseAddr("10.0.0.1"), Port: 80}
 	stats := ipvs.Stats{Conns: 1, InPkts: 123456789, OutPkts: 1234567890, InBytes: 3, OutBytes: math.MaxUint64, CPS: 5, InPPS: 123456789, OutPPS: 7, InBPS: 123456789, OutBPS: 9}

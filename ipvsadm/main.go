@@ -15,7 +15,7 @@ import (
 func main() {
 	// A table is read once and forgotten: less memory is worth more than the
 	// little time that the collector takes.
-	debug.SetGCPercent(50)
+	debug.SetGCPercent(25)
 	_, posix := os.LookupEnv("POSIXLY_CORRECT")
 	a := &app{
 		posix:    posix,

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -139,30 +140,63 @@ func usagef(format string, args ...any) error {
 	return &failure{code: 2, text: fmt.Sprintf(format, args...), ends: true}
 }
 
-// kernelTexts names the errors that mean something special to a command.
-var kernelTexts = map[command]map[syscall.Errno]string{
-	cmdAdd:         {syscall.ENOENT: "Scheduler or persistence engine not found", syscall.EEXIST: "Service already exists"},
-	cmdEdit:        {syscall.ENOENT: "Scheduler or persistence engine not found", syscall.ESRCH: "No such service"},
-	cmdDelete:      {syscall.ESRCH: "No such service"},
-	cmdZero:        {syscall.ESRCH: "No such service"},
-	cmdAddDest:     {syscall.ESRCH: "Service not defined", syscall.EEXIST: "Destination already exists"},
-	cmdEditDest:    {syscall.ESRCH: "Service not defined", syscall.ENOENT: "No such destination"},
-	cmdDelDest:     {syscall.ESRCH: "Service not defined", syscall.ENOENT: "No such destination"},
-	cmdStartDaemon: {syscall.EEXIST: "Daemon has already run"},
-	cmdStopDaemon:  {syscall.ESRCH: "No daemon is running"},
-	cmdAddLaddr:    {syscall.ESRCH: "Service not defined", syscall.EEXIST: "Local address already exists"},
-	cmdDelLaddr:    {syscall.ESRCH: "Service not defined", syscall.ENOENT: "No such local address"},
-	cmdGetLaddr:    {syscall.ESRCH: "No such service", syscall.ENOENT: "No such local address group"},
+// commandTexts names the errors that mean something special to a command.
+var commandTexts = [...]struct {
+	cmd   command
+	errno syscall.Errno
+	text  string
+}{
+	{cmdAdd, syscall.ENOENT, "Scheduler or persistence engine not found"},
+	{cmdAdd, syscall.EEXIST, "Service already exists"},
+	{cmdEdit, syscall.ENOENT, "Scheduler or persistence engine not found"},
+	{cmdEdit, syscall.ESRCH, "No such service"},
+	{cmdDelete, syscall.ESRCH, "No such service"},
+	{cmdZero, syscall.ESRCH, "No such service"},
+	{cmdAddDest, syscall.ESRCH, "Service not defined"},
+	{cmdAddDest, syscall.EEXIST, "Destination already exists"},
+	{cmdEditDest, syscall.ESRCH, "Service not defined"},
+	{cmdEditDest, syscall.ENOENT, "No such destination"},
+	{cmdDelDest, syscall.ESRCH, "Service not defined"},
+	{cmdDelDest, syscall.ENOENT, "No such destination"},
+	{cmdStartDaemon, syscall.EEXIST, "Daemon has already run"},
+	{cmdStopDaemon, syscall.ESRCH, "No daemon is running"},
+	{cmdAddLaddr, syscall.ESRCH, "Service not defined"},
+	{cmdAddLaddr, syscall.EEXIST, "Local address already exists"},
+	{cmdDelLaddr, syscall.ESRCH, "Service not defined"},
+	{cmdDelLaddr, syscall.ENOENT, "No such local address"},
+	{cmdGetLaddr, syscall.ESRCH, "No such service"},
+	{cmdGetLaddr, syscall.ENOENT, "No such local address group"},
 }
 
-var generalTexts = map[syscall.Errno]string{
-	syscall.EPERM:        "Permission denied (you must be root)",
-	syscall.EINVAL:       "Invalid operation.  Possibly wrong module version, address not unicast, ...",
-	syscall.ENOPROTOOPT:  "Protocol not available",
-	syscall.ENOMEM:       "Memory allocation problem",
-	syscall.EOPNOTSUPP:   "Operation not supported with IPv6",
-	syscall.EAFNOSUPPORT: "Operation not supported with specified address family",
-	syscall.EMSGSIZE:     "Module is wrong version",
+// commandText is empty for an error that means nothing special.
+func commandText(cmd command, errno syscall.Errno) string {
+	for i := range commandTexts {
+		if t := &commandTexts[i]; t.cmd == cmd && t.errno == errno {
+			return t.text
+		}
+	}
+	return ""
+}
+
+// generalText is empty for an error whose text is the C library's.
+func generalText(errno syscall.Errno) string {
+	switch errno {
+	case syscall.EPERM:
+		return "Permission denied (you must be root)"
+	case syscall.EINVAL:
+		return "Invalid operation.  Possibly wrong module version, address not unicast, ..."
+	case syscall.ENOPROTOOPT:
+		return "Protocol not available"
+	case syscall.ENOMEM:
+		return "Memory allocation problem"
+	case syscall.EOPNOTSUPP:
+		return "Operation not supported with IPv6"
+	case syscall.EAFNOSUPPORT:
+		return "Operation not supported with specified address family"
+	case syscall.EMSGSIZE:
+		return "Module is wrong version"
+	}
+	return ""
 }
 
 // kernelText is the line that cmd prints for an error of the kernel.
@@ -172,14 +206,11 @@ func kernelText(cmd command, err error) string {
 	case errors.Is(err, ipvs.ErrNoExt):
 		return msgNoExt
 	case errors.Is(err, ipvs.ErrNoIPVS):
-		return generalTexts[syscall.ENOPROTOOPT]
+		return generalText(syscall.ENOPROTOOPT)
 	case !errors.As(err, &errno):
 		return err.Error()
 	}
-	if text, ok := kernelTexts[cmd][errno]; ok {
-		return text
-	}
-	if text, ok := generalTexts[errno]; ok {
+	if text := cmp.Or(commandText(cmd, errno), generalText(errno)); text != "" {
 		return text
 	}
 	return strerror(errno)
@@ -247,7 +278,7 @@ func remedyFor(cmd command, text string, op ipvs.Op) string {
 	case strings.HasPrefix(text, "ipset '") && !strings.HasSuffix(text, "not found"):
 		says = "$kernel; use one of addresses or nets of that family alone, as hash:net"
 	case text == "no such local address group" && cmd == cmdDelLaddr:
-		says = kernelTexts[cmdGetLaddr][syscall.ENOENT] + ": $group"
+		says = commandText(cmdGetLaddr, syscall.ENOENT) + ": $group"
 	}
 	l, ports := op.Laddr, "MIN-MAX"
 	if l.PortMin != 0 {

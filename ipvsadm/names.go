@@ -127,6 +127,19 @@ func (n *names) load() []serviceName {
 	return n.services
 }
 
+// protocolTitle is the name of a protocol as listings have it.
+func protocolTitle(p ipvs.Protocol) string {
+	switch p {
+	case ipvs.TCP:
+		return "TCP"
+	case ipvs.UDP:
+		return "UDP"
+	case ipvs.SCTP:
+		return "SCTP"
+	}
+	return ""
+}
+
 // protocolWord is the name of a protocol as /etc/services has it.
 func protocolWord(p ipvs.Protocol) string {
 	switch p {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"math/bits"
 	"slices"
 	"strings"
 
@@ -425,25 +426,35 @@ var optionRows = []optionRow{
 const optionBase = 100
 
 // plainOptions and destOptions are what the scanner knows before and after
-// a command that makes -b mean FNAT.
-var plainOptions, destOptions []popt.Option
+// a command that makes -b mean FNAT. They are made when they are needed.
+var plainOptions, destOptions = scanner{}, scanner{dest: true}
 
-// An initializer would be a cycle: setters reach the table through messages.
-func init() {
-	plainOptions, destOptions = scanTable(false), scanTable(true)
+type scanner struct {
+	dest  bool
+	table *popt.Table
+}
+
+// get is not safe for concurrent use.
+func (s *scanner) get() *popt.Table {
+	if s.table == nil {
+		s.table = popt.NewTable(scanTable(s.dest))
+	}
+	return s.table
 }
 
 // scanTable gives -b and --fullnat the meaning they have with -a and -e (dest)
 // or with every other command.
 func scanTable(dest bool) []popt.Option {
-	var table []popt.Option
-	for _, row := range commandRows {
+	table := make([]popt.Option, 0, 2*len(commandRows)+len(optionRows))
+	for i := range commandRows {
+		row := &commandRows[i]
 		table = append(table, popt.Option{Long: row.long, Arg: row.arg, ID: int(row.cmd)})
 		for i := range len(row.short) {
 			table = append(table, popt.Option{Short: row.short[i], Arg: row.arg, ID: int(row.cmd)})
 		}
 	}
-	for i, row := range optionRows {
+	for i := range optionRows {
+		row := &optionRows[i]
 		opt := popt.Option{Long: row.long, Arg: row.arg, ID: optionBase + i}
 		if row.short != "" && (row.short != "b" || row.dest == dest) {
 			opt.Short = row.short[0]
@@ -467,6 +478,9 @@ func (s *columnSet) add(c column) {
 	}
 }
 
+// onlyStock tells that the set has nothing but columns of ipvsadm 1.31.
+func (s columnSet) onlyStock() bool { return s[0]>>uint(colLocalAddress) == 0 && s[1] == 0 }
+
 // any tells whether the set has one of columns.
 func (s columnSet) any(columns []column) bool { return slices.ContainsFunc(columns, s.has) }
 
@@ -478,8 +492,52 @@ var stockSettings = []column{colScheduler, colPersistent, colNetmask, colOps, co
 // even when -b stands beside them.
 var destColumns = []column{colWeight, colUThreshold, colLThreshold}
 
+// demand is a column of the table of allowed options.
+type demand struct {
+	known                     bool
+	required, refused, single columnSet // single: at most one of them
+}
+
+// demands are filled in when they are needed: a restore asks for each line.
+var demands [cmdVersion + 1]demand
+
+// met tells that nothing is to be said about set.
+func (d *demand) met(set columnSet) bool {
+	ones := 0
+	for i := range set {
+		if set[i]&d.refused[i] != 0 || d.required[i]&^set[i] != 0 {
+			return false
+		}
+		ones += bits.OnesCount64(set[i] & d.single[i])
+	}
+	return ones <= 1
+}
+
+// demandOf is not safe for concurrent use.
+func demandOf(cmd command) *demand {
+	d := &demands[cmd]
+	if d.known {
+		return d
+	}
+	d.known = true
+	for i := range columnRows {
+		switch columnRows[i].rule(cmd) {
+		case required:
+			d.required.add(column(i))
+		case refused:
+			d.refused.add(column(i))
+		case atMost1:
+			d.single.add(column(i))
+		}
+	}
+	return d
+}
+
 // check applies the table of allowed options; the first offending row speaks.
 func check(cmd command, set columnSet) error {
+	if demandOf(cmd).met(set) {
+		return nil
+	}
 	last := column(-1)
 	for col, row := range columnRows {
 		col := column(col)

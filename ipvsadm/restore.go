@@ -9,7 +9,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -31,15 +30,21 @@ func (a *app) restore(ctx context.Context) error {
 	in := bufio.NewReaderSize(a.stdin, 16<<10)
 	q := queue{app: a}
 	var last error
+	var words []string
+	var c call
 	for {
 		if waiting, _ := in.Peek(in.Buffered()); bytes.IndexByte(waiting, '\n') < 0 {
 			last = q.flush(ctx, last)
 		}
-		line, readErr := in.ReadString('\n')
-		if args := splitLine(line); len(args) > 0 {
-			c, err := a.read(ctx, args)
-			if op, ok := a.single(c); err == nil && ok {
-				last = q.add(ctx, c, op)
+		line, readErr := readLine(in)
+		if words = appendWords(words[:0], line); len(words) > 0 {
+			err := a.read(ctx, &c, words)
+			op, single := ipvs.Op{}, false
+			if err == nil {
+				op, single = c.single()
+			}
+			if single {
+				last = q.add(ctx, c.cmd, op)
 			} else {
 				q.flush(ctx, nil)
 				switch {
@@ -47,7 +52,7 @@ func (a *app) restore(ctx context.Context) error {
 				case c.cmd == cmdRestore:
 					err = a.tryHelp()
 				default:
-					err = a.execute(ctx, c)
+					err = a.execute(ctx, &c)
 				}
 				last = err
 				var f *failure
@@ -69,28 +74,50 @@ func (a *app) restore(ctx context.Context) error {
 	}
 }
 
-// single returns the one operation that a call is, if it is one.
-func (a *app) single(c *call) (ipvs.Op, bool) {
-	if c == nil || c.ext.Set != 0 || c.fullNAT {
-		return ipvs.Op{}, false
+// readLine is in.ReadString of a line, without a copy of what fits into the buffer.
+func readLine(in *bufio.Reader) (string, error) {
+	line, err := in.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		begin := string(line)
+		rest, err := in.ReadString('\n')
+		return begin + rest, err
 	}
-	kind := map[command]ipvs.OpKind{
-		cmdAdd: ipvs.AddService, cmdEdit: ipvs.SetService,
-		cmdAddDest: ipvs.AddDest, cmdEditDest: ipvs.SetDest, cmdDelDest: ipvs.DelDest,
-	}[c.cmd]
-	return ipvs.Op{Kind: kind, Service: c.service, Dest: c.dest}, kind != 0
+	return string(line), err
+}
+
+// single returns the one operation that a call is, if it is one.
+func (c *call) single() (op ipvs.Op, ok bool) {
+	if c.ext.Set != 0 || c.fullNAT {
+		return op, false
+	}
+	switch c.cmd {
+	case cmdAdd:
+		op.Kind = ipvs.AddService
+	case cmdEdit:
+		op.Kind = ipvs.SetService
+	case cmdAddDest:
+		op.Kind = ipvs.AddDest
+	case cmdEditDest:
+		op.Kind = ipvs.SetDest
+	case cmdDelDest:
+		op.Kind = ipvs.DelDest
+	default:
+		return op, false
+	}
+	op.Service, op.Dest = c.service, c.dest
+	return op, true
 }
 
 // queue holds calls that the kernel has not seen yet.
 type queue struct {
 	*app
-	calls []*call
-	ops   []ipvs.Op
+	cmds []command
+	ops  []ipvs.Op
 }
 
-// add returns the error of the last call that was carried out, c or none.
-func (q *queue) add(ctx context.Context, c *call, op ipvs.Op) error {
-	q.calls, q.ops = append(q.calls, c), append(q.ops, op)
+// add returns the error of the last call that was carried out, this or none.
+func (q *queue) add(ctx context.Context, cmd command, op ipvs.Op) error {
+	q.cmds, q.ops = append(q.cmds, cmd), append(q.ops, op)
 	if len(q.ops) < queued {
 		return nil
 	}
@@ -117,18 +144,17 @@ func (q *queue) flush(ctx context.Context, last error) error {
 		refusals = append(refusals, refusal{batch.Index, batch})
 	}
 	for _, r := range refusals {
-		c, err := q.calls[r.at], r.err
-		if c.cmd == cmdAddDest || c.cmd == cmdEditDest {
-			err = q.serverRefused(ctx, c, err)
+		cmd, err := q.cmds[r.at], r.err
+		if cmd == cmdAddDest || cmd == cmdEditDest {
+			err = q.serverRefused(ctx, &q.ops[r.at], err)
 		}
-		err = worded(c.cmd, err)
+		err = worded(cmd, err)
 		q.report(err)
 		if r.at == len(q.ops)-1 || broken {
 			last = err
 		}
 	}
-	clear(q.calls)
-	q.calls, q.ops = q.calls[:0], q.ops[:0]
+	q.cmds, q.ops = q.cmds[:0], q.ops[:0]
 	return last
 }
 
@@ -142,12 +168,21 @@ func said(err error) error {
 }
 
 // splitLine cuts a line into words. There are no quotes and no comments.
-func splitLine(line string) []string {
-	var args []string
-	for _, word := range strings.FieldsFunc(line, func(r rune) bool { return strings.ContainsRune(" \t\r\n", r) }) {
-		if word != progName {
-			args = append(args, word)
+func splitLine(line string) []string { return appendWords(nil, line) }
+
+func appendWords(words []string, line string) []string {
+	begin := -1
+	for i := 0; i <= len(line); i++ {
+		if i < len(line) && line[i] != ' ' && line[i] != '\t' && line[i] != '\r' && line[i] != '\n' {
+			if begin < 0 {
+				begin = i
+			}
+			continue
 		}
+		if begin >= 0 && line[begin:i] != progName {
+			words = append(words, line[begin:i])
+		}
+		begin = -1
 	}
-	return args
+	return words
 }

@@ -17,8 +17,8 @@ import (
 // save is -S. Groups come first: a stock ipvsadm -R stops at the first line
 // of a file that needs FNAT, before it has made a plain NAT service of it.
 func (a *app) save(ctx context.Context, c *call) error {
-	l, err := a.lister(ctx, c)
-	if err != nil {
+	l := a.lister(c)
+	if err := l.learn(ctx); err != nil {
 		return err
 	}
 	services, err := a.kernel.Services(ctx)
@@ -128,7 +128,15 @@ func laddrText(l ipvs.Laddr) string {
 
 // serviceWords names a service in numbers, as an option with its value.
 func serviceWords(key ipvs.ServiceKey) string {
-	option := map[ipvs.Protocol]string{ipvs.TCP: "-t", ipvs.UDP: "-u", ipvs.SCTP: "--sctp-service"}[key.Protocol]
+	option := ""
+	switch key.Protocol {
+	case ipvs.TCP:
+		option = "-t"
+	case ipvs.UDP:
+		option = "-u"
+	case ipvs.SCTP:
+		option = "--sctp-service"
+	}
 	switch {
 	case key.FWMark != 0 && key.Family == ipvs.IPv6:
 		return fmt.Sprintf("-f %d -6", key.FWMark)
@@ -151,46 +159,55 @@ func (l *lister) words(ctx context.Context, key ipvs.ServiceKey) string {
 // of IPv6 addresses and of ports that look like numbers it would not, and a name
 // is never cut.
 func (l *lister) saved(ctx context.Context, addr netip.Addr, port uint16, proto ipvs.Protocol) string {
+	return string(l.appendSaved(ctx, nil, addr, port, proto))
+}
+
+func (l *lister) appendSaved(ctx context.Context, b []byte, addr netip.Addr, port uint16, proto ipvs.Protocol) []byte {
 	if l.numeric {
-		return numericText(addr, port)
+		return appendNumeric(b, addr, port)
 	}
 	service := l.names.serviceName(port, proto)
 	if _, number := number(service, 0, 65535); number {
 		service = strconv.Itoa(int(port))
 	}
+	host := ""
 	if addr.Is6() {
-		return bracketed(addr) + ":" + service
+		host = bracketed(addr)
+	} else {
+		host = l.names.host(ctx, addr)
 	}
-	return l.names.host(ctx, addr) + ":" + service
+	return append(append(append(b, host...), ':'), service...)
 }
 
 func (l *lister) saveService(ctx context.Context, s *ipvs.Service) error {
-	dests, err := l.kernel.Dests(ctx, s.ServiceKey)
-	if err != nil {
-		return destsFailed(err)
+	if err := l.readDests(ctx, s); err != nil {
+		return err
 	}
-	sortDests(dests)
-	name := l.words(ctx, s.ServiceKey)
-	fmt.Fprintf(l.w, "-A %s -s %s", name, schedulerName(s))
+	l.name = append(l.name[:0], l.words(ctx, s.ServiceKey)...)
+	b := append(append(l.line[:0], "-A "...), l.name...)
+	b = append(append(b, " -s "...), schedulerName(s)...)
 	if s.Flags&ipvs.FlagPersistent != 0 {
-		fmt.Fprintf(l.w, " -p %d", int64(s.Timeout/time.Second))
+		b = strconv.AppendInt(append(b, " -p "...), int64(s.Timeout/time.Second), 10)
 	}
 	if mask := maskText(s); mask != "" {
-		fmt.Fprintf(l.w, " -M %s", mask)
+		b = append(append(b, " -M "...), mask...)
 	}
 	if s.PEName != "" {
-		fmt.Fprintf(l.w, " --pe %s", s.PEName)
+		b = append(append(b, " --pe "...), s.PEName...)
 	}
 	if s.Flags&ipvs.FlagOnePacket != 0 {
-		io.WriteString(l.w, " -o")
+		b = append(b, " -o"...)
 	}
 	if words := savedFlags(s); words != "" {
-		io.WriteString(l.w, " -b "+words)
+		b = append(append(b, " -b "...), words...)
 	}
-	ext := l.fnat[s.ServiceKey]
-	fmt.Fprintln(l.w, extWords(s.ServiceKey, ext))
-	for i := range dests {
-		l.saveDest(ctx, s, &dests[i], name, ext)
+	ext, known := l.fnat[s.ServiceKey]
+	if known {
+		b = append(b, extWords(s.ServiceKey, ext)...)
+	}
+	l.write(append(b, '\n'))
+	for i := range l.dests {
+		l.saveDest(ctx, s, &l.dests[i], ext)
 	}
 	return nil
 }
@@ -267,8 +284,9 @@ func usualExt(key ipvs.ServiceKey, e ipvs.Ext) ipvs.Ext {
 }
 
 // saveDest writes a NAT server of an FNAT service as FNAT: should its service
-// be plain where the file is restored, the line must not make it plain too.
-func (l *lister) saveDest(ctx context.Context, s *ipvs.Service, d *ipvs.Dest, service string, ext ipvs.Ext) {
+// be plain where the file is restored, the line must not make it plain too. The
+// service's own words are in l.name.
+func (l *lister) saveDest(ctx context.Context, s *ipvs.Service, d *ipvs.Dest, ext ipvs.Ext) {
 	forward := "-g"
 	switch {
 	case d.Forward == ipvs.Masq && ext.Flags&fnat != 0:
@@ -280,18 +298,20 @@ func (l *lister) saveDest(ctx context.Context, s *ipvs.Service, d *ipvs.Dest, se
 	case d.Forward != ipvs.DirectRoute && d.Forward != ipvs.LocalNode:
 		forward = "(null)"
 	}
-	fmt.Fprintf(l.w, "-a %s -r %s %s -w %d", service,
-		l.saved(ctx, d.Addr, d.Port, s.Protocol), forward, int32(d.Weight))
+	b := append(append(l.line[:0], "-a "...), l.name...)
+	b = l.appendSaved(ctx, append(b, " -r "...), d.Addr, d.Port, s.Protocol)
+	b = append(append(b, ' '), forward...)
+	b = strconv.AppendInt(append(b, " -w "...), int64(int32(d.Weight)), 10)
 	if d.Forward == ipvs.Tunnel {
-		io.WriteString(l.w, tunnelWords(d))
+		b = append(b, tunnelWords(d)...)
 	}
 	if d.UpperThreshold != 0 {
-		fmt.Fprintf(l.w, " -x %d", d.UpperThreshold)
+		b = strconv.AppendUint(append(b, " -x "...), uint64(d.UpperThreshold), 10)
 	}
 	if d.LowerThreshold != 0 {
-		fmt.Fprintf(l.w, " -y %d", d.LowerThreshold)
+		b = strconv.AppendUint(append(b, " -y "...), uint64(d.LowerThreshold), 10)
 	}
-	io.WriteString(l.w, "\n")
+	l.write(append(b, '\n'))
 }
 
 // tunnelWords are the tunnel options, each with a blank in front.

@@ -83,6 +83,10 @@ func compareDests(a, b *ipvs.Dest) int {
 
 // compareAddrs compares the words of a and b, only the first one if a is IPv4.
 func compareAddrs(a, b netip.Addr) int {
+	if a.Is4() && b.Is4() {
+		x, y := a.As4(), b.As4()
+		return int(int32(binary.BigEndian.Uint32(x[:]) - binary.BigEndian.Uint32(y[:])))
+	}
 	x, y := padded(a), padded(b)
 	for i := 0; i == 0 || a.Is6() && i < len(x); i += 4 {
 		if d := int32(binary.BigEndian.Uint32(x[i:]) - binary.BigEndian.Uint32(y[i:])); d != 0 {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"sync"
 	"syscall"
 	"time"
 
@@ -77,43 +78,46 @@ func extFieldOf[T comparable](field ipvs.ExtField, at func(*ipvs.Ext) *T) extFie
 		func(a, b *ipvs.Ext) bool { return *at(a) == *at(b) }}
 }
 
-// extFields are all settings but the flags.
-var extFields = []extField{
-	extFieldOf(ipvs.ExtFieldLGroup, func(e *ipvs.Ext) *string { return &e.LGroup }),
-	extFieldOf(ipvs.ExtFieldSelect, func(e *ipvs.Ext) *ipvs.LaddrSelect { return &e.Select }),
-	extFieldOf(ipvs.ExtFieldInvalid, func(e *ipvs.Ext) *ipvs.InvalidPolicy { return &e.Invalid }),
-	extFieldOf(ipvs.ExtFieldTSMode, func(e *ipvs.Ext) *ipvs.TSMode { return &e.TSMode }),
-	extFieldOf(ipvs.ExtFieldMSSClamp, func(e *ipvs.Ext) *uint16 { return &e.MSSClamp }),
-	extFieldOf(ipvs.ExtFieldTOAKind4, func(e *ipvs.Ext) *uint8 { return &e.TOAKind4 }),
-	extFieldOf(ipvs.ExtFieldTOAKind6, func(e *ipvs.Ext) *uint8 { return &e.TOAKind6 }),
-	extFieldOf(ipvs.ExtFieldSPMSS, func(e *ipvs.Ext) *uint16 { return &e.SP.MSS }),
-	extFieldOf(ipvs.ExtFieldSPWScale, func(e *ipvs.Ext) *uint8 { return &e.SP.WScale }),
-	extFieldOf(ipvs.ExtFieldSPWindow, func(e *ipvs.Ext) *uint16 { return &e.SP.Window }),
-	extFieldOf(ipvs.ExtFieldSPTTL, func(e *ipvs.Ext) *uint8 { return &e.SP.TTL }),
-	extFieldOf(ipvs.ExtFieldSPRetries, func(e *ipvs.Ext) *uint8 { return &e.SP.SYNRetries }),
-	extFieldOf(ipvs.ExtFieldSPQueue, func(e *ipvs.Ext) *uint8 { return &e.SP.Queue }),
-	extFieldOf(ipvs.ExtFieldSPAutoOn, func(e *ipvs.Ext) *uint32 { return &e.SP.AutoOn }),
-	extFieldOf(ipvs.ExtFieldSPAutoOff, func(e *ipvs.Ext) *uint32 { return &e.SP.AutoOff }),
-	extFieldOf(ipvs.ExtFieldTimeoutEst, func(e *ipvs.Ext) *time.Duration { return &e.TimeoutEst }),
-	extFieldOf(ipvs.ExtFieldCPS, func(e *ipvs.Ext) *uint32 { return &e.CPS }),
-	extFieldOf(ipvs.ExtFieldCPSBurst, func(e *ipvs.Ext) *uint32 { return &e.CPSBurst }),
-	extFieldOf(ipvs.ExtFieldBPSIn, func(e *ipvs.Ext) *uint64 { return &e.BPSIn }),
-	extFieldOf(ipvs.ExtFieldBPSOut, func(e *ipvs.Ext) *uint64 { return &e.BPSOut }),
-	extFieldOf(ipvs.ExtFieldConnLimit, func(e *ipvs.Ext) *uint32 { return &e.ConnLimit }),
-	extFieldOf(ipvs.ExtFieldACLMode, func(e *ipvs.Ext) *ipvs.ACLMode { return &e.ACL }),
-	extFieldOf(ipvs.ExtFieldACLSet4, func(e *ipvs.Ext) *string { return &e.ACLSet4 }),
-	extFieldOf(ipvs.ExtFieldACLSet6, func(e *ipvs.Ext) *string { return &e.ACLSet6 }),
-	{ipvs.ExtFieldSPOpts,
-		func(to, from *ipvs.Ext) {
-			to.SP.Opts = to.SP.Opts&^from.SP.OptsMask | from.SP.Opts&from.SP.OptsMask
-		},
-		func(a, b *ipvs.Ext) bool { return a.SP.Opts == b.SP.Opts }},
-}
+// extFields are all settings but the flags; made when they are needed, for most
+// calls need none.
+var extFields = sync.OnceValue(func() []extField {
+	return []extField{
+		extFieldOf(ipvs.ExtFieldLGroup, func(e *ipvs.Ext) *string { return &e.LGroup }),
+		extFieldOf(ipvs.ExtFieldSelect, func(e *ipvs.Ext) *ipvs.LaddrSelect { return &e.Select }),
+		extFieldOf(ipvs.ExtFieldInvalid, func(e *ipvs.Ext) *ipvs.InvalidPolicy { return &e.Invalid }),
+		extFieldOf(ipvs.ExtFieldTSMode, func(e *ipvs.Ext) *ipvs.TSMode { return &e.TSMode }),
+		extFieldOf(ipvs.ExtFieldMSSClamp, func(e *ipvs.Ext) *uint16 { return &e.MSSClamp }),
+		extFieldOf(ipvs.ExtFieldTOAKind4, func(e *ipvs.Ext) *uint8 { return &e.TOAKind4 }),
+		extFieldOf(ipvs.ExtFieldTOAKind6, func(e *ipvs.Ext) *uint8 { return &e.TOAKind6 }),
+		extFieldOf(ipvs.ExtFieldSPMSS, func(e *ipvs.Ext) *uint16 { return &e.SP.MSS }),
+		extFieldOf(ipvs.ExtFieldSPWScale, func(e *ipvs.Ext) *uint8 { return &e.SP.WScale }),
+		extFieldOf(ipvs.ExtFieldSPWindow, func(e *ipvs.Ext) *uint16 { return &e.SP.Window }),
+		extFieldOf(ipvs.ExtFieldSPTTL, func(e *ipvs.Ext) *uint8 { return &e.SP.TTL }),
+		extFieldOf(ipvs.ExtFieldSPRetries, func(e *ipvs.Ext) *uint8 { return &e.SP.SYNRetries }),
+		extFieldOf(ipvs.ExtFieldSPQueue, func(e *ipvs.Ext) *uint8 { return &e.SP.Queue }),
+		extFieldOf(ipvs.ExtFieldSPAutoOn, func(e *ipvs.Ext) *uint32 { return &e.SP.AutoOn }),
+		extFieldOf(ipvs.ExtFieldSPAutoOff, func(e *ipvs.Ext) *uint32 { return &e.SP.AutoOff }),
+		extFieldOf(ipvs.ExtFieldTimeoutEst, func(e *ipvs.Ext) *time.Duration { return &e.TimeoutEst }),
+		extFieldOf(ipvs.ExtFieldCPS, func(e *ipvs.Ext) *uint32 { return &e.CPS }),
+		extFieldOf(ipvs.ExtFieldCPSBurst, func(e *ipvs.Ext) *uint32 { return &e.CPSBurst }),
+		extFieldOf(ipvs.ExtFieldBPSIn, func(e *ipvs.Ext) *uint64 { return &e.BPSIn }),
+		extFieldOf(ipvs.ExtFieldBPSOut, func(e *ipvs.Ext) *uint64 { return &e.BPSOut }),
+		extFieldOf(ipvs.ExtFieldConnLimit, func(e *ipvs.Ext) *uint32 { return &e.ConnLimit }),
+		extFieldOf(ipvs.ExtFieldACLMode, func(e *ipvs.Ext) *ipvs.ACLMode { return &e.ACL }),
+		extFieldOf(ipvs.ExtFieldACLSet4, func(e *ipvs.Ext) *string { return &e.ACLSet4 }),
+		extFieldOf(ipvs.ExtFieldACLSet6, func(e *ipvs.Ext) *string { return &e.ACLSet6 }),
+		{ipvs.ExtFieldSPOpts,
+			func(to, from *ipvs.Ext) {
+				to.SP.Opts = to.SP.Opts&^from.SP.OptsMask | from.SP.Opts&from.SP.OptsMask
+			},
+			func(a, b *ipvs.Ext) bool { return a.SP.Opts == b.SP.Opts }},
+	}
+})
 
 // setExt asks for in, as the kernel takes it: FNAT brings what TCP needs with
 // it unless that was ever named.
 func (s *tableService) setExt(in ipvs.Ext) {
-	for _, f := range extFields {
+	for _, f := range extFields() {
 		if in.Set&f.field != 0 {
 			f.set(&s.ext, &in)
 		}
@@ -138,7 +142,7 @@ func (s *tableService) setExt(in ipvs.Ext) {
 
 // know takes over what the module tells; what it has not is as if never set.
 func (s *tableService) know(e ipvs.Ext) {
-	for _, f := range extFields {
+	for _, f := range extFields() {
 		if e.Set&f.field != 0 {
 			f.set(&s.ext, &e)
 		}
@@ -151,7 +155,11 @@ func isTCP(k ipvs.ServiceKey) bool { return k.FWMark != 0 || k.Protocol == ipvs.
 
 // present reads the kernel's tables.
 func (a *app) present(ctx context.Context) (*tables, error) {
-	t := &tables{ext: a.info.Extended != nil}
+	ours, err := a.extended(ctx)
+	if err != nil {
+		return nil, err
+	}
+	t := &tables{ext: ours}
 	services, err := a.kernel.Services(ctx)
 	if err != nil {
 		return nil, err

@@ -105,8 +105,8 @@ type topTable struct {
 
 // runTop is --top: live on a terminal, else as text.
 func (a *app) runTop(ctx context.Context, c *call) error {
-	l, err := a.lister(ctx, c)
-	if err != nil {
+	l := a.lister(c)
+	if err := l.learn(ctx); err != nil {
 		return err
 	}
 	t := c.top

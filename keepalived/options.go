@@ -180,7 +180,7 @@ func parseOptions(args []string) (*options, error) {
 		file: defaultFile, facility: logline.Daemon, umask: -1,
 	}
 	noBFD := subsystem(0)
-	s := popt.New(popt.GetoptLong, optionTable(), args)
+	s := popt.New(popt.GetoptLong, popt.NewTable(optionTable()), args)
 	for {
 		m, err := s.Next()
 		if errors.Is(err, io.EOF) {

@@ -31,6 +31,30 @@ type Option struct {
 	ID    int // what Next answers; rows with one ID are the same option
 }
 
+// Table is what a scanner knows. Where rows share a name the first counts. It may
+// serve many scanners at a time.
+type Table struct {
+	rows  []Option
+	short [256]uint8 // of each letter, the number of its row counted from 1
+}
+
+// NewTable returns a table of at most 255 rows, which it keeps.
+func NewTable(rows []Option) *Table {
+	if len(rows) > 255 {
+		panic("popt: a table of more than 255 rows")
+	}
+	t := &Table{rows: rows}
+	for i := range rows {
+		if letter := rows[i].Short; letter != 0 && t.short[letter] == 0 {
+			t.short[letter] = uint8(i + 1)
+		}
+	}
+	return t
+}
+
+// Rows are the table's, not to be changed.
+func (t *Table) Rows() []Option { return t.rows }
+
 // Mode chooses the library whose rules count.
 type Mode uint8
 
@@ -50,7 +74,7 @@ type Match struct {
 // Scanner walks one command line. It is not safe for concurrent use.
 type Scanner struct {
 	mode    Mode
-	options []Option
+	options *Table
 	args    []string // without the program's name
 	next    int      // index into args of the word to read next
 	cluster string   // what is left of a cluster of short options
@@ -59,13 +83,13 @@ type Scanner struct {
 }
 
 // New returns a scanner of args, which do not include the program's name.
-func New(mode Mode, options []Option, args []string) *Scanner {
+func New(mode Mode, options *Table, args []string) *Scanner {
 	return &Scanner{mode: mode, options: options, args: args}
 }
 
 // SetOptions changes the table for what has not been read yet, also within a
 // cluster. It serves commands after which a letter means something else.
-func (s *Scanner) SetOptions(options []Option) { s.options = options }
+func (s *Scanner) SetOptions(options *Table) { s.options = options }
 
 // StopAtWord makes the first word that is no option end the options, as both
 // libraries do where the environment has POSIXLY_CORRECT.
@@ -126,26 +150,21 @@ func (s *Scanner) long(text string) (Match, error) {
 	case attached || opt.Arg == None:
 		return m, nil
 	}
-	return s.detached(m, opt, "--"+opt.Long)
+	return s.detached(m, opt, 0)
 }
 
 // short handles the first letter of what is left of a cluster.
 func (s *Scanner) short() (Match, error) {
 	letter := s.cluster[0]
 	s.cluster = s.cluster[1:]
-	var opt *Option
-	for i := range s.options {
-		if s.options[i].Short == letter {
-			opt = &s.options[i]
-			break
-		}
-	}
-	if opt == nil {
+	row := s.options.short[letter]
+	if row == 0 {
 		if s.mode == Popt {
 			s.cluster = ""
 		}
 		return Match{}, s.fail(Unknown, string(rune(letter)))
 	}
+	opt := &s.options.rows[row-1]
 	m := Match{ID: opt.ID}
 	if opt.Arg == None {
 		if s.mode == Popt && strings.HasPrefix(s.cluster, "=") {
@@ -162,17 +181,21 @@ func (s *Scanner) short() (Match, error) {
 		s.cluster = ""
 		return m, nil
 	}
-	return s.detached(m, opt, string(rune(letter)))
+	return s.detached(m, opt, letter)
 }
 
-// detached looks for a value in the next word.
-func (s *Scanner) detached(m Match, opt *Option, shown string) (Match, error) {
+// detached looks for a value in the next word. The option was a letter unless that
+// is 0.
+func (s *Scanner) detached(m Match, opt *Option, letter byte) (Match, error) {
 	end := s.next == len(s.args)
 	if opt.Arg == Optional && (s.mode == GetoptLong || end || strings.HasPrefix(s.args[s.next], "-")) {
 		return m, nil
 	}
 	if end {
-		return Match{}, s.fail(Missing, shown)
+		if letter == 0 {
+			return Match{}, s.fail(Missing, "--"+opt.Long)
+		}
+		return Match{}, s.fail(Missing, string(rune(letter)))
 	}
 	m.Value, m.HasValue = s.args[s.next], true
 	s.next++
@@ -182,8 +205,8 @@ func (s *Scanner) detached(m Match, opt *Option, shown string) (Match, error) {
 // lookup finds a long option; text is what stood after the dashes.
 func (s *Scanner) lookup(name, text string) (*Option, error) {
 	var near []*Option
-	for i := range s.options {
-		opt := &s.options[i]
+	for i := range s.options.rows {
+		opt := &s.options.rows[i]
 		if opt.Long == "" {
 			continue
 		}

@@ -28,7 +28,7 @@ var table = []Option{
 // scan prints what a command line means: one token an option, words after a
 // bar. Errors are tokens too.
 func scan(mode Mode, args ...string) string {
-	s := New(mode, table, args)
+	s := New(mode, NewTable(table), args)
 	var out []string
 	for {
 		m, err := s.Next()
@@ -107,11 +107,11 @@ func TestEmptyWordIsAnOptionalValue(t *testing.T) {
 }
 
 func TestSetOptionsWithinCluster(t *testing.T) {
-	s := New(Popt, []Option{{Short: 'a', ID: 'a'}, {Short: 'b', Arg: Required, ID: 'b'}}, []string{"-ab", "x"})
+	s := New(Popt, NewTable([]Option{{Short: 'a', ID: 'a'}, {Short: 'b', Arg: Required, ID: 'b'}}), []string{"-ab", "x"})
 	if m, err := s.Next(); err != nil || m.ID != 'a' {
 		t.Fatalf("got %v, %v", m, err)
 	}
-	s.SetOptions([]Option{{Short: 'b', ID: 'B'}})
+	s.SetOptions(NewTable([]Option{{Short: 'b', ID: 'B'}}))
 	if m, err := s.Next(); err != nil || m.ID != 'B' || m.HasValue {
 		t.Fatalf("got %v, %v: the new table does not count", m, err)
 	}
@@ -123,7 +123,7 @@ func TestSetOptionsWithinCluster(t *testing.T) {
 // Whatever the words are, the scan ends and loses none of them.
 // TestStopAtWord: with POSIXLY_CORRECT all behind the first word is a word.
 func TestStopAtWord(t *testing.T) {
-	s := New(Popt, []Option{{Short: 'n', ID: 1}}, []string{"-n", "word", "-n", "--", "x"})
+	s := New(Popt, NewTable([]Option{{Short: 'n', ID: 1}}), []string{"-n", "word", "-n", "--", "x"})
 	s.StopAtWord()
 	if m, err := s.Next(); err != nil || m.ID != 1 {
 		t.Fatalf("got %v, %v", m, err)
@@ -146,7 +146,7 @@ func FuzzScan(f *testing.F) {
 			mode = GetoptLong
 		}
 		args := strings.Split(line, "\x00")
-		s := New(mode, table, args)
+		s := New(mode, NewTable(table), args)
 		for range len(line) + len(args) + 1 {
 			_, err := s.Next()
 			if errors.Is(err, io.EOF) {

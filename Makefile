@@ -45,9 +45,10 @@ demo: deps all kmod	## show FNAT at work in a guest: nginx, curl, keepalived
 lab: deps all kmod	## open a shell in a guest with client, director and two real servers
 	$(Q)go run ./internal/testvm/lab
 
-bench: deps all kmod	## print what packets, batches and health checks cost (docs/scaling.md)
+bench: deps all kmod	## print what packets, batches, ipvsadm and health checks cost (docs/scaling.md)
 	$(Q)cd e2e/bench && LVS_BENCH=1 go test -count=1 -timeout 60m -run TestGuestsTable
 	$(Q)go test -count=1 -v -run 'TestGuestsClient/.*/BatchIsCheap' ./e2e
+	$(Q)LVS_BENCH=1 go test -count=1 -timeout 60m -v -run 'TestGuestsIpvsadm/.*/stock/TestCosts' ./e2e/ipvsadm
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestScale$$' ./healthcheck
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestCostOf' ./keepalived
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestBench$$' ./e2e/vrrp

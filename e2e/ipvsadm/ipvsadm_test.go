@@ -34,18 +34,25 @@ func TestMain(m *testing.M) {
 
 const stockProgram, ourProgram = "/sbin/ipvsadm.stock", "/usr/local/sbin/ipvsadm"
 
+// emptyProgram is written in Go and ends at once.
+const emptyProgram = "/usr/local/sbin/empty"
+
 // guestFiles builds our ipvsadm and returns what a guest needs to compare it.
 func guestFiles(t *testing.T) map[string]string {
 	t.Helper()
 	root, err := testvm.Root()
 	testnet.Must(t, err)
-	program := filepath.Join(t.TempDir(), "ipvsadm")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", program, "./ipvsadm")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build ipvsadm: %v\n%s", err, out)
+	dir := t.TempDir()
+	files := map[string]string{}
+	for place, source := range map[string]string{ourProgram: "./ipvsadm", emptyProgram: "./e2e/ipvsadm/testdata/empty.go"} {
+		file := filepath.Join(dir, filepath.Base(place))
+		build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, source)
+		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("build %s: %v\n%s", source, err, out)
+		}
+		files[place] = file
 	}
-	files := map[string]string{ourProgram: program}
 	for _, name := range []string{"hosts", "services", "nsswitch.conf", "resolv.conf"} {
 		files["/etc/"+name] = filepath.Join("testdata/etc", name)
 	}
@@ -65,12 +72,16 @@ func TestGuestsIpvsadm(t *testing.T) {
 			t.Run(kernel+"/"+name, func(t *testing.T) {
 				t.Parallel()
 				var env []string
+				run := "^TestCases"
 				// Most cases end before the kernel is asked, or ask it what it
 				// always answers alike.
 				if kernel == kernels[len(kernels)-1] && module == testvm.Ours {
 					env = []string{wholeSet + "=1"}
 				}
-				testvm.Run(t, testvm.Config{Env: env, Kernel: kernel, Module: module, Run: "^TestCases", Programs: true, Files: files, Bare: true, Load: loaded})
+				if kernel == kernels[len(kernels)-1] && module == testvm.Stock {
+					run, env = "^Test(Cases|Costs)", []string{bigTables + "=" + os.Getenv(bigTables)}
+				}
+				testvm.Run(t, testvm.Config{Env: env, Kernel: kernel, Module: module, Run: run, Programs: true, Files: files, Bare: true, Load: loaded})
 			})
 		}
 	}

@@ -1,0 +1,191 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ipvsadm
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+)
+
+// bigTables marks the guest that also measures tables of 10,000 services with
+// the stock program, which takes minutes: make bench.
+const bigTables = "LVS_BENCH"
+
+// price is what one call costs: processor time, which in these guests counts
+// instructions, and peak resident memory in KiB, where it was measured.
+type price struct {
+	user, system time.Duration
+	memory       int64
+}
+
+func (p price) cpu() float64 { return float64(p.user+p.system) / 1e6 }
+
+func (p price) String() string {
+	text := fmt.Sprintf("%8.2f ms (%.2f in the kernel)", p.cpu(), float64(p.system)/1e6)
+	if p.memory != 0 {
+		text += fmt.Sprintf(" %d KiB", p.memory)
+	}
+	return text
+}
+
+// cost makes one call and wants it to succeed.
+func cost(t *testing.T, n *space, program, stdin string, args ...string) price {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program)
+	cmd.Args, cmd.Env = append([]string{"ipvsadm"}, args...), []string{"PATH=/bin"}
+	var stderr bytes.Buffer
+	cmd.Stdin, cmd.Stderr = strings.NewReader(stdin), &stderr
+	testnet.Must(t, n.do(cmd.Start))
+	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
+		t.Fatalf("%s %v: %v, %s", program, args, err, &stderr)
+	}
+	return price{user: cmd.ProcessState.UserTime(), system: cmd.ProcessState.SystemTime()}
+}
+
+// peak makes one call and returns its peak memory in KiB. What wait(2) says is no
+// less than what this process had when it forked; so the kernel stops the child
+// as it exits, to be asked.
+func peak(t *testing.T, n *space, program, stdin string, args ...string) (kib int64) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, args...)
+	cmd.Stdin, cmd.SysProcAttr = strings.NewReader(stdin), &syscall.SysProcAttr{Ptrace: true}
+	testnet.Must(t, n.do(func() error { // all requests come from the thread that started it
+		if err := cmd.Start(); err != nil {
+			return err
+		}
+		pid, first := cmd.Process.Pid, true
+		for {
+			var status unix.WaitStatus
+			if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil {
+				return err
+			}
+			signal := 0
+			switch {
+			case status.Exited() && status.ExitStatus() == 0:
+				return nil
+			case status.Exited() || status.Signaled():
+				return fmt.Errorf("%s %v: status %#x", program, args, status)
+			case first:
+				first = false
+				if err := unix.PtraceSetOptions(pid, unix.PTRACE_O_TRACEEXIT|unix.PTRACE_O_EXITKILL); err != nil {
+					return err
+				}
+			case status.TrapCause() == unix.PTRACE_EVENT_EXIT:
+				text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+				if err != nil {
+					return err
+				}
+				_, text, _ = bytes.Cut(text, []byte("VmHWM:"))
+				if _, err := fmt.Sscan(string(text), &kib); err != nil {
+					return err
+				}
+			default:
+				signal = int(status.StopSignal())
+			}
+			if err := unix.PtraceCont(pid, signal); err != nil {
+				return err
+			}
+		}
+	}))
+	_ = cmd.Wait() // its status is read; what fed it ends
+	return kib
+}
+
+// bounds of the ratios to the stock program, at 1,000 services with 10 servers each.
+// Instructions are counted, not time: a table's are the same within a hundredth, a
+// single call's within a fifth, as what the runtime's threads do depends on when they
+// wake. A program in Go that ends at once (emptyProgram) takes as much as a whole call
+// of the stock program, and of -R the kernel's part alone is 0.15.
+var bounds = []struct {
+	call   string
+	most   float64
+	memory int64 // of a listing, at any size; KiB
+}{
+	{"-A", 2.1, 0}, {"-D", 2, 0}, {"-L -n, empty", 2, 0}, {"-L -n -t 10.20.0.5:80", 2, 0},
+	{"-R", 0.25, 0}, {"-L -n", 0.58, 16 << 10}, {"-S -n", 0.6, 16 << 10}, {"-L -n --stats", 0.55, 16 << 10},
+}
+
+// TestCosts compares what calls cost with the stock program, which does the
+// same in the same guest.
+func TestCosts(t *testing.T) {
+	compareCosts(t, 1000, func(call string, ours, stock price, most float64) string {
+		if ours.cpu() > most*stock.cpu() {
+			return fmt.Sprintf("want %.2f at most", most)
+		}
+		return ""
+	})
+	if os.Getenv(bigTables) != "" {
+		compareCosts(t, 10000, func(call string, ours, stock price, _ float64) string {
+			if call == "-R" && ours.memory > stock.memory {
+				return "want no more memory"
+			}
+			return ""
+		})
+	}
+}
+
+func compareCosts(t *testing.T, services int, judge func(call string, ours, stock price, most float64) string) {
+	lines := strings.Join(manyLines(services, 10), "\n") + "\n"
+	ours, stock := costs(t, ourProgram, lines), costs(t, stockProgram, lines)
+	for _, b := range bounds {
+		ours, stock := ours[b.call], stock[b.call]
+		text := fmt.Sprintf("%5d x 10  %-22s ours %v, stock %v: %.2f of its instructions", services, b.call, ours, stock, ours.cpu()/stock.cpu())
+		if bad := judge(b.call, ours, stock, b.most); bad != "" {
+			t.Errorf("%s, %s", text, bad)
+		} else {
+			t.Log(text)
+		}
+		if b.memory != 0 && ours.memory > b.memory {
+			t.Errorf("%s, want %d KiB at most", text, b.memory)
+		}
+	}
+	t.Logf("a Go program that ends at once: %v", costs1(t, emptyProgram))
+}
+
+// costs makes the calls of bounds with a table of lines.
+func costs(t *testing.T, program, lines string) map[string]price {
+	n, err := newSpace()
+	testnet.Must(t, err)
+	cost(t, n, program, "", "-v") // the first of all fetches its pages
+	prices := map[string]price{
+		"-A":           cost(t, n, program, "", "-A", "-t", "10.0.0.1:80"),
+		"-D":           cost(t, n, program, "", "-D", "-t", "10.0.0.1:80"),
+		"-L -n, empty": cost(t, n, program, "", "-L", "-n"),
+		"-R":           cost(t, n, program, lines, "-R"),
+	}
+	for _, args := range []string{"-L -n", "-S -n", "-L -n --stats", "-L -n -t 10.20.0.5:80"} {
+		p := cost(t, n, program, "", strings.Fields(args)...)
+		p.memory = peak(t, n, program, "", strings.Fields(args)...)
+		prices[args] = p
+	}
+	testnet.Must(t, n.close())
+	// Not where a table was cleared: the kernel keeps its dests for minutes, and
+	// looks at all of them for each that is added.
+	n, err = newSpace()
+	testnet.Must(t, err)
+	restored := prices["-R"]
+	restored.memory = peak(t, n, program, lines, "-R")
+	prices["-R"] = restored
+	testnet.Must(t, n.close())
+	return prices
+}
+
+// costs1 is what a program costs that is given nothing to do.
+func costs1(t *testing.T, program string) price {
+	n, err := newSpace()
+	testnet.Must(t, err)
+	p := cost(t, n, program, "")
+	p.memory = peak(t, n, program, "")
+	testnet.Must(t, n.close())
+	return p
+}

@@ -35,6 +35,9 @@ ip_vs)
 		./prepare.sh tree "$release" "$dir"
 		tree_of >"$out/tree"
 	fi
+	case $release in
+	*-sanitize) cp sanitize/ip_vs_x_fail.[ch] "$dir/" ;;
+	esac
 	;;
 toa)
 	mkdir -p "$dir"

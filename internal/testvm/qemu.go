@@ -73,7 +73,7 @@ func (m *machine) userMode(dir string) []string {
 	return append([]string{
 		"mem=" + strconv.Itoa(m.memory) + "M", "initrd=" + m.initrd, "uml_dir=" + dir, "time-travel",
 		"con=null", "con0=null,fd:1", "ssl=null", "ssl1=null,fd:3", "console=tty0",
-		"quiet", "panic=-1", "panic_on_oops=1", "slab_nomerge", "slub_debug=FZPU,ip_vs*", "kmemleak=off", "random.trust_cpu=off",
+		"quiet", "panic=-1", "panic_on_oops=1", "slab_nomerge", "slub_debug=FZPU,ip_vs*", "kmemleak=on", "random.trust_cpu=off",
 	}, strings.Fields(m.cmdline)...)
 }
 

@@ -13,7 +13,8 @@ work=$cache/linux
 src=$work/linux-source-$line
 out=$work/build
 stamp=$work/.done
-key="$version $(cat "$here"/{config,build.sh,xstate.h,xstate.patch} | cksum)"
+changes=$(cat "$here"/{xstate.h,xstate.patch,modules.patch} | cksum)
+key="$version $changes $(cat "$here"/{config,build.sh} | cksum)"
 [ "$(cat "$stamp" 2>/dev/null)" != "$key" ] || [ ! -d "$cache/kernel/$line-sanitize" ] || exit 0
 for tool in flex bison bc; do
 	command -v $tool >/dev/null || { echo "build.sh: $tool is missing: apt-get install flex bison bc" >&2; exit 1; }
@@ -22,7 +23,7 @@ done
 mkdir -p "$work" "$cache/debs"
 exec 9>"$cache/.lock-sanitize"
 flock 9
-if [ "$(cat "$work/.version" 2>/dev/null)" != "$version" ]; then
+if [ "$(cat "$work/.version" 2>/dev/null)" != "$version $changes" ]; then
 	rm -rf "$src" "$out"
 	deb=$(cd "$cache/debs" && apt-get -qq download "linux-source-$line=$version" >&2 && ls "$PWD/linux-source-${line}_${version}"_*.deb)
 	dpkg-deb --fsys-tarfile "$deb" | tar -xO "./usr/src/linux-source-$line.tar.xz" | xz -dc -T2 | tar -xf - -C "$work"
@@ -30,9 +31,11 @@ if [ "$(cat "$work/.version" 2>/dev/null)" != "$version" ]; then
 	# The user-mode port does not preempt, but can count as if it did: that is what
 	# finds sleeping in atomic context.
 	sed -i '/^\tselect ARCH_NO_PREEMPT$/d' "$src/arch/um/Kconfig"
-	patch -d "$src" -p1 -F0 -s --no-backup-if-mismatch <"$here/xstate.patch"
+	for change in xstate modules; do
+		patch -d "$src" -p1 -F0 -s --no-backup-if-mismatch <"$here/$change.patch"
+	done
 	cp "$here/xstate.h" "$src/arch/x86/um/os-Linux/"
-	echo "$version" >"$work/.version"
+	echo "$version $changes" >"$work/.version"
 fi
 
 um=(make -s -C "$src" ARCH=um O="$out")

@@ -48,6 +48,15 @@ static void plant_leak(struct plant *p)
 {
 }
 
+/* Told by kmemleak: no cache of its own is watched for it */
+static void plant_lost(struct plant *p)
+{
+	void *lost = kzalloc(321, GFP_KERNEL);
+
+	OPTIMIZER_HIDE_VAR(lost);
+	kmem_cache_free(cache, p);
+}
+
 static void plant_lock_inversion(struct plant *p)
 {
 	kmem_cache_free(cache, p);
@@ -108,6 +117,7 @@ static const struct {
 	{ "use_after_free", plant_use_after_free },
 	{ "out_of_bounds", plant_out_of_bounds },
 	{ "leak", plant_leak },
+	{ "lost", plant_lost },
 	{ "lock_inversion", plant_lock_inversion },
 	{ "sleep_in_atomic", plant_sleep_in_atomic },
 	{ "mutex_in_rcu", plant_mutex_in_rcu },

@@ -24,16 +24,19 @@ import (
 )
 
 const (
-	floodPackets = 1000000
+	// Of each kind and family: together a million SYNs and a million ACKs in one run.
+	floodPackets = 500000
 	floodSources = 20000
 	floodClients = 200 // requests of a client who means it, while SYNs come; as many with the ACKs
 )
 
-// TestSynflood: a million SYNs of clients that do not exist, and a million ACKs of
+// TestSynflood: in both families together a million SYNs of clients that do not exist, and a million ACKs of
 // connections that do not. They leave nothing, and keep nobody out.
 func TestSynflood(t *testing.T) {
 	needOurs(t)
-	t.Run("37_flood_v4", func(t *testing.T) { caseSPFlood(t, fam4) })
+	for _, f := range fams {
+		t.Run("37_flood_"+f.name, func(t *testing.T) { caseSPFlood(t, f) })
+	}
 }
 
 func caseSPFlood(t *testing.T, f fam) {
@@ -53,13 +56,16 @@ func caseSPFlood(t *testing.T, f fam) {
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = "void"
-	hop := netip.MustParseAddr("198.51.100.2")
-	testnet.Must(t, top.D.AddLink(&netlink.Dummy{LinkAttrs: attrs}), top.D.AddAddr("void", netip.MustParsePrefix("198.51.100.1/24")),
-		top.D.AddNeighbour("void", hop, net.HardwareAddr{2, 0, 0, 0, 0, 1}), top.D.AddRoute(netip.MustParsePrefix("198.18.0.0/15"), hop))
+	own, hop, strangers := netip.MustParsePrefix("198.51.100.1/24"), netip.MustParseAddr("198.51.100.2"), netip.MustParsePrefix("198.18.0.0/15")
+	if f.v6() {
+		own, hop, strangers = netip.MustParsePrefix("2001:db8:51::1/64"), netip.MustParseAddr("2001:db8:51::2"), netip.MustParsePrefix("2001:db8:18::/48")
+	}
+	testnet.Must(t, top.D.AddLink(&netlink.Dummy{LinkAttrs: attrs}), top.D.AddAddr("void", own),
+		top.D.AddNeighbour("void", hop, net.HardwareAddr{2, 0, 0, 0, 0, 1}), top.D.AddRoute(strangers, hop))
 
 	before := unreclaimable(t)
 	for _, flags := range []testpkt.Flags{testpkt.SYN, testpkt.ACK} {
-		frames := floodFrames(t, top.D.NS, src, f, flags)
+		frames := floodFrames(t, top.D.NS, src, f, strangers.Addr(), flags)
 		cmd := exec.CommandContext(t.Context(), floodProgram, frames, strconv.Itoa(floodPackets), "1",
 			"/run/netns/"+src.Name, "flood", "/run/netns/"+top.D.Name, "-")
 		cmd.Env = append(os.Environ(), "FLOOD_FAIR=1")
@@ -89,7 +95,7 @@ func caseSPFlood(t *testing.T, f fam) {
 	testnet.Must(t, err)
 	// a guess may be right, once in 2^22 or so
 	if syn, bad := s[uapi.ExtStatSpSyn], s[uapi.ExtStatSpAckBad]; syn < floodPackets+2*floodClients || bad < floodPackets-10 {
-		t.Errorf("%d SYNs and %d bad ACKs arrived of a million each", syn, bad)
+		t.Errorf("%d SYNs and %d bad ACKs arrived of %d each", syn, bad, floodPackets)
 	}
 	if s[uapi.ExtStatSpDone] < 2*floodClients || s[uapi.ExtStatSpSynack] != s[uapi.ExtStatSpSyn] {
 		t.Errorf("%d handshakes ended well, %d cookies sent for %d SYNs", s[uapi.ExtStatSpDone], s[uapi.ExtStatSpSynack], s[uapi.ExtStatSpSyn])
@@ -115,21 +121,27 @@ func unreclaimable(t *testing.T) int {
 	return 0
 }
 
-// floodFrames writes frames of sources that do not exist, and returns their file.
-func floodFrames(t *testing.T, to, from *testnet.NS, f fam, flags testpkt.Flags) string {
+// floodFrames writes frames of sources that do not exist, from first on, and returns
+// their file.
+func floodFrames(t *testing.T, to, from *testnet.NS, f fam, first netip.Addr, flags testpkt.Flags) string {
 	t.Helper()
 	far, err := to.MAC("flood")
 	testnet.Must(t, err)
 	near, err := from.MAC("flood")
 	testnet.Must(t, err)
 	head := slices.Concat(far, near, []byte{8, 0})
+	if f.v6() {
+		head = slices.Concat(far, near, []byte{0x86, 0xdd})
+	}
 	var file []byte
 	for i := range uint32(floodSources) {
-		var a [4]byte
-		binary.BigEndian.PutUint32(a[:], 198<<24|18<<16|i*6+1)
+		a := first.AsSlice()
+		low := a[len(a)-4:]
+		binary.BigEndian.PutUint32(low, binary.BigEndian.Uint32(low)+i*6+1)
+		addr, _ := netip.AddrFromSlice(a)
 		p := testpkt.Packet{
-			Src: netip.AddrPortFrom(netip.AddrFrom4(a), uint16(1024+i%60000)), Dst: netip.AddrPortFrom(f.vip, 80),
-			Proto: testpkt.TCP, TTL: 64, DF: true, Flags: flags, Seq: i * 0x9e3779b1, Window: 65000,
+			Src: netip.AddrPortFrom(addr, uint16(1024+i%60000)), Dst: netip.AddrPortFrom(f.vip, 80),
+			Proto: testpkt.TCP, TTL: 64, DF: !f.v6(), Flags: flags, Seq: i * 0x9e3779b1, Window: 65000,
 		}
 		if flags == testpkt.SYN {
 			p.Options = testpkt.Options(synOptions(f)...)

@@ -205,6 +205,61 @@ func TestRespawn(t *testing.T) {
 	d.waitAny("not respawning")
 }
 
+// TestFallback: who is started again runs what was in force: not the file that was
+// refused, and not a configuration whose taking over has killed two.
+func TestFallback(t *testing.T) {
+	fragile := func(ctx context.Context, c *child, _ int) error {
+		cfg, err := c.loadConfig(ctx, c.opts, c.log, false)
+		if err != nil {
+			return err
+		}
+		if strings.Contains(cfg.Global.RouterID, "die") {
+			return &exit{exitConfig, errors.New("cannot begin")}
+		}
+		c.log.Info("running " + cfg.Global.RouterID)
+		if err := c.ready(); err != nil {
+			return err
+		}
+		for sig := range c.heard {
+			switch sig {
+			case syscall.SIGTERM:
+				return nil
+			case syscall.SIGHUP:
+				cfg, err := c.loadConfig(ctx, c.opts, c.log, false)
+				switch {
+				case err != nil:
+				case strings.Contains(cfg.Global.RouterID, "refuse"):
+					err = errors.New("not this one")
+				case strings.Contains(cfg.Global.RouterID, "die"):
+					return errors.New("stumbled over it")
+				}
+				c.reloaded(err)
+			default:
+				return errors.New("stumbled")
+			}
+		}
+		return nil
+	}
+	d := newFamily(t, "a-one", &player{name: "a", play: fragile})
+	d.start()
+	d.reload(named("a-refuse"), "Reload failed, the running configuration stays in force: A: not this one")
+	d.signals <- syscall.Signal(36)
+	d.wait("stumbled")
+	d.wait("running a-one")
+	d.stop()
+
+	d = newFamily(t, "a-one", &player{name: "a", play: fragile})
+	d.start()
+	d.write(named("a-die"))
+	d.signals <- syscall.SIGHUP
+	d.wait("stumbled over it")
+	d.wait("cannot begin")
+	d.retry <- time.Time{}
+	d.wait("running a-one")
+	d.reload(named("a-two"), msgReloaded)
+	d.stop()
+}
+
 // TestStubborn: who does not end when told is killed.
 func TestStubborn(t *testing.T) {
 	a := &player{name: "a", play: func(ctx context.Context, c *child, _ int) error {

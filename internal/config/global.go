@@ -168,8 +168,9 @@ func (g *Global) nftables() *NFTables {
 var globalKeywords keywords[Global]
 
 var tlsKeywords = keywords[SSL]{
-	"password":    stringInto(func(s *SSL, v string) { s.Password = v }).later(),
-	"ca":          stringInto(func(s *SSL, v string) { s.CA = v }).later(),
+	"password": stringInto(func(s *SSL, v string) { s.Password = v }).later(),
+	// Nothing is verified; the original only opens it.
+	"ca":          stringInto(func(s *SSL, v string) { s.CA = v }),
 	"certificate": stringInto(func(s *SSL, v string) { s.Certificate = v }),
 	"key":         stringInto(func(s *SSL, v string) { s.Key = v }),
 }

@@ -46,7 +46,7 @@ lab: deps all kmod	## open a shell in a guest with client, director and two real
 	$(Q)go run ./internal/testvm/lab
 
 bench: deps all kmod	## print what packets, batches, ipvsadm and health checks cost (docs/scaling.md)
-	$(Q)cd e2e/bench && LVS_BENCH=1 go test -count=1 -timeout 60m -run TestGuestsTable
+	$(Q)cd e2e/bench && LVS_BENCH=1 go test -count=1 -timeout 60m -run 'TestGuests(Table|Load)'
 	$(Q)go test -count=1 -v -run 'TestGuestsClient/.*/BatchIsCheap' ./e2e
 	$(Q)LVS_BENCH=1 go test -count=1 -timeout 60m -v -run 'TestGuestsIpvsadm/.*/stock/TestCosts' ./e2e/ipvsadm
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestScale$$' ./healthcheck

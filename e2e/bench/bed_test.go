@@ -166,11 +166,22 @@ func (b *bed) flood(t *testing.T, link, sink string, pkts []testpkt.Packet, coun
 	t.Helper()
 	var file []byte
 	for _, p := range pkts {
-		frame := slices.Concat(b.heads[link], p.Encode())
+		frame := b.frame(link, p)
 		file = append(binary.BigEndian.AppendUint16(file, uint16(len(frame))), frame...)
 	}
 	name := filepath.Join(t.TempDir(), "frames")
 	testnet.Must(t, os.WriteFile(name, file, 0o600))
+	return b.send(t, link, sink, name, count, rounds)
+}
+
+// frame is p as it goes out by link.
+func (b *bed) frame(link string, p testpkt.Packet) []byte {
+	return slices.Concat(b.heads[link], p.Encode())
+}
+
+// send is flood with frames that a file has.
+func (b *bed) send(t *testing.T, link, sink, name string, count, rounds int) float64 {
+	t.Helper()
 	// Until flood ends this process has nothing to do, and the serial line has
 	// nothing to say; waiting costs nothing.
 	runtime.GC()

@@ -28,18 +28,14 @@ const floodProgram = "/flood"
 // TestGuestsTable measures on every kernel and compares with the committed table.
 // UPDATE=1 writes the table instead, LVS_BENCH=1 prints it.
 func TestGuestsTable(t *testing.T) {
-	flood := filepath.Join(t.TempDir(), "flood")
-	if out, err := exec.Command("gcc", "-O2", "-Wall", "-Werror", "-static", "-o", flood, "flood.c").CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v; is it there? run: make deps\n%s", err, out)
-	}
+	flood := buildFlood(t)
 	got := table{}
 	for _, kernel := range testvm.Kernels() {
 		var out bytes.Buffer
 		t.Run(kernel, func(t *testing.T) {
-			testvm.Run(t, testvm.Config{
-				Kernel: kernel, Module: testvm.Ours, Bare: true, Run: "^TestCount", Output: &out,
-				Files: map[string]string{floodProgram: flood}, Load: []string{"veth", "dummy", "nf_conntrack", "nf_defrag_ipv6"},
-			})
+			c := countConfig(kernel, flood)
+			c.Run, c.Output = "^TestCount", &out
+			testvm.Run(t, c)
 		})
 		if err := got.collect(kernel, &out); err != nil {
 			t.Error(err)
@@ -67,6 +63,24 @@ func TestGuestsTable(t *testing.T) {
 	}
 	for _, complaint := range got.against(want) {
 		t.Error(complaint)
+	}
+}
+
+// buildFlood compiles the sender and returns its path.
+func buildFlood(t *testing.T) string {
+	t.Helper()
+	flood := filepath.Join(t.TempDir(), "flood")
+	if out, err := exec.CommandContext(t.Context(), "gcc", "-O2", "-Wall", "-Werror", "-static", "-o", flood, "flood.c").CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v; is it there? run: make deps\n%s", err, out)
+	}
+	return flood
+}
+
+// countConfig is a guest in which counting is possible.
+func countConfig(kernel, flood string) testvm.Config {
+	return testvm.Config{
+		Kernel: kernel, Module: testvm.Ours, Bare: true,
+		Files: map[string]string{floodProgram: flood}, Load: []string{"veth", "dummy", "nf_conntrack", "nf_defrag_ipv6"},
 	}
 }
 

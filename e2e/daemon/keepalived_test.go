@@ -50,7 +50,7 @@ func TestGuestsKeepalived(t *testing.T) {
 			for module, run := range map[testvm.Module]string{testvm.Ours: "^TestKeepalived", testvm.Stock: "^TestOnStockKeepalived"} {
 				t.Run(map[testvm.Module]string{testvm.Ours: "ours", testvm.Stock: "stock"}[module], func(t *testing.T) {
 					t.Parallel()
-					testvm.Run(t, testvm.Config{Kernel: kernel, Module: module, Run: run, Files: files, Load: []string{}})
+					testvm.Run(t, testvm.Config{Kernel: kernel, Module: module, Run: run, Files: files, Load: []string{}, Modules: []string{"vrf"}})
 				})
 			}
 		})

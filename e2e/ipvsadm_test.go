@@ -29,7 +29,7 @@ func ipvsadmFiles(t *testing.T, whose string) map[string]string {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build ipvsadm: %v\n%s", err, out)
 	}
-	files := map[string]string{"/usr/local/sbin/ipvsadm": program}
+	files := map[string]string{"/usr/local/sbin/ipvsadm": program, programsFile: programsRun}
 	scripts, err := filepath.Glob("../ipvsadm/testdata/" + whose + "/*.txtar")
 	if err != nil || len(scripts) == 0 {
 		t.Fatalf("scripts for ipvsadm on the module %s: %v, %v", whose, scripts, err)

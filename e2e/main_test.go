@@ -82,7 +82,7 @@ func TestGuestsRace(t *testing.T) {
 }
 
 // acceptance matches the tests that hold acceptance cases.
-const acceptance = "^Test(FNAT|ICMP|TOA|Tools|Errors|Ipvsadm|Lifecycle|Unload)"
+const acceptance = "^Test(StockPrograms|FNAT|ICMP|TOA|Tools|Errors|Ipvsadm|Lifecycle|Unload)"
 
 // synproxyRun matches the tests of SYN proxy.
 const synproxyRun = "^TestSynproxy"

@@ -197,7 +197,10 @@ func TestInstall(t *testing.T) {
 		{"install", stepInstall},
 		{"headers_come", stepHeaders},
 		{"upgrade", stepUpgrade},
+		{"does_not_compile", stepNoCompile},
 		{"sources_of_another_version", stepOtherSources},
+		{"remove", stepRemove},
+		{"purge", stepPurge},
 	} {
 		if !t.Run(step.name, func(t *testing.T) { step.run(t, m) }) {
 			return // the later steps stand on it
@@ -257,6 +260,58 @@ func stepUpgrade(t *testing.T, m *machine) {
 	if out, err := m.try(t.Context(), "/tmp", "ls -d /usr/src/lvs-1.0 /usr/src/lvs-toa-1.0"); err == nil {
 		t.Errorf("sources of the old version are still there: %s", out)
 	}
+}
+
+// A compiler that fails stops nothing: the hook of the kernel's package succeeds,
+// stock ip_vs is what loads, and the message says so, why, and what to do.
+func stepNoCompile(t *testing.T, m *machine) {
+	const source = "/usr/src/lvs-1.1/src/ip_vs_x.h"
+	m.run(t, "/tmp", "dkms remove -m lvs -v 1.1 --all && cp "+source+" /root/right.h && echo '#error no such kernel' >>"+source)
+	out := m.run(t, "/tmp", "run-parts --exit-on-error --arg="+m.first+" /etc/kernel/header_postinst.d 2>&1")
+	want(t, out, "lvs-dkms: no ip_vs.ko for Linux "+m.first, "#error no such kernel", "own ip_vs stays in use", "FNAT is refused",
+		"please report it with the whole of /var/lib/dkms/lvs/1.1/build/make.log", build2+m.first)
+	m.wantStock(t, m.first)
+	m.run(t, "/tmp", "test -s /var/lib/dkms/lvs/1.1/build/make.log && apt-get -qq check")
+	want(t, m.run(t, "/tmp", "modprobe -S "+m.first+" --show-depends ip_vs_wlc"), "/kernel/net/netfilter/ipvs/ip_vs.ko", "/kernel/net/netfilter/ipvs/ip_vs_wlc.ko")
+	// An update that comes meanwhile is installed none the less.
+	want(t, m.run(t, "/tmp", "dpkg-reconfigure -f noninteractive lvs-dkms 2>&1; dpkg -s lvs-dkms"), "no ip_vs.ko for Linux", "Status: install ok installed")
+	m.run(t, "/tmp", "cp /root/right.h "+source)
+}
+
+// After a removal everything is the distribution's again, but the settings.
+func stepRemove(t *testing.T, m *machine) {
+	m.wantOurs(t, m.first)
+	m.run(t, "/tmp", "echo '-A -t 192.0.2.1:80 -s rr' >>/etc/ipvsadm.rules")
+	m.run(t, "/tmp", "apt-get -qq -o Dpkg::Use-Pty=0 remove -y "+strings.Join(names, " ")+" </dev/null 2>&1")
+	for _, kernel := range []string{m.first, m.second} {
+		m.wantStock(t, kernel)
+		want(t, m.run(t, "/tmp", "modprobe -S "+kernel+" --show-depends ip_vs_wlc"), "/kernel/net/netfilter/ipvs/ip_vs.ko")
+	}
+	if out := m.run(t, "/tmp", "dkms status 2>&1; find / -xdev \\( -path '/lib/modules/*/updates/dkms/*' -o -path '/usr/src/lvs-*' -o -path /usr/sbin/keepalived -o -path '/usr/sbin/ipvsadm*' -o -path /usr/sbin/toa-bpf -o -path '/usr/lib/lvs-*' -o -path '*/keepalived.service' -o -path '*/man/*/ipvsadm*' \\) ! -path '/etc/*' ! -path '/var/lib/systemd/*' ! -type d"); strings.TrimSpace(out) != "" {
+		t.Errorf("left behind:\n%s", out)
+	}
+	want(t, m.run(t, "/tmp", "cat /etc/default/keepalived /etc/ipvsadm.rules /etc/keepalived/keepalived.conf"), `DAEMON_ARGS="-D"`, "-A -t 192.0.2.1:80 -s rr", "real_server 192.0.2.2 80")
+	// The hooks of kernels are settings; without the package they do nothing.
+	if out := m.run(t, "/tmp", "run-parts --exit-on-error --arg="+m.first+" /etc/kernel/header_postinst.d 2>&1"); strings.Contains(out, "lvs") {
+		t.Errorf("a hook of what was removed says:\n%s", out)
+	}
+	want(t, m.run(t, "/tmp", "dpkg -s lvs-dkms"), "Status: deinstall ok config-files")
+}
+
+// After a purge the settings that came with the packages are gone, too; what the
+// user wrote in a file of his own stays, as do the init scripts of the distribution's
+// packages, which are removed and not purged.
+func stepPurge(t *testing.T, m *machine) {
+	m.run(t, "/tmp", "dpkg --purge "+strings.Join(names, " ")+" 2>&1")
+	out := m.run(t, "/tmp", "find / -xdev \\( -path '/etc/*lvs*' -o -path '/var/lib/lvs-dkms*' -o -path '/var/lib/dkms/lvs*' -o -path /etc/default/keepalived -o -path '/etc/*ipvsadm*' -o -path '/etc/*toa-bpf*' -o -path '/etc/systemd/*/keepalived.service' -o -path '/var/lib/systemd/*keepalived*' -o -path '/var/lib/systemd/*ipvsadm*' -o -path '/usr/*lvs-*' \\) ! -path '/etc/init.d/*' ! -path '/etc/rc*' ! -path '/usr/include/*'")
+	if strings.TrimSpace(out) != "" {
+		t.Errorf("left behind:\n%s", out)
+	}
+	want(t, m.run(t, "/tmp", "cat /etc/keepalived/keepalived.conf"), "real_server 192.0.2.2 80")
+	if out, err := m.try(t.Context(), "/tmp", "dpkg -s "+strings.Join(names, " ")+" 2>/dev/null | grep -q ^Package"); err == nil {
+		t.Errorf("dpkg still knows of them: %s", out)
+	}
+	m.run(t, "/tmp", "apt-get -qq check")
 }
 
 // The headers are those of one version, the sources of another, as between two

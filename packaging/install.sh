@@ -18,8 +18,8 @@ share=$PREFIX/share
 # packages'.
 put() {
 	mkdir -p "$DESTDIR$(dirname "$3")"
-	sed -e "s#/usr/sbin/#$SBINDIR/#g; s#/usr/lib/lvs-#$PREFIX/lib/lvs-#g; s#/usr/share/#$share/#g; s#/etc/#$SYSCONFDIR/#g" \
-		-e "s#@VERSION@#$VERSION#g; s#@PACKAGE@#${package:-}#g; s#@MODULE@#${module:-}#g" "$2" >"$DESTDIR$3.new"
+	sed -e "s#@VERSION@#$VERSION#g; s#@PACKAGE@#${package:-}#g; s#@MODULE@#${module:-}#g" \
+		-e "s#/usr/sbin/#$SBINDIR/#g; s#/usr/lib/lvs-#$PREFIX/lib/lvs-#g; s#/usr/share/#$share/#g; s#/etc/#$SYSCONFDIR/#g" "$2" >"$DESTDIR$3.new"
 	chmod "$1" "$DESTDIR$3.new"
 	mv "$DESTDIR$3.new" "$DESTDIR$3"
 }

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -22,7 +23,7 @@ import (
 // what they show, on our ip_vs.
 func TestGuestsLimits(t *testing.T) {
 	files := ipvsadmFiles(t, "ours")
-	files[guidePage] = "../docs/fnat.md"
+	maps.Copy(files, guidePages)
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
 			testvm.Run(t, testvm.Config{
@@ -34,8 +35,9 @@ func TestGuestsLimits(t *testing.T) {
 	}
 }
 
-// guidePage is where guests find docs/fnat.md.
-const guidePage = "/fnat.md"
+// guidePages are the guides whose commands run in these guests: where they find
+// them, and where they are here.
+var guidePages = map[string]string{"/fnat.md": "../docs/fnat.md", "/synproxy.md": "../docs/synproxy.md"}
 
 // TestLimit: limits of a service, and how long its connections live.
 func TestLimit(t *testing.T) {

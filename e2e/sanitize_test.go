@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"io"
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -61,6 +62,6 @@ func TestGuestsSanitize(t *testing.T) {
 	config.Programs, config.Run, config.Args = true, sanitizeRun, []string{"-test.skip=" + unfit}
 	config.Load, config.Files = []string{"ip_vs", "nf_tables"}, ipvsadmFiles(t, "ours")
 	config.Modules = []string{"xt_ipvs"}
-	config.Files[guidePage] = "../docs/fnat.md"
+	maps.Copy(config.Files, guidePages)
 	testvm.Run(t, config)
 }

@@ -15,6 +15,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/lvs-fnat/lvs/internal/busapi"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/internal/supervise"
@@ -45,8 +46,11 @@ type routers struct {
 	sync   *syncDaemons
 	daemon *config.SyncDaemon // of the configuration in force; the loop's
 	policy atomic.Pointer[notify.Policy]
-	cancel context.CancelFunc
-	done   chan error
+	// bus is nil without enable_dbus, and requests come from there.
+	bus      *busapi.Service
+	requests chan busapi.Request
+	cancel   context.CancelFunc
+	done     chan error
 }
 
 // needsVRRP tells whether cfg has anything for the child.
@@ -73,6 +77,7 @@ func (r *routers) run(ctx context.Context) error {
 			},
 			undo: func(context.Context) error { r.sync.close(); return nil },
 		},
+		{do: r.openBus, undo: r.closeBus},
 		{do: r.open, undo: r.close},
 		{do: r.start, undo: r.stop},
 	}, func(ctx context.Context) error {
@@ -104,6 +109,7 @@ func (r *routers) open(ctx context.Context) (err error) {
 
 // adopt is the start of a configuration, by the engine's loop.
 func (r *routers) adopt(cfg *config.Config) {
+	r.busFollow(cfg)
 	r.herald.follow(cfg)
 	r.daemon = cfg.Global.LVSSyncDaemon
 	if r.daemon != nil && r.daemon.Instance == "" {
@@ -116,6 +122,7 @@ func (r *routers) adopt(cfg *config.Config) {
 
 // changed has the daemons of connections follow their instance.
 func (r *routers) changed(name string, vrid uint8, state vrrp.State) {
+	r.busChanged(name, state)
 	if r.daemon != nil && r.daemon.Instance == name {
 		r.sync.follow(r.daemon, vrid, state)
 	}
@@ -185,6 +192,9 @@ func (r *routers) serve(ctx context.Context) error {
 		case err := <-r.done:
 			r.done <- err
 			return err
+		case q := <-r.requests:
+			r.answer(ctx, q)
+			settled.Reset(settleTime)
 		case sig := <-r.heard:
 			switch sig {
 			case syscall.SIGTERM, syscall.SIGINT:
@@ -254,6 +264,9 @@ func (r *routers) reload(ctx context.Context) error {
 		err = r.engine.Reload(ctx, cfg)
 	}
 	if err == nil {
+		if r.bus != nil {
+			r.bus.Reloaded()
+		}
 		r.cfg = cfg
 	}
 	return err

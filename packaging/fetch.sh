@@ -54,6 +54,7 @@ libclang-rt-dev what sanitizers and fuzzers link with
 llvm            llvm-strip, for the BPF object
 libbpf-dev      headers of the BPF receiver
 qemu-system-x86 boots the guests, without hardware virtualisation
+dbus            dbus-daemon, for the test of what is on D-Bus
 debootstrap     makes the Debian in which packages are installed by tests
 lintian         checks our packages
 flex            configures the kernel of make sanitize

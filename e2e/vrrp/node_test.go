@@ -97,6 +97,7 @@ type node struct {
 	program program
 	dir     string
 	log     string
+	env     []string // beside that of the test
 	cmd     *exec.Cmd
 	done    chan struct{}
 }
@@ -190,6 +191,7 @@ func (n *node) start(conf string, args ...string) {
 	defer out.Close()
 	cmd.Stdout, cmd.Stderr, cmd.Dir = out, out, n.dir
 	cmd.Env = append(os.Environ(), "TMPDIR="+n.dir)
+	cmd.Env = append(cmd.Env, n.env...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	testnet.Must(n.t, n.NS.Start(cmd))
 	n.cmd, n.done = cmd, make(chan struct{})

@@ -100,7 +100,7 @@ var snmpKeywords = keywords[Global]{
 	"snmp_rs_stats_update_interval": secondsInto(time.Millisecond, 30*time.Second, func(g *Global, v time.Duration) {
 		g.SNMP.RSInterval = v
 	}).later(),
-	"enable_dbus":            flagInto(func(g *Global) { g.DBus.Enable = true }).later(),
-	"dbus_service_name":      stringInto(func(g *Global, v string) { g.DBus.ServiceName = v }).later(),
-	"dbus_no_interface_name": stringInto(func(g *Global, v string) { g.DBus.NoInterfaceName = v }).later(),
+	"enable_dbus":            flagInto(func(g *Global) { g.DBus.Enable = true }),
+	"dbus_service_name":      stringInto(func(g *Global, v string) { g.DBus.ServiceName = v }),
+	"dbus_no_interface_name": stringInto(func(g *Global, v string) { g.DBus.NoInterfaceName = v }),
 }

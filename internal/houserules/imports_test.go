@@ -21,7 +21,7 @@ const module = "github.com/lvs-fnat/lvs/"
 // where something new belongs is decided once, in this table.
 var mayImport = map[string][]string{
 	"ipvsadm":    {"ipvs", "internal/popt", "internal/schedule"},
-	"keepalived": {"internal/bfd", "internal/config", "internal/director", "internal/doctor", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
+	"keepalived": {"internal/bfd", "internal/busapi", "internal/config", "internal/director", "internal/doctor", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
 
 	"ipvs":          {"ipvs/uapi"},
 	"ipvs/ipvstest": {"ipvs", "ipvs/uapi"},
@@ -38,6 +38,7 @@ var mayImport = map[string][]string{
 	"internal/firewall":   {},
 	"internal/houserules": {},
 	"internal/logline":    {},
+	"internal/busapi":     {},
 	"internal/notify":     {},
 	"internal/netif":      {"internal/config", "vrrp"},
 	"internal/poll":       {},

@@ -3,12 +3,14 @@
 package vrouter
 
 import (
+	"context"
 	"fmt"
 	"net/netip"
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/netif"
 	"github.com/lvs-fnat/lvs/internal/poll"
+	"github.com/lvs-fnat/lvs/vrrp"
 )
 
 // announceQueue holds back the announcements of one link whose gap is not over.
@@ -63,6 +65,16 @@ func (q *announceQueue) Expire() {
 		q.e.warn(q.e.ann.Announce(link, addr, q.e.links.forwards(link)))
 	}
 	q.waiting = nil
+}
+
+// Announce has the instance announce its addresses again, if it is a master. It
+// may be called from any goroutine, and does not wait.
+func (e *Engine) Announce(name string) {
+	e.loop.Post(func() {
+		if in := e.byName[name]; in != nil && in.m.State() == vrrp.Master {
+			e.warn(in.Announce(context.Background(), in.m.Config(), max(1, in.cfg.Machine.GARPMasterRepeat)))
+		}
+	})
 }
 
 // announced tells whether some master of ours holds addr on that link.

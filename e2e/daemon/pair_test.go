@@ -9,12 +9,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/ipvs"
@@ -209,6 +211,20 @@ func TestKeepalivedPair(t *testing.T) {
 	pair[0].log.wait("Entering MASTER STATE")
 	flows("after preemption", time.Now())
 	daemons(ipvs.SyncMaster, ipvs.SyncBackup)
+
+	// The clock of the host jumps, for both: nothing of theirs goes by it.
+	before := [2]string{pair[0].log.text(), pair[1].log.text()}
+	for _, jump := range []time.Duration{time.Hour, -2 * time.Hour, time.Hour} {
+		now := unix.NsecToTimeval(time.Now().Add(jump).UnixNano())
+		testnet.Must(t, unix.Settimeofday(&now))
+		flows("after a jump of the clock", time.Now().Add(4*time.Second)) // longer than a backup waits
+	}
+	for i, d := range pair {
+		said := strings.TrimPrefix(d.log.text(), before[i])
+		if strings.Contains(said, " STATE") {
+			t.Errorf("director %d has changed its state with the clock: %s", i+1, said)
+		}
+	}
 
 	at = time.Now()
 	testnet.Must(t, syscall.Kill(-pair[0].cmd.Process.Pid, syscall.SIGKILL))

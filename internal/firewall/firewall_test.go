@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package firewall
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/nftables"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+)
+
+// rules lists what the namespace has: chains with their hook, priority and number
+// of rules, and the addresses of each set.
+func rules(t *testing.T) string {
+	t.Helper()
+	c, err := nftables.New()
+	testnet.Must(t, err)
+	tables, err := c.ListTables()
+	testnet.Must(t, err)
+	var out []string
+	for _, table := range tables {
+		name := fmt.Sprintf("%d %s", table.Family, table.Name)
+		out = append(out, name)
+		chains, err := c.ListChainsOfTableFamily(table.Family)
+		testnet.Must(t, err)
+		for _, chain := range chains {
+			if chain.Table.Name == table.Name {
+				list, err := c.GetRules(table, chain)
+				testnet.Must(t, err)
+				out = append(out, fmt.Sprintf("%s %s hook %d priority %d rules %d", name, chain.Name, *chain.Hooknum, *chain.Priority, len(list)))
+			}
+		}
+		sets, err := c.GetSets(table)
+		testnet.Must(t, err)
+		for _, set := range sets {
+			elements, err := c.GetSetElements(set)
+			testnet.Must(t, err)
+			for _, e := range elements {
+				a, _ := netip.AddrFromSlice(e.Key)
+				out = append(out, fmt.Sprintf("%s %s %s", name, set.Name, a))
+			}
+		}
+	}
+	slices.Sort(out)
+	return strings.Join(out, "\n")
+}
+
+// TestNetnsGuard: addresses come and go, twice is once, what a dead process has
+// left goes with the next start, and tables of others stay.
+func TestNetnsGuard(t *testing.T) {
+	ns := testnet.New(t, "guard")
+	four, six := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("2001:db8::1")
+	const others = "2 others"
+	err := ns.Do(func() error {
+		c, err := nftables.New()
+		testnet.Must(t, err)
+		c.AddTable(&nftables.Table{Name: "others", Family: nftables.TableFamilyIPv4})
+		testnet.Must(t, c.Flush())
+		want := func(what, text string) {
+			t.Helper()
+			if d := cmp.Diff(text, rules(t)); d != "" {
+				t.Errorf("%s, -want +got:\n%s", what, d)
+			}
+		}
+		g, err := New(Options{Priority: -5})
+		testnet.Must(t, err)
+		want("nothing is there before the first address", others)
+		testnet.Must(t, g.Add(four), g.Add(four), g.Add(six))
+		const chains = "10 keepalived\n10 keepalived in hook 1 priority -5 rules 2\n10 keepalived out hook 3 priority -5 rules 2\n"
+		const four4 = "2 keepalived\n2 keepalived in hook 1 priority -5 rules 1\n2 keepalived out hook 3 priority -5 rules 1\n"
+		want("two addresses", chains+"10 keepalived vips 2001:db8::1\n"+four4+"2 keepalived vips 192.0.2.1\n"+others)
+		testnet.Must(t, g.Del(six), g.Del(six), g.Del(netip.MustParseAddr("192.0.2.9")))
+		want("one is gone", chains+four4+"2 keepalived vips 192.0.2.1\n"+others)
+
+		// The process dies; the next has another name for its table, then the same.
+		other, err := New(Options{Table: "mine"})
+		testnet.Must(t, err, other.Add(four), other.Close())
+		want("another guard", chains+four4+"2 keepalived vips 192.0.2.1\n"+others)
+		g, err = New(Options{Counters: true})
+		testnet.Must(t, err)
+		want("a start after a death", others)
+		testnet.Must(t, g.Add(four), g.Close(), g.Close(), g.Del(four))
+		want("the end", others)
+		return nil
+	})
+	testnet.Must(t, err)
+}

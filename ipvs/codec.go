@@ -241,8 +241,9 @@ func (d Dest) encode(ae *encoder) error {
 }
 
 // decodeDest reads one dest; family is the service's, for kernels that do not
-// tell the dest's own.
-func decodeDest(ad *decoder, family Family) (Dest, error) {
+// tell the dest's own. Most listings show no counters: those are looked at only if
+// counters says so.
+func decodeDest(ad *decoder, family Family, counters bool) (Dest, error) {
 	d := Dest{DestKey: DestKey{Family: family}}
 	var addr []byte
 	var stats statsNest
@@ -280,7 +281,9 @@ func decodeDest(ad *decoder, family Family) (Dest, error) {
 			stats.wide = ad.Bytes()
 		}
 	}
-	ad.fail(stats.decode(&d.Stats))
+	if counters {
+		ad.fail(stats.decode(&d.Stats))
+	}
 	if err := ad.Err(); err != nil {
 		return Dest{}, err
 	}

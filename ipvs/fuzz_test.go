@@ -23,7 +23,7 @@ func FuzzDecode(f *testing.F) {
 	f.Fuzz(func(_ *testing.T, data []byte) {
 		for _, decode := range []func(*decoder) error{
 			func(ad *decoder) error { _, err := decodeService(ad); return err },
-			func(ad *decoder) error { _, err := decodeDest(ad, IPv4); return err },
+			func(ad *decoder) error { _, err := decodeDest(ad, IPv4, true); return err },
 			func(ad *decoder) error { _, err := decodeDaemon(ad); return err },
 			func(ad *decoder) error { _, err := decodeTimeouts(ad); return err },
 			func(ad *decoder) error { _, err := decodeExtService(ad); return err },

@@ -68,7 +68,7 @@ func BenchmarkDests(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var err error
-		if dests, err = c.AppendDests(b.Context(), dests[:0], key); err != nil || len(dests) != 10 {
+		if dests, err = c.AppendDests(b.Context(), dests[:0], key, true); err != nil || len(dests) != 10 {
 			b.Fatal(len(dests), err)
 		}
 	}

@@ -154,7 +154,7 @@ func returns[T any](draw func(*rapid.T) T, enc func(T) func(*encoder) error, dec
 func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 	t.Run("service", returns(drawService, func(s Service) func(*encoder) error { return s.encode }, decodeService))
 	t.Run("dest", returns(drawDest, func(d Dest) func(*encoder) error { return d.encode },
-		func(ad *decoder) (Dest, error) { return decodeDest(ad, 0) }))
+		func(ad *decoder) (Dest, error) { return decodeDest(ad, 0, true) }))
 	t.Run("daemon", returns(drawDaemon, func(d Daemon) func(*encoder) error { return d.encode }, decodeDaemon))
 	t.Run("ext", returns(drawExt, func(e Ext) func(*encoder) error { return e.encode },
 		func(ad *decoder) (e Ext, err error) { return e, e.decode(ad) }))

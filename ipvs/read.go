@@ -208,7 +208,7 @@ func (c *Client) Service(ctx context.Context, key ServiceKey) (Service, error) {
 // Dests lists the dests of a service; fs.ErrNotExist if there is no such
 // service, which the kernel itself answers with an empty list.
 func (c *Client) Dests(ctx context.Context, key ServiceKey) ([]Dest, error) {
-	dests, err := c.AppendDests(ctx, nil, key)
+	dests, err := c.AppendDests(ctx, nil, key, true)
 	if err != nil || len(dests) > 0 {
 		return dests, err
 	}
@@ -226,7 +226,8 @@ const listDests = "list dests"
 
 // AppendDests is Dests behind those in to, and none for a service that is not
 // there: a listing that goes through services reads all dests to one place.
-func (c *Client) AppendDests(ctx context.Context, to []Dest, key ServiceKey) ([]Dest, error) {
+// Without stats the counters may be zero.
+func (c *Client) AppendDests(ctx context.Context, to []Dest, key ServiceKey, stats bool) ([]Dest, error) {
 	family := key.Family
 	if family == 0 && key.Addr.IsValid() {
 		family = FamilyOf(key.Addr)
@@ -240,7 +241,7 @@ func (c *Client) AppendDests(ctx context.Context, to []Dest, key ServiceKey) ([]
 			if err != nil {
 				return err
 			}
-			d, err := decodeDest(&decoder{b: b}, family) // no function between, and it needs no memory
+			d, err := decodeDest(&decoder{b: b}, family, stats) // no function between, and it needs no memory
 			to = append(to, d)
 			return err
 		},

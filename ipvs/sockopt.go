@@ -245,7 +245,7 @@ func (c *Sockopt) Info(ctx context.Context) (Info, error) {
 }
 
 // AppendDests is Dests behind those in to.
-func (c *Sockopt) AppendDests(ctx context.Context, to []Dest, key ServiceKey) ([]Dest, error) {
+func (c *Sockopt) AppendDests(ctx context.Context, to []Dest, key ServiceKey, _ bool) ([]Dest, error) {
 	dests, err := c.Dests(ctx, key)
 	return append(to, dests...), err
 }

@@ -21,7 +21,7 @@ type kernel interface {
 	ipvs.Reader
 	ipvs.ConnDeleter
 	Version(context.Context) (ipvs.Info, error)
-	AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey) ([]ipvs.Dest, error)
+	AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey, stats bool) ([]ipvs.Dest, error)
 	StreamExtServices(context.Context) iter.Seq2[ipvs.ExtService, error]
 	Each(ctx context.Context, ops []ipvs.Op, failed func(i int, err *ipvs.OpError)) error
 	ExtConfig(context.Context) (ipvs.ExtConfig, error)

@@ -124,6 +124,7 @@ type lister struct {
 	numeric bool
 	exact   bool
 	nosort  bool
+	stats   bool                         // the listing has counters
 	fnat    map[ipvs.ServiceKey]ipvs.Ext // of services that the extension knows
 	format  listing
 	current *ipvs.Service
@@ -392,6 +393,7 @@ func (a *app) list(ctx context.Context, c *call) error {
 
 func (a *app) lister(c *call) *lister {
 	l := &lister{app: a, w: a.stdout, numeric: c.set.has(colNumeric), exact: c.set.has(colExact), nosort: c.set.has(colNosort)}
+	l.stats = c.set.has(colStats) || c.set.has(colRate)
 	for _, f := range formats {
 		if f.col == colSort || c.set.has(f.col) {
 			l.format = f.listing
@@ -495,7 +497,7 @@ func (l *lister) print(ctx context.Context, s *ipvs.Service) error {
 // readDests reads the servers of a service, sorted unless that is not wanted,
 // where those of the one before were.
 func (l *lister) readDests(ctx context.Context, s *ipvs.Service) (err error) {
-	if l.dests, err = l.kernel.AppendDests(ctx, l.dests[:0], s.ServiceKey); err != nil {
+	if l.dests, err = l.kernel.AppendDests(ctx, l.dests[:0], s.ServiceKey, l.stats); err != nil {
 		return destsFailed(err)
 	}
 	if !l.nosort {

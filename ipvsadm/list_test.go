@@ -94,7 +94,7 @@ func (k busyKernel) Dests(context.Context, ipvs.ServiceKey) ([]ipvs.Dest, error)
 	return []ipvs.Dest{k.dest}, nil
 }
 
-func (k busyKernel) AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey) ([]ipvs.Dest, error) {
+func (k busyKernel) AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey, _ bool) ([]ipvs.Dest, error) {
 	return append(to, k.dest), nil
 }
 

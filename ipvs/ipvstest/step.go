@@ -544,7 +544,7 @@ func (t *Table) Info(ctx context.Context) (ipvs.Info, error) {
 }
 
 // AppendDests is Dests behind those in to.
-func (t *Table) AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey) ([]ipvs.Dest, error) {
+func (t *Table) AppendDests(ctx context.Context, to []ipvs.Dest, key ipvs.ServiceKey, _ bool) ([]ipvs.Dest, error) {
 	dests, err := t.Dests(ctx, key)
 	return append(to, dests...), err
 }

@@ -102,17 +102,17 @@ func peak(t *testing.T, n *space, program, stdin string, args ...string) (kib in
 }
 
 // bounds of the ratios to the stock program, at 1,000 services with 10 servers each.
-// Instructions are counted, not time: a table's are the same within a hundredth, a
+// Instructions are counted, not time: a table's are the same within a tenth, a
 // single call's within a fifth, as what the runtime's threads do depends on when they
-// wake. A program in Go that ends at once (emptyProgram) takes as much as a whole call
+// wake, so the least of some counts. A program in Go that ends at once (emptyProgram) takes as much as a whole call
 // of the stock program, and of -R the kernel's part alone is 0.15.
 var bounds = []struct {
 	call   string
 	most   float64
 	memory int64 // of a listing, at any size; KiB
 }{
-	{"-A", 2.1, 0}, {"-D", 2, 0}, {"-L -n, empty", 2, 0}, {"-L -n -t 10.20.0.5:80", 2, 0},
-	{"-R", 0.25, 0}, {"-L -n", 0.58, 16 << 10}, {"-S -n", 0.6, 16 << 10}, {"-L -n --stats", 0.55, 16 << 10},
+	{"-A", 1.9, 0}, {"-D", 1.9, 0}, {"-L -n, empty", 1.9, 0}, {"-L -n -t 10.20.0.5:80", 2.2, 0},
+	{"-R", 0.25, 0}, {"-L -n", 0.55, 16 << 10}, {"-S -n", 0.55, 16 << 10}, {"-L -n --stats", 0.55, 16 << 10},
 }
 
 // TestCosts compares what calls cost with the stock program, which does the
@@ -156,13 +156,18 @@ func compareCosts(t *testing.T, services int, judge func(call string, ours, stoc
 func costs(t *testing.T, program, lines string) map[string]price {
 	n, err := newSpace()
 	testnet.Must(t, err)
-	cost(t, n, program, "", "-v") // the first of all fetches its pages
-	prices := map[string]price{
-		"-A":           cost(t, n, program, "", "-A", "-t", "10.0.0.1:80"),
-		"-D":           cost(t, n, program, "", "-D", "-t", "10.0.0.1:80"),
-		"-L -n, empty": cost(t, n, program, "", "-L", "-n"),
-		"-R":           cost(t, n, program, lines, "-R"),
+	prices := map[string]price{}
+	// The least of five: the first of all fetches the program's pages, and a timer
+	// may fall into any one.
+	for range 5 {
+		for _, c := range []struct{ call, args string }{{"-A", "-A -t 10.0.0.1:80"}, {"-D", "-D -t 10.0.0.1:80"}, {"-L -n, empty", "-L -n"}} {
+			p := cost(t, n, program, "", strings.Fields(c.args)...)
+			if least, seen := prices[c.call]; !seen || p.cpu() < least.cpu() {
+				prices[c.call] = p
+			}
+		}
 	}
+	prices["-R"] = cost(t, n, program, lines, "-R")
 	for _, args := range []string{"-L -n", "-S -n", "-L -n --stats", "-L -n -t 10.20.0.5:80"} {
 		p := cost(t, n, program, "", strings.Fields(args)...)
 		p.memory = peak(t, n, program, "", strings.Fields(args)...)

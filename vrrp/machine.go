@@ -271,9 +271,10 @@ func (m *Machine) weight(w Weight) {
 
 func (m *Machine) stop() {
 	if m.state == Master {
-		m.do(Action{Kind: SendAdvert, Priority: ReleasePriority})
-		m.logf("sent 0 priority")
+		// Who keeps its addresses does not ask others to take them.
 		if !m.cfg.KeepAddressesWhenStop {
+			m.do(Action{Kind: SendAdvert, Priority: ReleasePriority})
+			m.logf("sent 0 priority")
 			m.do(Action{Kind: DelAddrs})
 		}
 	}

@@ -39,7 +39,8 @@ func greet(t *testing.T, n *NS, addr netip.AddrPort, name string) {
 
 func ask(t *testing.T, n *NS, addr netip.AddrPort) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	// a link that has just come up may lose the first question for a neighbour, asked again after 1 s
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	c, err := n.DialContext(ctx, "tcp", addr.String())
 	if err != nil {

@@ -175,6 +175,15 @@ func caseDropVIP(t *testing.T, r *rig) {
 	r.front.Send(t, to(r.vip, 80)[2])
 	r.front.Quiet(t)
 	r.counts(t, map[uint16]uint64{uapi.ExtStatVipDrop: 4})
+	// A UDP service gets its first packets as always, and its connections end.
+	_, udp := r.operations(setup{proto: ipvs.UDP, port: 82})
+	r.apply(t, udp[2:]...)
+	r.front.Send(t, to(r.vip, 82)[2])
+	if got := r.back.Recv(t); got.Proto != testpkt.UDP || got.Dst != netip.AddrPortFrom(r.rip[0], rport) {
+		t.Errorf("a datagram to a service became\n%v", got)
+	}
+	r.counts(t, map[uint16]uint64{uapi.ExtStatVipDrop: 4})
+	r.apply(t, ipvs.Op{Kind: ipvs.DelService, Service: ipvs.Service{ServiceKey: r.key(ipvs.UDP, 82)}})
 	// An address without services is no vip any more.
 	r.apply(t, ipvs.Op{Kind: ipvs.DelService, Service: ipvs.Service{ServiceKey: key}})
 	r.apply(t, r.addService(ipvs.ServiceKey{Family: key.Family, Protocol: ipvs.UDP, Addr: r.fam.front, Port: 9}, 0, ""))

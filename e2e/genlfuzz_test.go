@@ -5,7 +5,6 @@ package e2e
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -15,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
 )
 
@@ -25,13 +25,15 @@ const (
 	fuzzSeed = "LVS_FUZZ_SEED"
 )
 
-// TestFloodGenl: random attribute trees to every command of IPVS_EXT. Each is
-// answered by an errno, and nothing that is configured changes; a warning of the
-// kernel fails the guest.
+// TestFloodGenl: random attribute trees to every command of IPVS_EXT.
+//
+// Half of them cannot be right. Each is answered by an errno, and nothing that is
+// configured changes. The other half have known attributes, nested as they must be,
+// with values that are random or at an edge, on services, groups and addresses that
+// are there or not: what they change is theirs, and what there is afterwards can be
+// read and taken away. A warning of the kernel fails the guest.
 func TestFloodGenl(t *testing.T) {
 	needOurs(t)
-	r := newRig(t, fam4)
-	r.serve(t, setup{lips: 2})
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv(fuzzSeed); s != "" {
 		n, err := strconv.ParseUint(s, 0, 64)
@@ -41,7 +43,40 @@ func TestFloodGenl(t *testing.T) {
 		seed = n
 	}
 	t.Logf("%s=%#x", fuzzSeed, seed)
-	z := fuzzer{Rand: rand.New(rand.NewPCG(seed, 1)), family: r.raw(t).f.ID}
+	witness := newRig(t, fam4)
+	// It holds the keys, which otherwise go on and off with what is tried.
+	witness.serve(t, setup{lips: 2, ext: ipvs.ExtRSTOnExpire, more: invalid(ipvs.InvalidDrop)})
+	z := fuzzer{Rand: rand.New(rand.NewPCG(seed, 1)), family: witness.raw(t).f.ID}
+	t.Run("garbage", func(t *testing.T) { z.garbage(t, witness) })
+	before := witness.table(t)
+	t.Run("knowing", func(t *testing.T) { z.knowing(t) })
+	if after := witness.table(t); after != before {
+		t.Errorf("another namespace changed from\n%s\nto\n%s", before, after)
+	}
+	witness.open(t, 0, 4000).talk(t)
+}
+
+// garbage: requests that cannot be right.
+func (z fuzzer) garbage(t *testing.T, r *rig) {
+	before := r.table(t)
+	answers := z.send(t, r, trees/2, func(seq uint32) []byte { return z.message(seq) }, nil)
+	for errno, n := range answers {
+		switch errno {
+		case unix.EINVAL, unix.ERANGE, unix.EOPNOTSUPP, unix.ENOENT, unix.ESRCH, unix.EAFNOSUPPORT:
+		default:
+			t.Errorf("%d answers are %v", n, errno)
+		}
+	}
+	if after := r.table(t); after != before {
+		t.Errorf("the requests changed\n%s\nto\n%s", before, after)
+	}
+	t.Logf("answers: %v", answers)
+}
+
+// send sends n requests in batches and returns how often each answer came; between,
+// if not nil, is called after each batch.
+func (z fuzzer) send(t *testing.T, r *rig, n int, make func(seq uint32) []byte, between func()) map[unix.Errno]int {
+	t.Helper()
 	var fd int
 	if err := r.d.Do(func() (err error) {
 		fd, err = unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_GENERIC)
@@ -50,47 +85,40 @@ func TestFloodGenl(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 4<<20); err != nil {
+	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 16<<20); err != nil {
 		t.Fatal(err)
 	}
-	before := r.table(t)
 	answers := map[unix.Errno]int{}
-	for sent := 0; sent < trees; {
+	for sent := 0; sent < n; {
 		var batch []byte
-		n := 0
-		for ; n < 50 && sent+n < trees; n++ {
-			batch = append(batch, z.message(uint32(sent+n))...)
+		m := 0
+		for ; m < 50 && sent+m < n; m++ {
+			batch = append(batch, make(uint32(sent+m))...)
 		}
 		if err := unix.Sendto(fd, batch, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 			t.Fatal(err)
 		}
-		sent += n
-		if err := collect(fd, n, answers); err != nil {
+		sent += m
+		if err := collect(fd, m, answers); err != nil {
 			t.Fatalf("after %d requests: %v", sent, err)
+		}
+		if between != nil {
+			between()
 		}
 	}
 	total := 0
-	for errno, n := range answers {
+	for _, n := range answers {
 		total += n
-		switch errno {
-		case unix.EINVAL, unix.ERANGE, unix.EOPNOTSUPP, unix.ENOENT, unix.ESRCH, unix.EAFNOSUPPORT:
-		default:
-			t.Errorf("%d answers are %v", n, errno)
-		}
 	}
-	if total != trees {
-		t.Errorf("%d answers to %d requests", total, trees)
+	if total != n {
+		t.Errorf("%d answers to %d requests", total, n)
 	}
-	if after := r.table(t); after != before {
-		t.Errorf("the requests changed\n%s\nto\n%s", before, after)
-	}
-	r.open(t, 0, 4000).talk(t)
-	t.Logf("answers: %v", answers)
+	return answers
 }
 
-// collect reads the acknowledgements of n requests; every one must be a refusal.
+// collect reads the answers to n requests: acknowledgements, and ends of dumps.
 func collect(fd, n int, answers map[unix.Errno]int) error {
-	buf := make([]byte, 1<<16)
+	buf := make([]byte, 1<<17)
 	for n > 0 {
 		size, _, err := unix.Recvfrom(fd, buf, 0)
 		if err != nil {
@@ -101,12 +129,8 @@ func collect(fd, n int, answers map[unix.Errno]int) error {
 			if length < unix.NLMSG_HDRLEN || length > len(b) {
 				return errors.New("a message longer than what came")
 			}
-			if typ := binary.NativeEndian.Uint16(b[4:]); typ == unix.NLMSG_ERROR {
-				errno := unix.Errno(-int32(binary.NativeEndian.Uint32(b[unix.NLMSG_HDRLEN:])))
-				if errno == 0 {
-					return fmt.Errorf("request %d was accepted", binary.NativeEndian.Uint32(b[8:]))
-				}
-				answers[errno]++
+			if typ := binary.NativeEndian.Uint16(b[4:]); typ == unix.NLMSG_ERROR || typ == unix.NLMSG_DONE {
+				answers[unix.Errno(-int32(binary.NativeEndian.Uint32(b[unix.NLMSG_HDRLEN:])))]++
 				n--
 			}
 			b = b[min(len(b), (length+3)&^3):]
@@ -134,6 +158,11 @@ func (z fuzzer) message(seq uint32) []byte {
 	if z.IntN(4) == 0 {
 		flags |= unix.NLM_F_DUMP
 	}
+	return z.frame(seq, flags, body)
+}
+
+// frame makes a message of a body, padded.
+func (z fuzzer) frame(seq uint32, flags uint16, body []byte) []byte {
 	b := binary.NativeEndian.AppendUint32(nil, uint32(unix.NLMSG_HDRLEN+len(body)))
 	b = binary.NativeEndian.AppendUint16(b, z.family)
 	b = binary.NativeEndian.AppendUint16(b, flags)

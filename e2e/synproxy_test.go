@@ -307,12 +307,16 @@ func caseSPServerSyn(t *testing.T, r *rig) {
 // noneLeft waits for the last object of a cache: they are freed by RCU.
 func noneLeft(t *testing.T, cache string) {
 	t.Helper()
-	testnet.Eventually(t, 2*time.Second, func() error {
-		if n := slabObjects(t, cache); n != 0 {
-			return fmt.Errorf("%d objects of %s in memory, want none", n, cache)
-		}
-		return nil
-	})
+	testnet.Eventually(t, 2*time.Second, func() error { return left(t, cache) })
+}
+
+// left says how many objects of a cache there are, unless there is none.
+func left(t *testing.T, cache string) error {
+	t.Helper()
+	if n := slabObjects(t, cache); n != 0 {
+		return fmt.Errorf("%d objects of %s in memory, want none", n, cache)
+	}
+	return nil
 }
 
 // What a client may be offered, and what the real server hears of him then.

@@ -20,7 +20,9 @@ import (
 	"github.com/lvs-fnat/lvs/internal/testvm"
 )
 
-// witness returns the independent IPVS client on n's tables.
+// witness returns the independent IPVS client on n's tables. It keeps the number of
+// ip_vs' family for ever, so it serves only as long as ip_vs is not unloaded: tests
+// with it stand before TestStockUnloads.
 func witness(t *testing.T, n *testnet.NS) *ipvs.Handle {
 	t.Helper()
 	h, err := ipvs.New("/run/netns/" + n.Name)

@@ -244,6 +244,10 @@ func (g *guest) verdict(names []string) []string {
 		bad = append(bad, "the guest ended without a word: panic or reset")
 	}
 	bad = append(bad, p.fails...)
+	// Of a test that panics only its end is told as its own.
+	if slices.ContainsFunc(p.stray, func(l string) bool { return strings.HasPrefix(l, "panic: ") }) {
+		bad = append(bad, "the test binary panicked")
+	}
 	if p.exit != nil && *p.exit != 0 && !p.anyFailed() {
 		bad = append(bad, fmt.Sprintf("the test binary ended with status %d although no test failed", *p.exit))
 	}

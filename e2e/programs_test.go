@@ -409,7 +409,8 @@ func (p *programs) library() {
 	say("update service", w.UpdateService(s))
 	say("a timeout", w.SetConfig(&ipvs.Config{TimeoutTCP: time.Hour, TimeoutTCPFin: time.Minute, TimeoutUDP: time.Minute}))
 	config, err := w.GetConfig()
-	say(fmt.Sprintf("timeouts %+v", *config), err)
+	testnet.Must(t, err)
+	say(fmt.Sprintf("timeouts %+v", *config), nil)
 	services, err := w.GetServices()
 	say("services", err)
 	for _, s := range services {

@@ -116,7 +116,8 @@ func TestGuestsBroken(t *testing.T) {
 		{name: "failures", tests: []string{"TestBadFails", "TestBadKernelWarns", "TestBadSlabHeld", "TestBadPanics"},
 			want: []string{"FAIL", "PASS", "PASS", "FAIL"}, verdict: []string{
 				"unload ip_vs_rr: resource temporarily unavailable (reference count 1)",
-				"unload ip_vs: resource temporarily unavailable (reference count 3)"}},
+				"unload ip_vs: resource temporarily unavailable (reference count 3)",
+				"the test binary panicked"}},
 		{name: "exit", tests: []string{"TestBadExits"}, want: []string{""}, verdict: []string{"TestBadExits: did not end; so far:", ""}},
 		{name: "crash", tests: []string{"TestBadCrashes"}, want: []string{""},
 			verdict: []string{mute, "TestBadCrashes: did not end; so far:", ""}},

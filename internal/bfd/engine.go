@@ -269,18 +269,7 @@ func (g *grace) Expire() {
 }
 
 // Do runs f on the loop's goroutine and waits for it.
-func (e *Engine) Do(ctx context.Context, f func() error) error {
-	done := make(chan error, 1)
-	if !e.loop.Post(func() { done <- f() }) {
-		return poll.ErrClosed
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (e *Engine) Do(ctx context.Context, f func() error) error { return e.loop.Do(ctx, f) }
 
 // Reload takes over another list while the engine runs: a session with the same
 // name and addresses keeps its state. On an error nothing has changed. It belongs

@@ -236,6 +236,21 @@ func (l *Loop) Post(f func()) bool {
 	return true
 }
 
+// Do runs f on the loop's goroutine and waits for it; an error that is not f's says
+// that the loop is closed or ctx has ended. Not for that goroutine itself.
+func (l *Loop) Do(ctx context.Context, f func() error) error {
+	done := make(chan error, 1)
+	if !l.Post(func() { done <- f() }) {
+		return ErrClosed
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 // Drain runs what has been posted and not run, once Run has returned.
 func (l *Loop) Drain() { (*waker)(l).Ready(In) }
 

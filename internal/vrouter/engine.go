@@ -299,18 +299,7 @@ func (e *Engine) Close() error {
 
 // Do runs f on the loop's goroutine and waits for it; an error says that the
 // engine does not run or ctx has ended.
-func (e *Engine) Do(ctx context.Context, f func() error) error {
-	done := make(chan error, 1)
-	if !e.loop.Post(func() { done <- f() }) {
-		return poll.ErrClosed
-	}
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func (e *Engine) Do(ctx context.Context, f func() error) error { return e.loop.Do(ctx, f) }
 
 // Session says whether a BFD session is up; one that nothing was said of is down.
 // It may be called from any goroutine.

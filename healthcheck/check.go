@@ -140,9 +140,10 @@ func newPeer(s *Spec) (*poll.Target, error) {
 		Device: s.Conn.BindIf,
 		Mark:   s.Conn.FwMark,
 	}
-	switch s.Kind {
-	case MiscCheck, FileCheck, BFDCheck:
+	if !s.Kind.connects() {
 		return nil, nil
+	}
+	switch s.Kind {
 	case UDPCheck, DNSCheck:
 		p.Network = poll.UDP
 	case PingCheck:
@@ -186,13 +187,28 @@ func (c *check) retime(t Timing, part float64) {
 	}
 }
 
-// begin plans the first run.
-func (c *check) begin(after time.Duration) {
+// source has checks run at once when what they follow changes. Its methods may be
+// called from any goroutine.
+type source interface {
+	watch(c *check)
+	forget(c *check)
+}
+
+// source is what tells the check to run besides its timer, nil for most.
+func (c *check) source() source {
 	switch c.target.Spec.Kind {
 	case FileCheck:
-		c.shard.files.watch(c)
+		return c.shard.files
 	case BFDCheck:
-		c.shard.bfds.watch(c)
+		return c.shard.bfds
+	}
+	return nil
+}
+
+// begin plans the first run.
+func (c *check) begin(after time.Duration) {
+	if s := c.source(); s != nil {
+		s.watch(c)
 	}
 	c.shard.loop.Arm(&c.timer, after)
 }
@@ -216,11 +232,8 @@ func (c *check) suspend(off bool, part float64) {
 
 // stop ends the check and closes its socket.
 func (c *check) stop() {
-	switch c.target.Spec.Kind {
-	case FileCheck:
-		c.shard.files.forget(c)
-	case BFDCheck:
-		c.shard.bfds.forget(c)
+	if s := c.source(); s != nil {
+		s.forget(c)
 	}
 	c.shard.loop.Stop(&c.timer)
 	c.hangUp()

@@ -356,7 +356,7 @@ func (e *Engine) apply(p *changes) {
 	}
 	for _, c := range p.added {
 		first := firstRun + time.Duration(e.part()*float64(c.target.Spec.Timing.Warmup))
-		if k := c.target.Spec.Kind; k == FileCheck || k == BFDCheck {
+		if c.source() != nil {
 			first = 0 // it costs the server nothing
 		}
 		e.log.Info(msgActivating(&c.target))

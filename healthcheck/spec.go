@@ -54,6 +54,9 @@ const (
 	BFDCheck
 )
 
+// connects tells whether a check of the kind speaks to the server itself.
+func (k Kind) connects() bool { return k != MiscCheck && k != FileCheck && k != BFDCheck }
+
 var kindNames = [...]string{"", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "UDP_CHECK", "PING_CHECK", "MISC_CHECK", "FILE_CHECK", "GRPC_CHECK", "BFD_CHECK"}
 
 // String returns the keyword.
@@ -271,7 +274,7 @@ func (s *Spec) validate() error {
 }
 
 func (c *Conn) validate(k Kind) error {
-	if k == MiscCheck || k == FileCheck || k == BFDCheck {
+	if !k.connects() {
 		return nil
 	}
 	if c.Proxy > 2 {

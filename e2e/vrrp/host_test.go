@@ -157,55 +157,41 @@ func (n *node) network() string {
 // that goes away is a fault until it is back.
 func TestDynamicInterfaces(t *testing.T) {
 	t.Parallel()
-	for _, p := range []program{c, ours} {
-		t.Run(string(p), func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t, p)
-			n := b.nodes[0]
-			n.start(vi{prio: 150, link: "dyn0", vips: []string{"10.80.0.100"}, globalDefs: "dynamic_interfaces"}.conf())
-			n.until("Startup complete", 1)
-			for range 2 {
-				at := time.Now()
-				b.wire(n, "dyn0", "10.80.0.1/24")
-				b.await("it is master", func(f []frame) bool { return masterSince(f, 0, at) })
-				b.holds("10.80.0.100", 0)
-				link, err := n.Link.LinkByName("dyn0")
-				testnet.Must(t, err, n.Link.LinkDel(link))
-				n.until("Entering FAULT STATE", 1)
-			}
-		})
-	}
+	each(t, func(t *testing.T, b *bed, n *node) {
+		n.start(vi{prio: 150, link: "dyn0", vips: []string{"10.80.0.100"}, globalDefs: "dynamic_interfaces"}.conf())
+		n.until("Startup complete", 1)
+		for range 2 {
+			at := time.Now()
+			b.wire(n, "dyn0", "10.80.0.1/24")
+			b.await("it is master", func(f []frame) bool { return masterSince(f, 0, at) })
+			b.holds("10.80.0.100", 0)
+			link, err := n.Link.LinkByName("dyn0")
+			testnet.Must(t, err, n.Link.LinkDel(link))
+			n.until("Entering FAULT STATE", 1)
+		}
+	})
 }
 
 // TestStartupDelay: nothing is sent and nothing taken over before it is over.
 func TestStartupDelay(t *testing.T) {
 	t.Parallel()
-	for _, p := range []program{c, ours} {
-		t.Run(string(p), func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t, p)
-			began := time.Now()
-			b.nodes[0].start(vi{prio: 255, state: "MASTER", globalDefs: "vrrp_startup_delay 3"}.conf())
-			frames := b.await("it is master", func(f []frame) bool { return masterSince(f, 0, began) })
-			within(t, "the owner's first advert", firstAdvert(frames, 0, began).Sub(began), 3*time.Second, 7*time.Second)
-		})
-	}
+	each(t, func(t *testing.T, b *bed, n *node) {
+		began := time.Now()
+		n.start(vi{prio: 255, state: "MASTER", globalDefs: "vrrp_startup_delay 3"}.conf())
+		frames := b.await("it is master", func(f []frame) bool { return masterSince(f, 0, began) })
+		within(t, "the owner's first advert", firstAdvert(frames, 0, began).Sub(began), 3*time.Second, 7*time.Second)
+	})
 }
 
 // TestAddressMonitoring: -a logs addresses that come and go.
 func TestAddressMonitoring(t *testing.T) {
 	t.Parallel()
-	for _, p := range []program{c, ours} {
-		t.Run(string(p), func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t, p)
-			n := b.nodes[0]
-			n.start(vi{prio: 150}.conf(), "-a")
-			n.until("Startup complete", 1)
-			testnet.Must(t, n.AddAddr("eth0", prefix("10.90.0.1/24")))
-			n.until("reports IP 10.90.0.1 added to eth0", 1)
-			testnet.Must(t, n.DelAddr("eth0", prefix("10.90.0.1/24")))
-			n.until("reports IP 10.90.0.1 removed from eth0", 1)
-		})
-	}
+	each(t, func(t *testing.T, b *bed, n *node) {
+		n.start(vi{prio: 150}.conf(), "-a")
+		n.until("Startup complete", 1)
+		testnet.Must(t, n.AddAddr("eth0", prefix("10.90.0.1/24")))
+		n.until("reports IP 10.90.0.1 added to eth0", 1)
+		testnet.Must(t, n.DelAddr("eth0", prefix("10.90.0.1/24")))
+		n.until("reports IP 10.90.0.1 removed from eth0", 1)
+	})
 }

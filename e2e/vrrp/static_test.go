@@ -39,35 +39,30 @@ func (n *node) routed(want bool) {
 // cannot be, it is in FAULT. As the original.
 func TestTrackGroup(t *testing.T) {
 	t.Parallel()
-	for _, p := range []program{c, ours} {
-		t.Run(string(p), func(t *testing.T) {
-			t.Parallel()
-			b := newBed(t, p)
-			n := b.nodes[0]
-			b.wire(n, "eth1", "10.60.0.1/24")
-			began := time.Now()
-			n.start(vi{prio: 150, outside: "track_group T {\n group {\n VI\n }\n}\nstatic_ipaddress {\n 10.70.0.1/24 dev eth1 track_group T\n}\n" +
-				"static_routes {\n 10.71.0.0/24 via 10.70.0.2 dev eth1 track_group T\n}\nstatic_rules {\n from 10.70.0.0/24 table 70 preference 700 track_group T\n}"}.conf())
-			b.await("master", func(f []frame) bool { return masterSince(f, 0, began) })
-			b.holds(vip, 0)
-			n.routed(true)
-			testnet.Must(t, n.DelRoute(prefix("10.71.0.0/24"), netip.MustParseAddr("10.70.0.2")))
-			n.routed(true)
-			testnet.Must(t, n.DelAddr("eth1", prefix("10.70.0.1/24"))) // takes the route along
-			testnet.Eventually(t, limit, func() error {
-				if !n.has("10.70.0.1") {
-					return fmt.Errorf("the address has not come back")
-				}
-				return nil
-			})
-			n.routed(true)
-			testnet.Must(t, n.Down("eth1"))
-			b.holds(vip, -1)
-			testnet.Must(t, n.Up("eth1"))
-			n.routed(true)
-			b.holds(vip, 0)
+	each(t, func(t *testing.T, b *bed, n *node) {
+		b.wire(n, "eth1", "10.60.0.1/24")
+		began := time.Now()
+		n.start(vi{prio: 150, outside: "track_group T {\n group {\n VI\n }\n}\nstatic_ipaddress {\n 10.70.0.1/24 dev eth1 track_group T\n}\n" +
+			"static_routes {\n 10.71.0.0/24 via 10.70.0.2 dev eth1 track_group T\n}\nstatic_rules {\n from 10.70.0.0/24 table 70 preference 700 track_group T\n}"}.conf())
+		b.await("master", func(f []frame) bool { return masterSince(f, 0, began) })
+		b.holds(vip, 0)
+		n.routed(true)
+		testnet.Must(t, n.DelRoute(prefix("10.71.0.0/24"), netip.MustParseAddr("10.70.0.2")))
+		n.routed(true)
+		testnet.Must(t, n.DelAddr("eth1", prefix("10.70.0.1/24"))) // takes the route along
+		testnet.Eventually(t, limit, func() error {
+			if !n.has("10.70.0.1") {
+				return fmt.Errorf("the address has not come back")
+			}
+			return nil
 		})
-	}
+		n.routed(true)
+		testnet.Must(t, n.Down("eth1"))
+		b.holds(vip, -1)
+		testnet.Must(t, n.Up("eth1"))
+		n.routed(true)
+		b.holds(vip, 0)
+	})
 }
 
 // TestExtraGARP: a master that has addresses on another link announces there, again

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/internal/testpkt"
 )
 
@@ -212,7 +213,16 @@ func caseTypedForecast(t *testing.T, r *rig) {
 	if got := r.admin(t, "ipvsadm", 0, "-L -n --stats-ext", "").out; !regexp.MustCompile(`(?m)^  lport_ok +10\n  lport_conflict +\d+\n  lport_full +2\n`).MatchString(got) {
 		t.Errorf("--stats-ext does not tell of them:\n%s", got)
 	}
-	time.Sleep(2 * time.Minute) // half open, they expire
+	testnet.Eventually(t, 2*time.Minute, func() error { // half open, they expire
+		groups, err := r.x.LGroups(t.Context())
+		testnet.Must(t, err)
+		for _, g := range groups {
+			if g.Used() > 0 {
+				return fmt.Errorf("%s is used by %.0f %%", g.Name, 100*g.Used())
+			}
+		}
+		return nil
+	})
 	if got := group(); strings.Contains(got, " ports (") {
 		t.Errorf("idle again the group is\n%s", got)
 	}

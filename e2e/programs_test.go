@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -31,7 +32,7 @@ import (
 const programsRun = "testdata/stockprograms.txt"
 
 // programsFile is where guests find it.
-const programsFile = "/work/stockprograms.txt"
+const programsFile = "/stockprograms.txt"
 
 // programsConf is for the distribution's keepalived: NAT over both families, with
 // and without persistence, UDP, direct routing, weights, a sorry server, a quorum.
@@ -177,6 +178,27 @@ func (p *programs) echo(n *testnet.NS, addr string) {
 	p.t.Cleanup(func() { c.Close(); wg.Wait() })
 }
 
+// counted waits until a service of UDP and its servers together have counted n
+// bytes of requests: the kernel adds its counters up every two seconds.
+func (p *programs) counted(port uint16, n int) {
+	p.t.Helper()
+	testnet.Eventually(p.t, 30*time.Second, func() error {
+		sum, list := 0, p.ipvsadm("", "-Ln", "--stats", "-u", netip.AddrPortFrom(testnet.VIP4, port).String())
+		for l := range strings.Lines(list) {
+			// Address, connections, packets and bytes either way; a title has no numbers.
+			if f := strings.Fields(l); len(f) > 2 {
+				if bytes, err := strconv.Atoi(f[len(f)-2]); err == nil {
+					sum += bytes
+				}
+			}
+		}
+		if sum != 2*n {
+			return fmt.Errorf("%d bytes of requests, want %d:\n%s", sum, 2*n, list)
+		}
+		return nil
+	})
+}
+
 // datagram sends one of ten bytes to the service, and waits for the answer.
 func (p *programs) datagram(port uint16) {
 	p.t.Helper()
@@ -316,7 +338,8 @@ func (p *programs) keepalived() {
 	}
 	p.conns("used")
 	p.list("used", "-Ln", "--persistent-conn")
-	time.Sleep(3 * time.Second) // the kernel adds its counters up every two seconds
+	p.counted(53, 114)
+	p.counted(81, 114)
 	p.list("used", "-Ln", "--stats", "-u", "10.0.1.100:53")
 	p.list("used", "-Ln", "--stats", "-u", "10.0.1.100:81")
 	p.list("used", "-Ln", "--exact", "--stats", "-u", "10.0.1.100:53")

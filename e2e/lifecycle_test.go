@@ -212,15 +212,15 @@ func caseNamespaceDeleted(t *testing.T, f fam) {
 		r.bothServices(t)
 		stop := make(chan struct{})
 		wg := r.load(t, stop)
-		testnet.Eventually(t, 20*time.Second, func() error {
-			if n := len(r.conns(t)); n < 200 {
-				return fmt.Errorf("%d connections, want 200", n)
+		// under load a listing may name one twice and miss another: it is not compared
+		// with the slab, which only has to show that its count is worth asking for
+		testnet.Eventually(t, time.Minute, func() error {
+			listed, kept := len(r.conns(t)), slabObjects(t, "ip_vs_x_conn")
+			if listed < 200 || kept < 200 {
+				return fmt.Errorf("%d connections listed, %d objects of ip_vs_x_conn, want 200 of each", listed, kept)
 			}
 			return nil
 		})
-		if n := slabObjects(t, "ip_vs_x_conn"); n < 200 {
-			t.Errorf("%d objects of ip_vs_x_conn with at least 200 connections", n)
-		}
 		testnet.Must(t, r.x.Close(), r.d.Close())
 		noConnections(t)
 		close(stop)

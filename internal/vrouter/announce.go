@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/netif"
@@ -32,13 +33,17 @@ func (e *Engine) gap(link *netif.Link, six bool) time.Duration {
 	return both[six]
 }
 
-// announce sends at once, or when those before have had their gap.
+// announce sends at once, or when those before have had their gap. An address that
+// waits already stays where it is: the repeats of one must not keep the others waiting.
 func (e *Engine) announce(link *netif.Link, addr netip.Addr) {
 	q := e.queues[link.Index]
 	if q == nil {
 		q = &announceQueue{e: e, link: link.Index}
 		q.timer.E = q
 		e.queues[link.Index] = q
+	}
+	if slices.Contains(q.waiting, addr) {
+		return
 	}
 	q.waiting = append(q.waiting, addr)
 	if !q.timer.Armed() {

@@ -16,6 +16,7 @@ import (
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/director"
 	"github.com/lvs-fnat/lvs/internal/notify"
+	"github.com/lvs-fnat/lvs/internal/supervise"
 )
 
 // retryEvery is how long after a failed change of the tables the next try is.
@@ -61,6 +62,8 @@ type balancer struct {
 
 // run is the life of the process.
 func (b *balancer) run(ctx context.Context) error {
+	resume := supervise.HoldMemory()
+	defer resume()
 	return runSteps(ctx, b.logger, []step{
 		{do: b.readConfig},
 		{do: b.openHerald, undo: b.closeHerald},
@@ -74,6 +77,8 @@ func (b *balancer) run(ctx context.Context) error {
 		{do: b.openControl, undo: b.closeControl},
 	}, func(ctx context.Context) error {
 		err := b.ready()
+		resume()
+		b.warn(supervise.ReleaseMemory())
 		if err == nil {
 			if needsBFD(b.dir.Config()) {
 				b.askBFD()

@@ -65,6 +65,7 @@ func (c *child) relay(to string, data []byte) error {
 // files.
 func (c *child) loadConfig(ctx context.Context, o *options, log *slog.Logger, tell bool) (*config.Config, error) {
 	a := *c.app
+	a.config.Verdict = !c.kind.balances
 	if c.text != nil {
 		a.config = a.config.Replay(c.text)
 	}

@@ -25,6 +25,9 @@ type kind struct {
 	pidFile func(*options) string
 	// process finds its settings in global_defs.
 	process func(*config.Processes) *config.Process
+	// balances says that it has to do with virtual servers, which the others read for
+	// their faults alone.
+	balances bool
 	// wanted tells whether cfg gives it work. It runs while that is so.
 	wanted func(cfg *config.Config) bool
 	// run does the work: it says c.ready once, then follows c.heard, in which
@@ -45,8 +48,8 @@ func kinds() []*kind {
 			pidFile: func(o *options) string { return o.checkersPID },
 			comm:    "keepalived_lvs",
 			process: func(p *config.Processes) *config.Process { return &p.Checker },
-			wanted:  needsKernel,
-			run:     func(ctx context.Context, c *child) error { return (&balancer{child: c}).run(ctx) },
+			wanted:  needsKernel, balances: true,
+			run: func(ctx context.Context, c *child) error { return (&balancer{child: c}).run(ctx) },
 		},
 		{
 			name: childVRRP, title: "VRRP", ident: "Keepalived_vrrp", option: subsystemVRRP,

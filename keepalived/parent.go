@@ -207,8 +207,10 @@ func (p *parent) closeFIFO(context.Context) error {
 // are started later.
 func (p *parent) load(ctx context.Context) (cfg *config.Config, text []byte, diags []config.Diagnostic, err error) {
 	var read config.Text
+	defer supervise.HoldMemory()()
 	a := *p.app
 	a.config = a.config.Record(&read)
+	a.config.Verdict = true
 	if cfg, diags, err = a.readConfig(ctx, p.opts, p.log, true); err == nil {
 		text, err = encodeText(&read)
 		p.archive(&cfg.Global.Reload, &read)

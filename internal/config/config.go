@@ -21,7 +21,10 @@ type Config struct {
 	TrackFiles     []TrackFile  // track_file and vrrp_track_file, in file order
 	LaddrGroups    []LaddrGroup // kernel groups to exist, those with a name first
 	VirtualServers []VirtualServer
-	VRRP           VRRP
+	// Services is the number of virtual servers, which with [Options.Verdict] is all
+	// there is of them.
+	Services int
+	VRRP     VRRP
 	BFD            BFD
 
 	// Lost are definitions that errors keep out of this. A running daemon may

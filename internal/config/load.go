@@ -24,8 +24,8 @@ type Options struct {
 	Group func(name string) (gid string, err error)
 	// CPUs is the number of processors; 0: the host's.
 	CPUs int
-	// Verdict says that only the diagnostics are wanted: the Config has no
-	// virtual servers then.
+	// Verdict says that of virtual servers only the diagnostics and their number
+	// are wanted: the Config has none then.
 	Verdict bool
 	// Link tells whether the host has a link of that name; nil: it is not asked.
 	Link func(name string) bool
@@ -133,7 +133,8 @@ func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []
 	addWords(l.diags, tree.Nodes)
 	l.diags = once(l.diags)
 	sortDiagnostics(l.diags, tree.Files)
-	return &l.cfg, l.diags, nil
+	cfg := l.cfg // of its own: who keeps it must not keep the whole tree
+	return &cfg, l.diags, nil
 }
 
 // severities of the parser's.
@@ -156,6 +157,7 @@ func (l *loader) finish() {
 		if !l.server(&d, seen) {
 			continue
 		}
+		l.cfg.Services++
 		l.rootRuns = l.rootRuns || l.rootCommands(&d.vs)
 		if l.opts.Verdict {
 			l.reals.reset()

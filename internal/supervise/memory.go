@@ -9,9 +9,34 @@ import (
 	"os"
 	"runtime/debug"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
+
+// holds are the calls of HoldMemory in force, and what they have put aside.
+var holds struct {
+	sync.Mutex
+	n, percent int
+}
+
+// HoldMemory has nothing collected until the function it returns is called: of
+// what a start or a reload makes nearly all is in use until it is over, and to
+// look for garbage meanwhile costs more than the work. Holds may overlap.
+func HoldMemory() (release func()) {
+	holds.Lock()
+	defer holds.Unlock()
+	if holds.n++; holds.n == 1 {
+		holds.percent = debug.SetGCPercent(-1)
+	}
+	return sync.OnceFunc(func() {
+		holds.Lock()
+		defer holds.Unlock()
+		if holds.n--; holds.n == 0 {
+			debug.SetGCPercent(holds.percent)
+		}
+	})
+}
 
 // ReleaseMemory gives back what a start or a reload has taken and the work does
 // not need: garbage of the heap, and the pages of the program's own file, most of

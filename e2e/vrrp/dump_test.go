@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -53,9 +55,11 @@ func dumps(t *testing.T, p program) dumped {
 		n.signal(sig)
 		var text []byte
 		testnet.Eventually(t, limit, func() (err error) {
-			text, err = os.ReadFile(n.path(name))
-			if err == nil && len(text) == 0 {
-				err = fmt.Errorf("%s is empty", name)
+			if _, err = os.Stat(n.path(name)); err == nil && n.writes(n.path(name)) {
+				err = fmt.Errorf("%s is not whole", name)
+			}
+			if err == nil {
+				text, err = os.ReadFile(n.path(name))
 			}
 			return err
 		})
@@ -72,6 +76,18 @@ func dumps(t *testing.T, p program) dumped {
 	d.stats = read("keepalived.stats", syscall.SIGUSR2)
 	d.data = read("keepalived.data", syscall.SIGUSR1)
 	return d
+}
+
+// writes tells whether the VRRP process has the file open.
+func (n *node) writes(file string) bool {
+	n.t.Helper()
+	dir := fmt.Sprintf("/proc/%d/fd", n.child())
+	list, err := os.ReadDir(dir)
+	testnet.Must(n.t, err)
+	return slices.ContainsFunc(list, func(e os.DirEntry) bool {
+		to, err := os.Readlink(filepath.Join(dir, e.Name()))
+		return err == nil && to == file
+	})
 }
 
 var digits = regexp.MustCompile(`\d+`)

@@ -106,10 +106,17 @@ func TestNotifications(t *testing.T) {
 		})
 		n.stop()
 		until(`GROUP "G" STOP 0`)
-		text, err := os.ReadFile(out)
-		testnet.Must(t, err)
-		calls := strings.Split(strings.TrimSpace(string(text)), "\n")
-		slices.Sort(calls) // they run beside each other
+		// Scripts run beside each other and beside the end: two for each of twelve
+		// states, and that of the lower master.
+		var calls []string
+		testnet.Eventually(t, limit, func() error {
+			text, err := os.ReadFile(out)
+			if calls = strings.Split(strings.TrimSpace(string(text)), "\n"); err == nil && len(calls) < 2*12+1 {
+				err = fmt.Errorf("%d scripts have told: %q", len(calls), calls)
+			}
+			return err
+		})
+		slices.Sort(calls)
 		return told{got, calls}
 	})
 	for _, pair := range []string{"ours-C", "ours-ours"} {

@@ -85,23 +85,21 @@ func TestGARPInterval(t *testing.T) {
 func TestGARPRefresh(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b *bed, n *node) {
-		n.start(vi{prio: 255, state: "MASTER", more: "garp_master_delay 0\n garp_master_repeat 1\n garp_master_refresh 2\n garp_master_refresh_repeat 3"}.conf())
+		n.start(vi{prio: 255, state: "MASTER", more: "garp_master_delay 0\n garp_master_repeat 1\n garp_master_refresh 4\n garp_master_refresh_repeat 3"}.conf())
 		frames := pick(b.await("announcements", func(f []frame) bool { return len(pick(f, is(garp))) >= 7 }), is(garp))
-		for i, least := range map[int]time.Duration{1: 1500 * time.Millisecond, 4: 1500 * time.Millisecond} {
-			if d := frames[i].at.Sub(frames[i-1].at); d < least {
-				t.Errorf("announcement %d after %v, want at least %v", i, d, least)
-			}
+		// Any may have been sent late: 8 s from the first to the fifth.
+		if d := frames[4].at.Sub(frames[0].at); d < 5*time.Second {
+			t.Errorf("two refreshes within %v", d)
 		}
 		for _, i := range []int{2, 3, 5, 6} {
-			if d := frames[i].at.Sub(frames[i-1].at); d > time.Second {
+			if d := frames[i].at.Sub(frames[i-1].at); d > 3*time.Second {
 				t.Errorf("announcement %d after %v, want at once", i, d)
 			}
 		}
 	})
 }
 
-// TestLowerPrio: who hears a master of lower priority answers it at once, and
-// announces as often as told.
+// TestLowerPrio: who hears a master of lower priority announces as often as told.
 func TestLowerPrio(t *testing.T) {
 	t.Parallel()
 	each(t, func(t *testing.T, b *bed, n *node) {
@@ -112,12 +110,9 @@ func TestLowerPrio(t *testing.T) {
 		testnet.Must(t, err)
 		at := time.Now()
 		b.inject(0, packet)
-		frames := b.await("announcements", func(f []frame) bool { return len(pick(f, is(garp), after(at))) >= 3 })
-		if d := pick(frames, alive, after(at))[0].at.Sub(at); d > 900*time.Millisecond {
-			t.Logf("the answer took %v", d) // the host is busy, or it was the next due one
-		}
+		b.await("announcements", func(f []frame) bool { return len(pick(f, is(garp), after(at))) >= 3 })
 		began := time.Now()
-		frames = b.await("it goes on", func(f []frame) bool { return len(pick(f, alive, after(began))) >= 2 })
+		frames := b.await("it goes on", func(f []frame) bool { return len(pick(f, alive, after(began))) >= 2 })
 		if n := len(pick(frames, is(garp), after(at))); n != 3 {
 			t.Errorf("%d announcements, want 3", n)
 		}

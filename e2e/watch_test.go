@@ -6,11 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net/netip"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -206,139 +204,6 @@ func caseProc(t *testing.T, r *rig) {
 	}
 	if text := r.read(t, "ip_vs_conn"); !strings.HasPrefix(text, "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n") {
 		t.Errorf("the stock file begins\n%.200s", text)
-	}
-}
-
-// runGuide runs the commands that a page shows between two lines, as they stand
-// there, and wants something to come of those that only look.
-func runGuide(t *testing.T, r *rig, page, from, to string, atLeast int) {
-	t.Helper()
-	text, err := os.ReadFile(page)
-	testnet.Must(t, err)
-	_, section, found := strings.Cut(string(text), from)
-	section, _, ended := strings.Cut(section, to)
-	if !found || !ended {
-		t.Fatalf("%s has no section from %q to %q any more", page, from, to)
-	}
-	n := 0
-	for _, command := range guideCommands(section) {
-		looks := strings.HasPrefix(command, "ipvsadm -L") || !strings.Contains(command, "ipvsadm")
-		if n++; strings.TrimSpace(r.d.Exec(t, "bash", "-c", command)) == "" && looks {
-			t.Errorf("nothing comes of %q", command)
-		}
-	}
-	if n < atLeast {
-		t.Errorf("%d commands between %q and %q of %s", n, from, to, page)
-	}
-}
-
-// guideCommands are the commands of a page: lines that are set off and begin with a
-// program. Pieces of configuration and drawings are set off, too.
-func guideCommands(text string) []string {
-	var all []string
-	for line := range strings.Lines(text) {
-		command, set := strings.CutPrefix(line, "    ")
-		command, _, _ = strings.Cut(strings.TrimRight(command, "\n"), "  #")
-		word, _, _ := strings.Cut(strings.TrimLeft(command, " ("), " ")
-		if set && slices.Contains(guidePrograms, filepath.Base(word)) {
-			all = append(all, strings.TrimSpace(command))
-		}
-	}
-	return all
-}
-
-// guidePrograms are the first words of commands in the guides.
-var guidePrograms = []string{
-	"apt-get", "cat", "dkms", "dkms-build", "echo", "ipvsadm", "keepalived", "ls", "make", "modinfo", "modprobe", "mokutil", "nft", "sysctl", "toa-bpf", "umask",
-}
-
-// guideRunners tells, for each page, which of its commands are run where: a command
-// that contains the words on the left is run, with the names of that bed in it, by
-// the test on the right.
-var guideRunners = map[string][]struct{ words, test string }{
-	"fnat.md": {
-		{"notrack", "TestTools/26_conntrack"}, {"ipvsadm ", "TestWatch/guide"}, {"/proc/net/ip_vs_x", "TestWatch/guide"}, {"ls /sys/kernel/tracing", "TestWatch/guide"},
-	},
-	"synproxy.md": {{"ipvsadm", "TestWatch/guide"}},
-	"toa.md": {
-		{"toa-bpf run", "TestToaBPFReceive"}, {"toa-bpf stats", "TestToaBPFReceive"}, {"toa-bpf detach", "TestToaBPFReceive"},
-		{"toa-bpf list", "TestNetnsPinned"}, {"toa-bpf trust", "TestNetnsPinned"},
-		{"modprobe toa trust=", "TestToaModuleReceive"}, {"/proc/net/toa", "TestToaModuleTrust"},
-	},
-	"kernel-module.md": {
-		{"apt-get install", "TestInstall"}, {"apt-get remove", "TestInstall"}, {"make install", "TestFromClone"}, {"make dkms-install", "TestFromClone"},
-		{"modprobe ip_vs", "TestUnload"}, {"dkms-build lvs", "TestInstall"}, {"dkms status", "TestInstall"}, {"modinfo ", "TestInstall"},
-		{"keepalived --doctor", "TestKeepalivedDoctor"},
-		// No firmware here that takes a key; that modules are signed with it is TestInstall's.
-		{"mokutil --import", ""},
-	},
-}
-
-// TestHostGuides: each command of the guides is run by a test, or somebody has said
-// why not.
-func TestHostGuides(t *testing.T) {
-	exists := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	tests := map[string]bool{"": true}
-	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
-		if err != nil || !strings.HasSuffix(path, "_test.go") {
-			return err
-		}
-		text, err := os.ReadFile(path)
-		for _, m := range exists.FindAllSubmatch(text, -1) {
-			tests[string(m[1])] = true
-		}
-		return err
-	})
-	testnet.Must(t, err)
-	for page, runners := range guideRunners {
-		text, err := os.ReadFile(filepath.Join("../docs", page))
-		testnet.Must(t, err)
-		used := map[string]bool{}
-		for _, command := range guideCommands(string(text)) {
-			i := slices.IndexFunc(runners, func(r struct{ words, test string }) bool { return strings.Contains(command, r.words) })
-			if i < 0 {
-				t.Errorf("%s shows %q, which no test runs", page, command)
-				continue
-			}
-			used[runners[i].words] = true
-		}
-		for _, r := range runners {
-			if name, _, _ := strings.Cut(r.test, "/"); !tests[name] {
-				t.Errorf("%s: there is no %s to run %q", page, name, r.words)
-			}
-			if !used[r.words] {
-				t.Errorf("%s shows nothing with %q any more", page, r.words)
-			}
-		}
-	}
-}
-
-// caseGuide runs the commands of the guides about limits, about SYNPROXY and about
-// what to look at, as they stand there.
-func caseGuide(t *testing.T, r *rig) {
-	tracefs(t)
-	r.serve(t, setup{})
-	r.makeSet(t, "crawlers", "hash:net", r.nf(), r.cip[0])
-	runGuide(t, r, "/fnat.md", "## Floods, limits, lists\n", "\n## Limits\n", 12)
-	s, err := r.x.ExtService(t.Context(), r.key(ipvs.TCP, 80))
-	want := ipvs.Limits{TimeoutEst: 5 * time.Minute, CPS: 100, CPSBurst: 20, BPSIn: 12500000, BPSOut: 125000000, ConnLimit: 100000,
-		ACL: ipvs.ACLBlack, ACLSet4: "crawlers"}
-	if err != nil || s.Limits != want || s.Invalid != ipvs.InvalidDrop || s.Flags&ipvs.ExtRSTOnExpire == 0 {
-		t.Errorf("the commands leave %+v, %v; want %+v", s.Ext, err, want)
-	}
-	cfg, err := r.x.ExtConfig(t.Context())
-	if err != nil || !cfg.DropVIP {
-		t.Errorf("the commands leave %+v, %v", cfg, err)
-	}
-
-	runGuide(t, r, "/synproxy.md", "## Use\n", "\n## What clients notice\n", 11)
-	s, err = r.x.ExtService(t.Context(), r.key(ipvs.TCP, 80))
-	if err != nil || s.Flags&(ipvs.ExtSynproxy|ipvs.ExtSPAuto|ipvs.ExtSPDefer) != ipvs.ExtSynproxy|ipvs.ExtSPDefer || s.SP.AutoOn != 4096 || s.SP.AutoOff != 1024 || s.SP.WScale != 9 || s.SP.Window != 0 {
-		t.Errorf("the commands leave %+v, %v", s.Ext, err)
-	}
-	cfg, err = r.x.ExtConfig(t.Context())
-	if err != nil || cfg.SPQMem != 33554432 {
-		t.Errorf("the commands leave %+v, %v", cfg, err)
 	}
 }
 

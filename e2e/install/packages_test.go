@@ -219,6 +219,7 @@ func stepInstall(t *testing.T, m *machine) {
 	// The kernel's schedulers stand on ours: depmod found the symbols there.
 	want(t, m.run(t, "/tmp", "modprobe -S "+m.first+" --show-depends ip_vs_wlc"), "/updates/dkms/ip_vs.ko", "/kernel/net/netfilter/ipvs/ip_vs_wlc.ko")
 	for _, module := range []string{"ip_vs", "toa"} {
+		want(t, m.run(t, "/tmp", "modinfo -k "+m.first+" -n "+module), "/updates/dkms/"+module+".ko")
 		if got := m.run(t, "/tmp", "modinfo -k "+m.first+" -F signer "+module); strings.TrimSpace(got) != "the owner of this machine" {
 			t.Errorf("%s is signed by %q", module, got)
 		}

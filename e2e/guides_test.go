@@ -1,0 +1,329 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"fmt"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// guideSection is a part of a guide whose commands caseGuide runs as they stand there.
+type guideSection struct {
+	page, from, to string
+	atLeast        int // commands
+}
+
+var (
+	limitsGuide   = guideSection{"fnat.md", "## Floods, limits, lists\n", "\n## Limits\n", 12}
+	synproxyGuide = guideSection{"synproxy.md", "## Use\n", "\n## What clients notice\n", 11}
+)
+
+// of returns the section's commands.
+func (s guideSection) of(t *testing.T, text string) []string {
+	t.Helper()
+	_, section, found := strings.Cut(text, s.from)
+	section, _, ended := strings.Cut(section, s.to)
+	if !found || !ended {
+		t.Fatalf("%s has no section from %q to %q any more", s.page, s.from, s.to)
+	}
+	all := guideCommands(section)
+	if len(all) < s.atLeast {
+		t.Errorf("%d commands between %q and %q of %s", len(all), s.from, s.to, s.page)
+	}
+	return all
+}
+
+// run runs the section's commands, as they stand there, and wants something to come
+// of those that only look.
+func (s guideSection) run(t *testing.T, r *rig) {
+	t.Helper()
+	text, err := os.ReadFile("/" + s.page)
+	testnet.Must(t, err)
+	for _, command := range s.of(t, string(text)) {
+		looks := strings.HasPrefix(command, "ipvsadm -L") || !strings.Contains(command, "ipvsadm")
+		if strings.TrimSpace(r.d.Exec(t, "bash", "-c", command)) == "" && looks {
+			t.Errorf("nothing comes of %q", command)
+		}
+	}
+}
+
+// guideCommands are the commands of a page: lines that are set off and begin with a
+// program. Pieces of configuration and drawings are set off, too.
+func guideCommands(text string) []string {
+	var all []string
+	for line := range strings.Lines(text) {
+		command, set := strings.CutPrefix(line, "    ")
+		command, _, _ = strings.Cut(strings.TrimRight(command, "\n"), "  #")
+		word, _, _ := strings.Cut(strings.TrimLeft(command, " ("), " ")
+		if set && slices.Contains(guidePrograms, filepath.Base(word)) {
+			all = append(all, strings.TrimSpace(command))
+		}
+	}
+	return all
+}
+
+// guidePrograms are the first words of commands in the guides.
+var guidePrograms = []string{
+	"apt-get", "cat", "dkms", "dkms-build", "echo", "ipvsadm", "keepalived", "ls", "make", "modinfo", "modprobe", "mokutil", "nft", "sysctl", "toa-bpf", "umask",
+}
+
+// guideRunners tells, for each page, which of its commands are typed where: a command
+// that contains the words on the left by the test on the right, with names and
+// addresses of that test's bed. Those of a section in caseGuide are run verbatim.
+var guideRunners = map[string][]struct{ words, test string }{
+	"fnat.md":     {{"notrack", "e2e.TestTools"}},
+	"synproxy.md": {},
+	"toa.md": {
+		{"toa-bpf run", "e2e.TestToaBPFReceive"}, {"toa-bpf stats", "e2e.TestToaBPFReceive"}, {"toa-bpf detach", "e2e.TestToaBPFReceive"},
+		{"toa-bpf list", "kmod/toa/bpf.TestNetnsPinned"}, {"toa-bpf trust", "kmod/toa/bpf.TestNetnsPinned"},
+		{"modprobe toa trust=", "e2e.TestToaModuleReceive"}, {"/proc/net/toa_stats", "e2e.TestToaModuleReceive"}, {"/proc/net/toa", "e2e.TestToaModuleTrust"},
+	},
+	"kernel-module.md": {
+		{"apt-get install", "e2e/install.TestInstall"}, {"apt-get remove", "e2e/install.TestInstall"},
+		{"make install", "e2e/install.TestFromClone"}, {"make dkms-install", "e2e/install.TestFromClone"},
+		{"modprobe ip_vs", "e2e.TestUnload"}, {"dkms-build lvs", "e2e/install.TestInstall"}, {"dkms status", "e2e/install.TestInstall"},
+		{"modinfo ", "e2e/install.TestInstall"}, {"keepalived --doctor", "e2e/daemon.TestKeepalivedDoctor"},
+		// No firmware here that takes a key; that modules are signed with it is TestInstall's.
+		{"mokutil --import", ""},
+	},
+}
+
+// guideCalls are functions by which tests do what a program does.
+var guideCalls = map[string][]string{"cat": {"ReadFile", "Open"}, "echo": {"WriteFile"}, "modprobe": {"Modprobe"}}
+
+// TestHostGuides: each command of the guides is typed by a test: run as it stands in
+// the guide, or with its program, subcommands and options among the words of one
+// function of the test that guideRunners names.
+func TestHostGuides(t *testing.T) {
+	sources := map[string]map[string]*guideSource{}
+	for page, runners := range guideRunners {
+		text, err := os.ReadFile(filepath.Join("../docs", page))
+		testnet.Must(t, err)
+		verbatim := map[string]bool{}
+		for _, s := range []guideSection{limitsGuide, synproxyGuide} {
+			if s.page == page {
+				for _, command := range s.of(t, string(text)) {
+					verbatim[command] = true
+				}
+			}
+		}
+		used := map[string]bool{}
+		for _, command := range guideCommands(string(text)) {
+			if verbatim[command] {
+				continue
+			}
+			i := slices.IndexFunc(runners, func(r struct{ words, test string }) bool { return strings.Contains(command, r.words) })
+			if i < 0 {
+				t.Errorf("%s shows %q, which no test runs", page, command)
+				continue
+			}
+			used[runners[i].words] = true
+			dir, test, found := strings.Cut(runners[i].test, ".")
+			if !found {
+				continue
+			}
+			if sources[dir] == nil {
+				sources[dir] = guideSources(t, filepath.Join("..", dir))
+			}
+			if err := typed(sources[dir], test, command); err != nil {
+				t.Errorf("%s shows %q, which %s does not type: %v", page, command, runners[i].test, err)
+			}
+		}
+		for _, r := range runners {
+			if !used[r.words] {
+				t.Errorf("%s shows nothing with %q any more", page, r.words)
+			}
+		}
+	}
+}
+
+// guideSource is what a function, variable or constant of a package's tests is made of.
+type guideSource struct {
+	words map[string]bool // of its string literals
+	names map[string]bool // identifiers
+}
+
+var guideSeparator = regexp.MustCompile("[ \t\n;,<>\"'`(){}]+")
+
+func guideSources(t *testing.T, dir string) map[string]*guideSource {
+	t.Helper()
+	all := map[string]*guideSource{}
+	files, err := fs.Glob(os.DirFS(dir), "*_test.go")
+	testnet.Must(t, err)
+	add := func(name string, n ast.Node) {
+		s := all[name]
+		if s == nil {
+			s = &guideSource{map[string]bool{}, map[string]bool{}}
+			all[name] = s
+		}
+		ast.Inspect(n, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.Ident:
+				s.names[n.Name] = true
+			case *ast.BasicLit:
+				if text, err := strconv.Unquote(n.Value); err == nil && n.Kind == token.STRING {
+					for _, w := range guideSeparator.Split(text, -1) {
+						s.words[w] = true
+					}
+				}
+			}
+			return true
+		})
+	}
+	for _, file := range files {
+		f, err := parser.ParseFile(token.NewFileSet(), filepath.Join(dir, file), nil, 0)
+		testnet.Must(t, err)
+		for _, d := range f.Decls {
+			switch d := d.(type) {
+			case *ast.FuncDecl:
+				add(d.Name.Name, d)
+			case *ast.GenDecl:
+				for _, spec := range d.Specs {
+					if v, ok := spec.(*ast.ValueSpec); ok {
+						for _, name := range v.Names {
+							add(name.Name, v)
+						}
+					}
+				}
+			}
+		}
+	}
+	return all
+}
+
+// typed says what of a command is not typed by a test, or by what it calls.
+func typed(all map[string]*guideSource, test, command string) error {
+	if all[test] == nil {
+		return fmt.Errorf("there is no such test")
+	}
+	reached, queue := map[string]bool{test: true}, []string{test}
+	for len(queue) > 0 {
+		for name := range all[queue[0]].names {
+			if all[name] != nil && !reached[name] {
+				reached[name] = true
+				queue = append(queue, name)
+			}
+		}
+		queue = queue[1:]
+	}
+	program, rest := guideWords(command)
+	does := func(s *guideSource) bool {
+		return slices.ContainsFunc(guideCalls[program], func(name string) bool { return s.names[name] }) ||
+			slices.ContainsFunc(slices.Collect(maps.Keys(s.words)), func(w string) bool { return filepath.Base(w) == program })
+	}
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(reached)), func(name string) bool { return does(all[name]) }) {
+		return fmt.Errorf("not %s", program)
+	}
+	least := rest
+	for name := range reached {
+		var missing []string
+		for _, w := range rest {
+			if !slices.ContainsFunc(slices.Collect(maps.Keys(all[name].words)), func(have string) bool {
+				return have == w || strings.HasSuffix(w, "=") && strings.HasPrefix(have, w)
+			}) {
+				missing = append(missing, w)
+			}
+		}
+		if len(missing) == 0 {
+			return nil
+		}
+		if len(missing) < len(least) {
+			least = missing
+		}
+	}
+	return fmt.Errorf("no function has %q", least)
+}
+
+// guideWords are the program of a command, and those of its other words that are no
+// names: options, subcommands, parameters, and paths that are no option's value.
+func guideWords(command string) (program string, rest []string) {
+	option := false
+	for i, w := range strings.FieldsFunc(command, func(c rune) bool { return strings.ContainsRune(" ()>\"'{},", c) }) {
+		if i == 0 {
+			program = filepath.Base(w)
+			continue
+		}
+		name, _, parameter := strings.Cut(w, "=")
+		switch {
+		case parameter && name == strings.ToLower(name):
+			rest = append(rest, name+"=")
+		case strings.HasPrefix(w, "-"):
+			rest = append(rest, w)
+		case strings.ContainsAny(w, "0123456789*.") || w != strings.ToLower(w) || option && strings.HasPrefix(w, "/"):
+		default:
+			rest = append(rest, w)
+		}
+		option = strings.HasPrefix(w, "--")
+	}
+	return program, rest
+}
+
+// TestHostGuideWords: a command that a test leaves out, or types with another option,
+// is noticed.
+func TestHostGuideWords(t *testing.T) {
+	source := &guideSource{map[string]bool{"tool": true, "add": true, "--to": true}, map[string]bool{"ReadFile": true, "TestA": true}}
+	all := map[string]*guideSource{"TestA": source, "other": {map[string]bool{"--from": true}, map[string]bool{}}}
+	for command, want := range map[string]string{
+		"tool add 10.0.0.1 --to /some/where": "",
+		"/usr/bin/tool add --to NAME":        "",
+		"tool del 10.0.0.1":                  `no function has ["del"]`,
+		"tool add 10.0.0.1 --from x":         `no function has ["--from" "x"]`,
+		"cat /proc/net/x":                    `no function has ["/proc/net/x"]`,
+		"modprobe add":                       "not modprobe",
+	} {
+		got := ""
+		if err := typed(all, "TestA", command); err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("%q: %q, want %q", command, got, want)
+		}
+	}
+	if err := typed(all, "TestB", "tool"); err == nil {
+		t.Error("a test that does not exist types something")
+	}
+}
+
+// caseGuide runs the commands of the guides about limits, about SYNPROXY and about
+// what to look at, as they stand there.
+func caseGuide(t *testing.T, r *rig) {
+	tracefs(t)
+	r.serve(t, setup{})
+	r.makeSet(t, "crawlers", "hash:net", r.nf(), r.cip[0])
+	limitsGuide.run(t, r)
+	s, err := r.x.ExtService(t.Context(), r.key(ipvs.TCP, 80))
+	want := ipvs.Limits{TimeoutEst: 5 * time.Minute, CPS: 100, CPSBurst: 20, BPSIn: 12500000, BPSOut: 125000000, ConnLimit: 100000,
+		ACL: ipvs.ACLBlack, ACLSet4: "crawlers"}
+	if err != nil || s.Limits != want || s.Invalid != ipvs.InvalidDrop || s.Flags&ipvs.ExtRSTOnExpire == 0 {
+		t.Errorf("the commands leave %+v, %v; want %+v", s.Ext, err, want)
+	}
+	cfg, err := r.x.ExtConfig(t.Context())
+	if err != nil || !cfg.DropVIP {
+		t.Errorf("the commands leave %+v, %v", cfg, err)
+	}
+
+	synproxyGuide.run(t, r)
+	s, err = r.x.ExtService(t.Context(), r.key(ipvs.TCP, 80))
+	if err != nil || s.Flags&(ipvs.ExtSynproxy|ipvs.ExtSPAuto|ipvs.ExtSPDefer) != ipvs.ExtSynproxy|ipvs.ExtSPDefer || s.SP.AutoOn != 4096 || s.SP.AutoOff != 1024 || s.SP.WScale != 9 || s.SP.Window != 0 {
+		t.Errorf("the commands leave %+v, %v", s.Ext, err)
+	}
+	cfg, err = r.x.ExtConfig(t.Context())
+	if err != nil || cfg.SPQMem != 33554432 {
+		t.Errorf("the commands leave %+v, %v", cfg, err)
+	}
+}

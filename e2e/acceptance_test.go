@@ -57,7 +57,7 @@ func TestHostAcceptance(t *testing.T) {
 }
 
 // runsInGuests are the tests that some TestGuests… boots a guest for.
-var runsInGuests = regexp.MustCompile(acceptance + "|^Test(Race|Unload|Synproxy|Synflood|Flood|Limit|List|Forecast|Watch|Sync|Traps|Counters|ProxyWith|NoMemory)|^TestToa(Module|BPF)")
+var runsInGuests = regexp.MustCompile(acceptance + "|^Test(Race|Unload|Synproxy|Synflood|Flood|Limit|List|Forecast|Watch|Sync|Traps|Counters|ProxyWith|NoMemory|LRO)|^TestToa(Module|BPF)")
 
 // prefixes reports whether some name in the source is name, or name without the
 // family that the table leaves out, or the stem that a family or mode completes.

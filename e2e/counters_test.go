@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -36,9 +37,8 @@ var uncounted = map[uint16]string{
 	uapi.ExtStatFastOut:   "of the fast path, which is to come",
 	uapi.ExtStatSyncRx:    "of synchronisation, which is to come",
 	uapi.ExtStatSyncClash: "of synchronisation, which is to come",
-	uapi.ExtStatMem:       "of allocations that fail",
-	uapi.ExtStatToaFail:   "of allocations that fail",
-	uapi.ExtStatLroDrop:   "no device here merges by LRO",
+	uapi.ExtStatMem:       "of allocations that fail: TestNoMemory",
+	uapi.ExtStatLroDrop:   "no device here merges by LRO: TestLRO",
 	uapi.ExtStatPad:       "no counter",
 }
 
@@ -94,6 +94,25 @@ func (r *rig) half(t *testing.T, p proxy, payload string) *spFlow {
 	return f
 }
 
+// shutOut leaves the director no route for what has the source address a, not even
+// to itself, until the test ends.
+func (r *rig) shutOut(t *testing.T, a netip.Addr) {
+	t.Helper()
+	family := "-4"
+	if a.Is6() {
+		family = "-6"
+	}
+	for _, rule := range []string{"add pref 20 lookup local", "add pref 10 from " + a.String() + " unreachable", "del pref 0"} {
+		r.d.Exec(t, "ip", append([]string{family, "rule"}, strings.Fields(rule)...)...)
+	}
+	t.Cleanup(func() {
+		for _, rule := range []string{"add pref 0 lookup local", "del pref 10", "del pref 20"} {
+			_, err := r.d.Run(context.WithoutCancel(t.Context()), "ip", append([]string{family, "rule"}, strings.Fields(rule)...)...)
+			testnet.Must(t, err)
+		}
+	})
+}
+
 var deeds = []deed{
 	{"connection", func(t *testing.T, r *rig) { opened(t, r, setup{}) }, made, false},
 	{"port_in_use", func(t *testing.T, r *rig) {
@@ -129,6 +148,22 @@ var deeds = []deed{
 		f := r.toaDial(t, 0, r.freshPort())
 		f.carried(t, f.c.Data(strings.Repeat("q", int(r.mss()))))
 	}, counts{uapi.ExtStatLportOk: 1, uapi.ExtStatOutHit: 1, uapi.ExtStatToaCarrier: 1}, false},
+	{"toa_fail", func(t *testing.T, r *rig) {
+		// A header without room, to a server on the director, and no way there for the carrier.
+		key := r.serve(t, setup{ext: ipvs.ExtTOA})
+		r.apply(t, r.dest(ipvs.AddDest, key, r.fam.back, 1), r.dest(ipvs.DelDest, key, r.rip[0], 0))
+		l, err := r.d.Listen(t.Context(), "tcp", netip.AddrPortFrom(r.fam.back, rport).String())
+		testnet.Must(t, err)
+		t.Cleanup(func() { l.Close() })
+		c := testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], r.freshPort()), netip.AddrPortFrom(r.vip, 80), 700)
+		r.front.Send(t, c.Syn())
+		c.Took(r.front.Recv(t))
+		r.shutOut(t, r.lip[0])
+		p := c.Bare()
+		p.Options = bytes.Repeat(testpkt.NOP(), 40)
+		r.front.Send(t, p)
+		r.front.Quiet(t)
+	}, counts{uapi.ExtStatLportOk: 1, uapi.ExtStatOutHit: 1, uapi.ExtStatToaFail: 1}, false},
 	{"cookie", func(t *testing.T, r *rig) {
 		r.proxied(t, proxy{})
 		r.linux(t, 0, r.freshPort())

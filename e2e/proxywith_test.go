@@ -33,6 +33,8 @@ func TestProxyWith(t *testing.T) {
 		{"bps", caseSPBPS},
 		{"client_on_director", caseSPClientOnDirector},
 		{"server_on_director", caseSPServerOnDirector},
+		{"no_port", caseSPNoPort},
+		{"no_route", caseSPNoRoute},
 	} {
 		each(t, c.name, c.run)
 	}
@@ -214,6 +216,77 @@ func caseSPServerOnDirector(t *testing.T, r *rig) {
 		t.Errorf("the server's reset became\n%v", rst)
 	}
 	r.back.Quiet(t)
+}
+
+// caseSPNoPort: a client has the cookie, and there is no port left for him: no
+// connection, and as soon as there is one his ACK makes it.
+func caseSPNoPort(t *testing.T, r *rig) {
+	key := r.proxied(t, proxy{setup: setup{ports: [2]uint16{5000, 5000}}})
+	first := r.established(t, 0, 4000, false)
+	second := r.linux(t, 1, 4001)
+	p := second.c.Bare()
+	r.front.Send(t, p)
+	r.back.Quiet(t)
+	r.front.Quiet(t)
+	want := proxiedConn.and(counts{uapi.ExtStatSpSyn: 1, uapi.ExtStatSpSynack: 1, uapi.ExtStatSpAckOk: 1, uapi.ExtStatLportConflict: 2, uapi.ExtStatLportFull: 1})
+	r.counts(t, want)
+	if n := len(r.conns(t)); n != 1 {
+		t.Errorf("%d connections, want the first one's", n)
+	}
+	r.set(t, key, ipvs.Ext{Set: ipvs.ExtFieldFlags, Flags: ipvs.ExtExhaustRST, FlagsMask: ipvs.ExtExhaustRST})
+	r.front.Send(t, p)
+	expectReset(t, r.front, p)
+	r.counts(t, counts{uapi.ExtStatLportFull: 2, uapi.ExtStatExhaustRst: 1})
+	first.talk(t)
+	first.finish(t)
+	second.ack(t, "")
+	second.accept(t)
+	second.talk(t)
+	noneLeft(t, "ip_vs_x_sp")
+}
+
+// caseSPNoRoute: a client has the cookie, and there is no way to the real server: his
+// connection is kept for as long as the SYN is tried again, and no longer.
+func caseSPNoRoute(t *testing.T, r *rig) {
+	r.proxied(t, proxy{set: ipvs.ExtFieldSPRetries, sp: ipvs.Synproxy{SYNRetries: 2}})
+	server := netip.PrefixFrom(r.rip[0], r.rip[0].BitLen()).String()
+	route := func(verb string) { r.d.Exec(t, "ip", "route", verb, "unreachable", server) }
+	route("add")
+	f := r.linux(t, 0, 4000)
+	p := f.c.Data("early")
+	r.front.Send(t, p)
+	r.back.Quiet(t)
+	var end testpkt.Packet
+	for told := 0; end.Proto != testpkt.TCP; told++ {
+		// Each try ends with an error of ICMP to the client, as in a NAT without a route.
+		if told > 3 {
+			t.Fatalf("the client is told a fourth time\n%v", end)
+		}
+		var err error
+		end, err = r.front.Read(10 * time.Second)
+		testnet.Must(t, err)
+	}
+	if d := testpkt.Diff(f.reset(len("early")), end); d != "" {
+		t.Errorf("the end of a handshake that had no route:\n%s", d)
+	}
+	r.counts(t, counts{uapi.ExtStatSpRsSyn: 1, uapi.ExtStatSpRsRetrans: 2, uapi.ExtStatSpRsTimeout: 1, uapi.ExtStatSpDone: 0, uapi.ExtStatRouteFail: 3})
+	noneLeft(t, "ip_vs_x_sp")
+	testnet.Eventually(t, time.Minute, func() error { // CLOSE, which lasts ten seconds
+		if n := len(r.conns(t)); n != 0 {
+			return fmt.Errorf("%d connections, want none", n)
+		}
+		return nil
+	})
+	// The route comes back in time: what he sent is there.
+	g := r.linux(t, 1, 4001)
+	q := g.c.Data("early")
+	r.front.Send(t, q)
+	r.back.Quiet(t)
+	r.front.Recv(t) // the error
+	route("del")
+	g.meetServer(t, q)
+	g.accept(t, q)
+	g.talk(t)
 }
 
 // proxyTopology is a service with SYN proxy among machines with stacks of their own.

@@ -1,13 +1,19 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * One bug of each kind that the sanitised kernel must catch, made on loading with
- * kind=NAME. Built by `make sanitize` only, and for its kernel only: a checker that
- * finds nothing is worth something when it is known to find these.
+ * kind=NAME; and kind=lro, for packets as no device there makes them. Built by
+ * `make sanitize` only, and for its kernel only: a checker that finds nothing is
+ * worth something when it is known to find these.
  */
 #include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
+#include <linux/netfilter.h>
+#include <linux/netfilter_ipv4.h>
+#include <linux/nsproxy.h>
 #include <linux/rcupdate.h>
+#include <linux/sched.h>
+#include <linux/skbuff.h>
 #include <linux/slab.h>
 #include <linux/spinlock.h>
 #include <linux/timer.h>
@@ -110,6 +116,42 @@ static void plant_shift(struct plant *p)
 	pr_info("%d\n", 1 << READ_ONCE(shift));
 }
 
+/*
+ * Large packets as a device leaves them that has merged them by LRO: a size of
+ * segments, and no type. Until the module goes, which it must before the namespace.
+ */
+static unsigned int plant_merged(void *priv, struct sk_buff *skb,
+				 const struct nf_hook_state *state)
+{
+	if (skb_is_gso(skb))
+		skb_shinfo(skb)->gso_type = 0;
+	return NF_ACCEPT;
+}
+
+static const struct nf_hook_ops lro_ops[] = {
+	{
+		.hook = plant_merged,
+		.pf = NFPROTO_IPV4,
+		.hooknum = NF_INET_PRE_ROUTING,
+		.priority = NF_IP_PRI_FIRST,
+	},
+	{
+		.hook = plant_merged,
+		.pf = NFPROTO_IPV6,
+		.hooknum = NF_INET_PRE_ROUTING,
+		.priority = NF_IP_PRI_FIRST,
+	},
+};
+
+static struct net *lro_net;
+
+static void plant_lro(struct plant *p)
+{
+	kmem_cache_free(cache, p);
+	if (!nf_register_net_hooks(current->nsproxy->net_ns, lro_ops, ARRAY_SIZE(lro_ops)))
+		lro_net = current->nsproxy->net_ns;
+}
+
 static const struct {
 	const char *name;
 	void (*make)(struct plant *p);
@@ -124,6 +166,7 @@ static const struct {
 	{ "rcu_unlocked", plant_rcu_unlocked },
 	{ "live_timer_freed", plant_live_timer_freed },
 	{ "shift", plant_shift },
+	{ "lro", plant_lro },
 	{ "none", NULL },
 };
 
@@ -151,6 +194,8 @@ static int __init plant_init(void)
 
 static void __exit plant_exit(void)
 {
+	if (lro_net)
+		nf_unregister_net_hooks(lro_net, lro_ops, ARRAY_SIZE(lro_ops));
 }
 
 module_init(plant_init);

@@ -45,6 +45,19 @@ func TestHostAcceptance(t *testing.T) {
 			t.Errorf("%s names %s/%s, which is not in the source", casesPage, top, sub)
 		}
 	}
+	elsewhere := map[string]map[string]*guideSource{}
+	for _, m := range regexp.MustCompile("`([a-z0-9/]+)\\.(Test\\w+)`").FindAllSubmatch(page, -1) {
+		dir, name := string(m[1]), string(m[2])
+		if elsewhere[dir] == nil {
+			elsewhere[dir] = guideSources(t, filepath.Join("..", dir))
+		}
+		if elsewhere[dir][name] == nil {
+			t.Errorf("%s names %s, which %s has not", casesPage, name, dir)
+		}
+	}
+	if len(elsewhere) < 5 {
+		t.Errorf("%s names tests of %d other packages: has its form changed?", casesPage, len(elsewhere))
+	}
 	if len(named) < 50 {
 		t.Errorf("%s names %d tests: has its form changed?", casesPage, len(named))
 	}

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cilium/ebpf"
 	"golang.org/x/sys/unix"
 
 	"github.com/lvs-fnat/lvs/internal/testtoa"
@@ -158,6 +159,42 @@ func TestToaModuleForgets(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	t.Errorf("%d entries left with all connections closed", toaCounters(t)["toa_entries"])
+}
+
+// share gives the socket to another user of the kernel's one pointer for users of
+// sockets: a map of BPF.
+func share(t *testing.T, conn *net.TCPConn) {
+	t.Helper()
+	m, err := ebpf.NewMap(&ebpf.MapSpec{Type: ebpf.SockMap, KeySize: 4, ValueSize: 4, MaxEntries: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { m.Close() })
+	raw, err := conn.SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if cerr := raw.Control(func(fd uintptr) { err = m.Put(uint32(0), uint32(fd)) }); cerr != nil || err != nil {
+		t.Fatal(cerr, err)
+	}
+}
+
+// A socket has one pointer for its user, which is another's.
+func TestToaModuleSharesSocket(t *testing.T) {
+	p := toaPeer(t)
+	toaModule(t)
+	conn, src := testtoa.Accept(t, p, testtoa.Inet4, testtoa.Handshake{Src: toaDirector, ACK: testtoa.Option(254, toaClient)})
+	share(t, conn)
+	testtoa.Shows(t, conn, toaClient)
+	if err := toaUnload(); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := testtoa.Peername(conn); err != nil || got != src {
+		t.Errorf("without the module getpeername shows %v, %v, want %v", got, err, src)
+	}
+	if err := errors.Join(conn.SetLinger(0), conn.Close()); err != nil {
+		t.Error(err)
+	}
 }
 
 // Case 62: the module goes with live sockets, which then show the director.
@@ -337,6 +374,8 @@ func TestToaBPFReceive(t *testing.T) {
 		Src: toaDirector, SYN: testtoa.Option(254, toaClient),
 	})
 	defer conn2.Close()
+	testtoa.Shows(t, conn2, toaClient)
+	share(t, conn2)
 	testtoa.Shows(t, conn2, toaClient)
 
 	t.Log(toaCommand(t, "stats", "--pin", pin))

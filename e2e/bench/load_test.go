@@ -97,6 +97,7 @@ func countLoaded(t *testing.T, p path, conns int) {
 	for made := 0; made < conns; made += connsPerClient {
 		b.open(t, client, min(connsPerClient, conns-made))
 		client = client.Next()
+		t.Logf("%d connections at most", made+connsPerClient) // a million take minutes: who waits sees that it goes on
 	}
 	report := func(what string, per float64) {
 		report(fmt.Sprintf("%s udp %s of %d", p.name, what, conns), per, "instructions")

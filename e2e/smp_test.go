@@ -10,14 +10,19 @@ import (
 	"net"
 	"net/netip"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/ipvs"
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
 )
 
 // TestRace: two processors and a kernel that preempts everywhere. New connections
@@ -31,6 +36,7 @@ func TestRace(t *testing.T) {
 		t.Run("churn_"+f.name, func(t *testing.T) { raceChurn(t, f) })
 		t.Run("exhaustion_"+f.name, func(t *testing.T) { raceExhaustion(t, f) })
 		t.Run("synproxy_"+f.name, func(t *testing.T) { raceSynproxy(t, f) })
+		t.Run("66_cps_"+f.name, func(t *testing.T) { raceRate(t, newRig(t, f)) })
 		t.Run("33_namespace_deleted_"+f.name, func(t *testing.T) { caseNamespaceDeleted(t, f) })
 	}
 }
@@ -309,4 +315,74 @@ func raceSynproxy(t *testing.T, f fam) {
 		}
 		return nil
 	})
+}
+
+// raceRate: two processors send SYNs to a service that takes so many a second, from
+// whichever they come. How long each send takes is the host's affair, so what must
+// pass is computed from when they were sent.
+func raceRate(t *testing.T, r *rig) {
+	const rate, burst, each = 100, 5, 400
+	r.serve(t, setup{more: limits(ipvs.ExtFieldCPS|ipvs.ExtFieldCPSBurst, ipvs.Limits{CPS: rate, CPSBurst: burst})})
+	var sent [2][]time.Time
+	var wg sync.WaitGroup
+	start := time.Now()
+	for cpu := range sent {
+		wg.Go(func() {
+			runtime.LockOSThread() // and never unlocked: the thread goes with what it is bound to
+			var set unix.CPUSet
+			set.Set(cpu)
+			if err := unix.SchedSetaffinity(0, &set); err != nil {
+				t.Errorf("processor %d: %v", cpu, err)
+				return
+			}
+			for i := range each {
+				sent[cpu] = append(sent[cpu], time.Now())
+				// An even number of clients: each sends by one processor only.
+				if err := r.front.Write(r.syns(2*i + cpu)); err != nil {
+					t.Error(err)
+					return
+				}
+				time.Sleep(2 * time.Millisecond)
+			}
+		})
+	}
+	wg.Wait()
+	var passed, dropped uint64
+	testnet.Eventually(t, 30*time.Second, func() error {
+		passed, dropped = r.stat(t, uapi.ExtStatLportOk), r.stat(t, uapi.ExtStatCpsDrop)
+		if passed+dropped != 2*each {
+			return fmt.Errorf("%d passed and %d were dropped of %d", passed, dropped, 2*each)
+		}
+		return nil
+	})
+	most := burst + rate*time.Since(start).Seconds()
+	least := passBucket(slices.Concat(sent[:]...), rate, burst)
+	if float64(passed) > most+1 || float64(passed) < 0.95*float64(least)-burst {
+		t.Errorf("%d of %d passed, want %d, and %.0f at most", passed, 2*each, least, most)
+	}
+	var by [2]int
+	for _, c := range r.conns(t) {
+		by[slices.Index(r.cip, c.Client.Addr())%2]++
+	}
+	if by[0] == 0 || by[1] == 0 {
+		t.Errorf("%d passed of one processor, %d of the other: one got all", by[0], by[1])
+	}
+	t.Logf("%d of %d passed, %d and %d of each processor; %d by the times of sending", passed, 2*each, by[0], by[1], least)
+	r.back.Drain()
+}
+
+// passBucket is how many of what came at those times a bucket lets through that
+// holds burst and gets rate a second.
+func passBucket(at []time.Time, rate, burst float64) (n int) {
+	slices.SortFunc(at, time.Time.Compare)
+	tokens, last := burst, at[0]
+	for _, now := range at {
+		tokens = min(burst, tokens+rate*now.Sub(last).Seconds())
+		last = now
+		if tokens >= 1 {
+			tokens--
+			n++
+		}
+	}
+	return n
 }

@@ -25,7 +25,7 @@ type Config struct {
 	// there is of them.
 	Services int
 	VRRP     VRRP
-	BFD            BFD
+	BFD      BFD
 
 	// Lost are definitions that errors keep out of this. A running daemon may
 	// not give up what it has for one of them.

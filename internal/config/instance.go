@@ -614,15 +614,11 @@ func (l *loader) destination(d *instanceDraft) bool {
 	return true
 }
 
-// strict takes back what RFC 3768 and RFC 5798 do not know.
+// strict takes back what RFC 3768 and RFC 5798 do not know, but for unicast, which
+// keepalived 2.2.7 and 2.3.3 let pass.
 func (l *loader) strict(d *instanceDraft) {
 	m := &d.Machine
 	say := func(what string) { l.warn(d.Pos, "(%s) Strict mode: %s", m.Name, what) }
-	if d.Unicast {
-		say("unicast is not allowed: using multicast")
-		d.Unicast, d.Peers = false, nil
-		d.Multicast = map[Family]netip.Addr{IPv4: vrrp.MulticastIPv4, IPv6: vrrp.MulticastIPv6}[d.Family]
-	}
 	if d.Auth != vrrp.AuthNone {
 		say("authentication is not allowed: resetting")
 		d.Auth = vrrp.AuthNone
@@ -635,11 +631,11 @@ func (l *loader) strict(d *instanceDraft) {
 		say("down_timer_adverts must be 3: resetting")
 		m.DownTimerAdverts = 3
 	}
-	if m.LowerPrioNoAdvert || m.HigherPrioSendAdvert {
-		say("lower_prio_no_advert and higher_prio_send_advert are set by the version: resetting")
+	if m.HigherPrioSendAdvert {
+		say("higher_prio_send_advert is not allowed: resetting")
 	}
-	// RFC 5798 6.4.3: a master of version 3 only discards what is lower.
-	m.LowerPrioNoAdvert, m.HigherPrioSendAdvert = m.Version == 3, false
+	// RFC 3768 and RFC 5798 6.4.3: a master only discards what is lower.
+	m.LowerPrioNoAdvert, m.HigherPrioSendAdvert = true, false
 	m.GARPLowerPrioRepeat = 0
 	m.OwnerIgnoreAdverts = m.Priority == vrrp.Owner
 	switch owner := m.Priority == vrrp.Owner; {

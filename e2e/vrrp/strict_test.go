@@ -49,7 +49,7 @@ func TestStrict(t *testing.T) {
 						t.Errorf("%v %x", f, f.payload)
 					}
 				}
-				err := dial(t, low, vip)
+				err := dial(t, low, vip, 2*time.Second)
 				if refused := errors.Is(err, syscall.ECONNREFUSED); refused {
 					t.Errorf("the address answers %v", err)
 				}

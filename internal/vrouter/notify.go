@@ -85,10 +85,21 @@ func (e *Engine) notifyGroup(u *unit, state string) {
 func (e *Engine) tell(n *config.Notify, kind, name, state string, priority uint8) {
 	own := map[string]config.Script{"MASTER": n.Master, "BACKUP": n.Backup, "FAULT": n.Fault, stateStop: n.Stop, stateDeleted: n.Deleted}[state]
 	out := notice(n, own, kind, name, state, priority)
-	if n.SMTPAlert && !(state == "FAULT" && e.cfg.Global.Mail.NoFaults) {
-		title := map[string]string{kindInstance: "Instance", kindGroup: "Group"}[kind]
-		out.Subject = fmt.Sprintf("VRRP %s %s - Entering %s state", title, name, state)
-		out.Body = fmt.Sprintf("=> VRRP %s is now in %s state <=\n", title, state)
+	// Of the end of the program there is no mail: nobody would be left to try again.
+	if n.SMTPAlert && state != stateStop && !(state == "FAULT" && e.cfg.Global.Mail.NoFaults) {
+		out.Subject, out.Body = mail(kind, name, state)
 	}
 	e.opts.Tell(out)
+}
+
+// mail has the original's words: filters of mailboxes match them.
+func mail(kind, name, state string) (subject, body string) {
+	title, body := "Instance", "VRRP Instance is no longer owning VRRP VIPs"
+	switch {
+	case kind == kindGroup:
+		title, body = "Group", fmt.Sprintf("All VRRP group instances are now in %s state", state)
+	case state == "MASTER":
+		body = "VRRP Instance is now owning VRRP VIPs"
+	}
+	return fmt.Sprintf("VRRP %s %s - Entering %s state", title, name, state), "=> " + body + " <=\n"
 }

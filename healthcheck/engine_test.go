@@ -9,6 +9,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lvs-fnat/lvs/internal/poll"
 )
 
 // still is an engine on one loop that nobody runs, with a clock that moves by
@@ -184,6 +186,14 @@ func TestSetInFlight(t *testing.T) {
 	}
 }
 
+// answered waits until there is something to see for each run in flight.
+func (s *still) answered() {
+	s.t.Helper()
+	for _, c := range s.checks {
+		await(s.t, "an answer to "+c.target.Server, func() bool { return c.fd < 0 || poll.Pending(c.fd, c.awaited()) != 0 })
+	}
+}
+
 // TestStall is the decisive case: this process stands still for longer than
 // the timeout while healthy servers answer. None may be called dead.
 func TestStall(t *testing.T) {
@@ -201,7 +211,7 @@ func TestStall(t *testing.T) {
 			if err := s.shards[0].loop.Turn(0); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(50 * time.Millisecond)
+			s.answered()
 		}
 		if n := s.Stats().Failures; n != 0 {
 			t.Fatalf("round %d: %d false failures in %d runs; log %q", round, n, s.Stats().Runs, s.log.lines())
@@ -221,7 +231,7 @@ func TestExpireLooksAgain(t *testing.T) {
 	c := s.checks[0]
 	s.shards[0].loop.Stop(&c.timer)
 	c.Expire() // starts
-	time.Sleep(50 * time.Millisecond)
+	s.answered()
 	s.shards[0].loop.Stop(&c.timer)
 	c.Expire() // times out, with the answer there
 	if st := s.Stats(); st.Failures != 0 || st.Rescued != 1 || !c.state.up || !c.state.hasRun {

@@ -63,7 +63,7 @@ func TestMiscTimeout(t *testing.T) {
 	pids := filepath.Join(t.TempDir(), "pids")
 	spec := shell(fmt.Sprintf(`trap "" TERM; sleep 1000 & echo $$ $! >%s; wait; sleep 1000`, pids), false)
 	spec.Timing = quick
-	spec.Timing.ConnectTimeout, spec.Timing.DelayLoop = time.Second, time.Hour
+	spec.Timing.ConnectTimeout, spec.Timing.DelayLoop = 3*time.Second, time.Hour // the shell needs some of it
 	r := newRig(t, Options{Shards: 1})
 	if _, err := r.Set([]Target{{Service: "V", Server: "S", Spec: spec}}); err != nil {
 		t.Fatal(err)
@@ -166,13 +166,18 @@ func TestPool(t *testing.T) {
 	p := newPool(3)
 	var mu sync.Mutex
 	now, most, done := 0, 0, 0
-	for range 50 {
+	var first sync.WaitGroup // three, which wait for each other
+	first.Add(3)
+	for i := range 50 {
 		p.submit(func() {
 			mu.Lock()
 			now++
 			most = max(most, now)
 			mu.Unlock()
-			time.Sleep(time.Millisecond)
+			if i < 3 {
+				first.Done()
+				first.Wait()
+			}
 			mu.Lock()
 			now--
 			done++

@@ -76,12 +76,13 @@ func TestSuspend(t *testing.T) {
 	b.Spec.Timing.ConnectTimeout = time.Hour
 	s.set(a, b)
 	s.pass(2 * time.Second)
-	await(t, "a probe", func() bool { return asked.Load() > 0 })
 	s.Suspend([]bool{true, true})
 	s.pass(time.Millisecond)
 	if n := s.Stats().InFlight; n != 0 {
 		t.Errorf("%d runs in flight while all rest", n)
 	}
+	// All runs but that of b have been seen by the server.
+	await(t, "the probes", func() bool { n := asked.Load(); return n > 0 && uint64(n) == s.Stats().Runs-1 })
 	before := asked.Load()
 	s.pass(time.Minute)
 	if asked.Load() != before {

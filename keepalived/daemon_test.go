@@ -324,7 +324,7 @@ func TestScripts(t *testing.T) {
 	d.start()
 	until := func(want string) {
 		t.Helper()
-		for range 1000 {
+		for range 12_000 {
 			if b, _ := os.ReadFile(out); string(b) == want {
 				return
 			}
@@ -366,7 +366,7 @@ func TestDump(t *testing.T) {
 	} {
 		path := filepath.Join(dir, strings.TrimSpace(name))
 		var b []byte
-		for range 1000 {
+		for range 12_000 {
 			if b, _ = os.ReadFile(path); strings.Contains(string(b), want) {
 				break
 			}

@@ -187,7 +187,7 @@ func TestRespawn(t *testing.T) {
 		d.wait(fmt.Sprintf("Restart of A process delayed %d seconds", want))
 		d.retry <- time.Time{}
 	}
-	for range 1000 {
+	for range 12_000 {
 		if a.mu.Lock(); a.starts == 4 {
 			a.mu.Unlock()
 			break

@@ -42,7 +42,7 @@ func (l *logbook) logger() *slog.Logger { return slog.New(slog.NewTextHandler(l,
 // eventually waits until ok.
 func eventually(t *testing.T, what func() string, ok func() bool) {
 	t.Helper()
-	for range 2000 {
+	for range 12_000 {
 		if ok() {
 			return
 		}

@@ -217,14 +217,16 @@ func TestAlarm(t *testing.T) {
 			order = append(order, name)
 		})
 	}
-	late.E, early.E = note("late", 200*time.Millisecond), note("early", 20*time.Millisecond)
+	// Far enough apart that the second closure runs before any is due.
+	const unit = 500 * time.Millisecond
+	late.E, early.E = note("late", 3*unit), note("early", 2*unit)
 	moved.E = call(func() { order = append(order, "moved"); cancel() })
 	l.Post(func() {
-		l.ArmAt(&late, begin.Add(200*time.Millisecond))
-		l.ArmAt(&moved, begin.Add(10*time.Millisecond))
+		l.ArmAt(&late, begin.Add(3*unit))
+		l.ArmAt(&moved, begin.Add(unit))
 		l.Post(func() {
-			l.ArmAt(&early, begin.Add(20*time.Millisecond))
-			l.ArmAt(&moved, begin.Add(300*time.Millisecond))
+			l.ArmAt(&early, begin.Add(2*unit))
+			l.ArmAt(&moved, begin.Add(4*unit))
 		})
 	})
 	if err := l.Run(ctx); err != nil {

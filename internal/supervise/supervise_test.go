@@ -38,7 +38,13 @@ func child() int {
 			fmt.Fprintln(os.Stderr, err)
 			return 9
 		}
-		time.Sleep(300 * time.Millisecond) // alive after the parent has gone
+		// Alive after the parent has gone; until it says so, which it may forget.
+		for range 6000 {
+			if _, err := os.Stat(os.Getenv("SUPERVISE_TEST_FILE") + ".go"); err == nil {
+				break
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
 		text := fmt.Sprint(os.Getenv(background), Detached())
 		if err := os.WriteFile(os.Getenv("SUPERVISE_TEST_FILE"), []byte(text), 0o600); err != nil {
 			return 9
@@ -73,7 +79,10 @@ func TestDetach(t *testing.T) {
 	if _, err := os.Stat(file); err == nil {
 		t.Error("Detach has waited for the end")
 	}
-	for range 200 {
+	if err := os.WriteFile(file+".go", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 6000 {
 		if b, _ := os.ReadFile(file); string(b) == "false" {
 			return
 		}

@@ -40,7 +40,7 @@ func greet(t *testing.T, n *NS, addr netip.AddrPort, name string) {
 func ask(t *testing.T, n *NS, addr netip.AddrPort) (string, error) {
 	t.Helper()
 	// a link that has just come up may lose the first question for a neighbour, asked again after 1 s
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	c, err := n.DialContext(ctx, "tcp", addr.String())
 	if err != nil {

@@ -214,7 +214,7 @@ func caseNamespaceDeleted(t *testing.T, f fam) {
 		wg := r.load(t, stop)
 		// under load a listing may name one twice and miss another: it is not compared
 		// with the slab, which only has to show that its count is worth asking for
-		testnet.Eventually(t, time.Minute, func() error {
+		testnet.Eventually(t, 2*time.Minute, func() error {
 			listed, kept := len(r.conns(t)), slabObjects(t, "ip_vs_x_conn")
 			if listed < 200 || kept < 200 {
 				return fmt.Errorf("%d connections listed, %d objects of ip_vs_x_conn, want 200 of each", listed, kept)
@@ -233,7 +233,7 @@ func caseNamespaceDeleted(t *testing.T, f fam) {
 func noConnections(t *testing.T) {
 	t.Helper()
 	for _, cache := range []string{"ip_vs_x_conn", "ip_vs_conn"} {
-		testnet.Eventually(t, 30*time.Second, func() error {
+		testnet.Eventually(t, 2*time.Minute, func() error {
 			if n := slabObjects(t, cache); n != 0 {
 				return fmt.Errorf("%d objects of %s with all namespaces gone", n, cache)
 			}

@@ -74,7 +74,7 @@ func caseSPFlood(t *testing.T, f fam) {
 		testnet.Must(t, cmd.Start())
 		lost := 0
 		for n := range floodClients {
-			if err := ping(t.Context(), top.C[0].NS, netip.AddrPortFrom(f.vip, 80), fmt.Sprint("request ", n)); err != nil {
+			if err := ping(t.Context(), top.C[0].NS, netip.AddrPortFrom(f.vip, 80), fmt.Sprint("request ", n), patience); err != nil {
 				t.Errorf("request %d while %v came: %v", n, flags, err)
 				if lost++; lost > 5 {
 					break

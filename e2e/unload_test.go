@@ -25,7 +25,7 @@ func TestUnload(t *testing.T) {
 			r.bothServices(t)
 			stop := make(chan struct{})
 			wg := r.load(t, stop)
-			testnet.Eventually(t, 20*time.Second, func() error {
+			testnet.Eventually(t, 2*time.Minute, func() error {
 				if n := len(r.conns(t)); n < 200 {
 					return fmt.Errorf("%d connections, want 200", n)
 				}
@@ -34,11 +34,11 @@ func TestUnload(t *testing.T) {
 			if err := testvm.Rmmod("ip_vs", 0); err == nil {
 				t.Error("ip_vs was unloaded below a service")
 			}
-			testnet.Must(t, r.x.Apply(t.Context(), ipvs.Op{Kind: ipvs.Flush}), unloadSchedulers(), testvm.Rmmod("ip_vs", 30*time.Second))
+			testnet.Must(t, r.x.Apply(t.Context(), ipvs.Op{Kind: ipvs.Flush}), unloadSchedulers(), testvm.Rmmod("ip_vs", 2*time.Minute))
 			testnet.Must(t, testvm.Modprobe("ip_vs"))
 			// The same namespace, as new.
 			r.bothServices(t)
-			testnet.Eventually(t, 20*time.Second, func() error {
+			testnet.Eventually(t, 2*time.Minute, func() error {
 				if n := len(r.conns(t)); n < 50 {
 					return fmt.Errorf("%d connections with the module loaded again, want 50", n)
 				}
@@ -46,7 +46,7 @@ func TestUnload(t *testing.T) {
 			})
 			close(stop)
 			wg.Wait()
-			testnet.Must(t, r.x.Apply(t.Context(), ipvs.Op{Kind: ipvs.Flush}), unloadSchedulers(), testvm.Rmmod("ip_vs", 30*time.Second))
+			testnet.Must(t, r.x.Apply(t.Context(), ipvs.Op{Kind: ipvs.Flush}), unloadSchedulers(), testvm.Rmmod("ip_vs", 2*time.Minute))
 			testnet.Must(t, r.front.Close(), r.back.Close(), r.x.Close(), r.d.Close(), r.w.Close(), testvm.Modprobe("ip_vs"))
 		})
 	}
@@ -60,7 +60,7 @@ func unloadSchedulers() error {
 	}
 	for _, m := range loaded {
 		if m == "xt_ipvs" || strings.HasPrefix(m, "ip_vs_") {
-			if err := testvm.Rmmod(m, 10*time.Second); err != nil {
+			if err := testvm.Rmmod(m, time.Minute); err != nil {
 				return err
 			}
 		}

@@ -179,7 +179,7 @@ func Accept(t *testing.T, p *Peer, s Socket, h Handshake) (*net.TCPConn, netip.A
 		if src, err = p.Dial(h); err != nil {
 			return err
 		}
-		if err := ln.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		if err := ln.(*net.TCPListener).SetDeadline(time.Now().Add(time.Minute)); err != nil {
 			return err
 		}
 		conn, err = ln.Accept()

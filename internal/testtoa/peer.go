@@ -175,7 +175,7 @@ func (p *Peer) Dial(h Handshake) (netip.AddrPort, error) {
 
 // synAck waits for the SYN/ACK from src to dst and returns what to acknowledge.
 func (p *Peer) synAck(src, dst netip.AddrPort) (uint32, error) {
-	if err := p.f.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := p.f.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		return 0, err
 	}
 	buf := make([]byte, 2048)

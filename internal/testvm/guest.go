@@ -371,7 +371,11 @@ func (s *supervisor) inspect(undo func() error) error {
 	killOthers()
 	undoErr := undo()
 	taintErr := s.checkTaint()
-	err := errors.Join(undoErr, taintErr, unloadAll(30*time.Second))
+	patience := 30 * time.Second
+	if s.todo.Mode == SMP.String() {
+		patience = 2 * time.Minute // of the host, which may be busy
+	}
+	err := errors.Join(undoErr, taintErr, unloadAll(patience))
 	if s.todo.Mode == Sanitized.String() {
 		err = errors.Join(err, checkLeaks())
 	}

@@ -28,6 +28,7 @@ type lan struct {
 
 	mu                sync.Mutex
 	seen              []frame
+	kernels           []notice
 	deaf              bool // record nothing any more, only count
 	tally             map[uint8]*counted
 	changed           chan struct{} // closed and made anew with every frame
@@ -146,6 +147,10 @@ func (l *lan) carry(index int, p *port) {
 func (l *lan) forward(from int, raw []byte, f frame) {
 	l.mu.Lock()
 	treat, ports := l.treat, l.ports
+	if k, ok := kernelNotice(raw); ok && !l.deaf {
+		k.node = f.node
+		l.kernels = append(l.kernels, k)
+	}
 	if l.deaf && f.what == advert {
 		l.count(&f)
 	}

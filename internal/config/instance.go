@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"math"
-	"net"
 	"net/netip"
 	"slices"
 	"time"
@@ -190,6 +189,8 @@ func init() {
 		"auth_hmac":            {block: true, read: readHMAC},
 		"old_unicast_checksum": {read: func(_ *loader, n *parser.Node, d *instanceDraft) { d.OldUnicastChecksum = n.Arg(1) != "never" }},
 		"use_vmac":             {read: readVMAC},
+		"use_ipvlan":           {read: readIPVLAN},
+		"use_vmac_addr":        flagInto(func(d *instanceDraft) { d.AddrVMAC = true }),
 		"vmac_xmit_base":       flagInto(func(d *instanceDraft) { d.xmitBase = true }),
 
 		"notify_master":              scriptInto(func(d *instanceDraft) *Script { return &d.Notify.Master }),
@@ -232,41 +233,6 @@ func readTimerExpired(l *loader, n *parser.Node, d *instanceDraft) {
 func readSource(l *loader, n *parser.Node, d *instanceDraft) {
 	if a, ok := l.addr(n, 1); ok {
 		d.SourceAddr = a
-	}
-}
-
-func (d *instanceDraft) vmac() *VMAC {
-	if d.VMAC == nil {
-		d.VMAC = &VMAC{}
-	}
-	return d.VMAC
-}
-
-// readVMAC takes [NAME] [MAC] [name NAME] [group NAME|INT] [netlink_notify_msg].
-func readVMAC(l *loader, n *parser.Node, d *instanceDraft) {
-	v := d.vmac()
-	for w := (words{l: l, n: n}); w.next(); {
-		switch key := w.key(); key {
-		case "name":
-			v.Name, _ = w.value()
-		case "group":
-			_, _ = w.value()
-			l.info(w.at(), "use_vmac: group is known but not in force in this version")
-		case "netlink_notify_msg":
-			l.info(w.at(), "use_vmac: netlink_notify_msg is known but not in force in this version")
-		default:
-			if mac, err := net.ParseMAC(key); err == nil && len(mac) == 6 {
-				if mac[0]&1 != 0 {
-					l.error(w.at(), "use_vmac: %s is a multicast address", key)
-					continue
-				}
-				v.MAC, v.OwnMAC = [6]byte(mac), true
-			} else if len(key) > 15 {
-				l.error(w.at(), "use_vmac: the name '%s' has more than 15 characters", key)
-			} else {
-				v.Name = key
-			}
-		}
 	}
 }
 
@@ -471,13 +437,8 @@ func (l *loader) completeInstance(d *instanceDraft) bool {
 	if !l.destination(d) {
 		return false
 	}
-	switch {
-	case d.VMAC != nil && d.Interface == "":
-		return fail("use_vmac needs an interface")
-	case d.VMAC != nil:
-		d.VMAC.XmitBase = d.xmitBase
-	case d.xmitBase:
-		l.warn(d.Pos, "(%s) vmac_xmit_base is only valid with use_vmac: ignored", m.Name)
+	if !l.completeVMAC(d) {
+		return false
 	}
 	if d.Strict {
 		l.strict(d)

@@ -58,8 +58,8 @@ var reloadKeywords = keywords[Global]{
 	// There the original has an unlinked file for its children. Ours get the text through memory.
 	"tmp_config_directory": stringInto(func(g *Global, v string) { g.Reload.TmpDir = v }),
 	"include_check":        {read: readIncludeCheck},
-	"iproute_usr_dir":      stringInto(func(g *Global, v string) { g.IPRoute.UsrDir = v }).later(),
-	"iproute_etc_dir":      stringInto(func(g *Global, v string) { g.IPRoute.EtcDir = v }).later(),
+	"iproute_usr_dir":      stringInto(func(g *Global, v string) { g.IPRoute.UsrDir = v }),
+	"iproute_etc_dir":      stringInto(func(g *Global, v string) { g.IPRoute.EtcDir = v }),
 	"lvs_max_changes":      intInto(1, 100, func(g *Global, v int) { g.LVSMaxChanges = v }),
 	"lvs_repair":           boolInto(func(g *Global, v bool) { g.LVSRepair = v }),
 }

@@ -7,6 +7,7 @@ import (
 	"math"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -99,12 +100,30 @@ func (l *loader) table(w *words) (uint32, bool) {
 	if v, ok := map[string]uint32{"main": 254, "default": 253, "local": 255}[s]; ok {
 		return v, true
 	}
-	for _, file := range []string{"/etc/iproute2/rt_tables", "/usr/share/iproute2/rt_tables", "/usr/lib/iproute2/rt_tables"} {
-		if v, ok := lookupName(file, s); ok {
+	if v, ok := l.hostName("rt_tables", s); ok {
+		return v, true
+	}
+	l.error(w.at(), "unknown routing table '%s': expected a number, or a name of /etc/iproute2/rt_tables", s)
+	return 0, false
+}
+
+// hostName looks up what the host calls a number: in the file of iproute_etc_dir, then in
+// that of iproute_usr_dir, or where iproute2 looks.
+func (l *loader) hostName(file, name string) (uint32, bool) {
+	dirs := []string{l.cfg.Global.IPRoute.EtcDir}
+	if dirs[0] == "" {
+		dirs[0] = "/etc/iproute2"
+	}
+	if usr := l.cfg.Global.IPRoute.UsrDir; usr != "" {
+		dirs = append(dirs, usr)
+	} else {
+		dirs = append(dirs, "/usr/share/iproute2", "/usr/lib/iproute2")
+	}
+	for _, dir := range dirs {
+		if v, ok := lookupName(filepath.Join(dir, file), name); ok {
 			return v, true
 		}
 	}
-	l.error(w.at(), "unknown routing table '%s': expected a number, or a name of /etc/iproute2/rt_tables", s)
 	return 0, false
 }
 

@@ -328,7 +328,9 @@ func vrrpGlobals() keywords[Global] {
 		"vrrp_delay_after_boot": secondsInto(time.Millisecond, longestConnect, func(g *Global, v time.Duration) { g.VRRP.DelayAfterBoot = v }),
 		"dynamic_interfaces":    {read: func(_ *loader, _ *parser.Node, g *Global) { g.VRRP.DynamicInterfaces = true }},
 		"log_unknown_vrids":     flagInto(func(g *Global) { g.VRRP.LogUnknownVRIDs = true }),
-		"disable_local_igmp":    flagInto(func(g *Global) { g.VRRP.DisableLocalIGMP = true }).later(),
+		"disable_local_igmp":    flagInto(func(g *Global) { g.VRRP.DisableLocalIGMP = true }),
+		"vmac_prefix":           prefixInto(func(g *VRRPGlobal) *string { return &g.VMACPrefix }),
+		"vmac_addr_prefix":      prefixInto(func(g *VRRPGlobal) *string { return &g.VMACAddrPrefix }),
 	}
 	k.with(keywords[Global]{
 		"nftables": {read: func(_ *loader, n *parser.Node, g *Global) {

@@ -47,6 +47,8 @@ type VRRPGlobal struct {
 	GNAInterval       time.Duration
 	LinkIntervals     map[string]LinkInterval // garp_group, by interface
 	Firewall          Firewall
+	VMACPrefix        string // of names of links; "": vrrp
+	VMACAddrPrefix    string // of those that have addresses only; "": VMACPrefix
 }
 
 // Firewall says how addresses that accept nothing are guarded.
@@ -76,6 +78,7 @@ type Instance struct {
 	VRF         string
 	WantMaster  bool // state MASTER
 	VMAC        *VMAC
+	AddrVMAC    bool       // use_vmac_addr: addresses on other links are on links of the router's own there
 	SourceAddr  netip.Addr // mcast_src_ip or unicast_src_ip; zero: the interface's first
 	TrackSource bool
 	Multicast   netip.Addr // group of advertisements
@@ -107,14 +110,6 @@ type Instance struct {
 
 	Track  Track
 	Notify Notify
-}
-
-// VMAC is use_vmac: a link of the virtual router's own.
-type VMAC struct {
-	Name     string // "": vrrp. and the VRID
-	MAC      [6]byte
-	OwnMAC   bool // MAC is not the one of RFC 5798 7.3
-	XmitBase bool // vmac_xmit_base
 }
 
 // Track is what moves the priority of an instance or group, or fails it.

@@ -2,7 +2,8 @@
 
 // Package firewall drops what is sent to, and what this host would send from,
 // virtual addresses that it holds and does not accept (RFC 5798 6.1
-// Accept_Mode), by nftables. Neighbour discovery for them passes.
+// Accept_Mode), by nftables. Neighbour discovery for them passes. It also keeps
+// what is not for virtual routers from leaving by links of their own.
 package firewall
 
 import (
@@ -24,9 +25,56 @@ type Options struct {
 
 // Guard holds the rules. It belongs to one goroutine.
 type Guard struct {
-	opts Options
-	conn *nftables.Conn
-	sets map[bool]*nftables.Set // by "is IPv6"; made with the first address
+	opts     Options
+	conn     *nftables.Conn
+	families map[bool]*family // by "is IPv6"
+}
+
+// family is what there is of one family, each made when it is needed first.
+type family struct {
+	six         bool
+	kind        nftables.SetDatatype // of addresses
+	length      uint32               // of one
+	src, dst    uint32               // where they are in the header
+	table       *nftables.Table
+	chains      map[string]*nftables.Chain
+	vips        *nftables.Set
+	reports     *nftables.Set // of own links, as the next two
+	own, locals *nftables.Set
+}
+
+func (g *Guard) family(six bool) *family {
+	f := g.families[six]
+	if f == nil {
+		f = &family{kind: nftables.TypeIPAddr, length: 4, src: 12, dst: 16, chains: map[string]*nftables.Chain{}}
+		if six {
+			f = &family{six: true, kind: nftables.TypeIP6Addr, length: 16, src: 8, dst: 24, chains: map[string]*nftables.Chain{}}
+		}
+		g.families[six] = f
+	}
+	return f
+}
+
+// table adds the table; one that is there already is no error.
+func (g *Guard) table(f *family) *nftables.Table {
+	if f.table == nil {
+		f.table = &nftables.Table{Name: g.opts.Table, Family: nftables.TableFamilyIPv4}
+		if f.six {
+			f.table.Family = nftables.TableFamilyIPv6
+		}
+	}
+	return g.conn.AddTable(f.table)
+}
+
+// chain adds a chain; one that is there already is no error.
+func (g *Guard) chain(f *family, name string, hook *nftables.ChainHook) *nftables.Chain {
+	c := f.chains[name]
+	if c == nil {
+		priority := nftables.ChainPriority(g.opts.Priority)
+		c = &nftables.Chain{Name: name, Table: f.table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &priority}
+		f.chains[name] = c
+	}
+	return g.conn.AddChain(c)
 }
 
 // defaultTable is what keepalived calls its own.
@@ -45,7 +93,7 @@ func New(o Options) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	g := &Guard{opts: o, conn: conn, sets: map[bool]*nftables.Set{}}
+	g := &Guard{opts: o, conn: conn, families: map[bool]*family{}}
 	if err := g.Close(); err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil, err
 	}
@@ -63,7 +111,7 @@ func (g *Guard) Close() error {
 			g.conn.DelTable(t)
 		}
 	}
-	clear(g.sets)
+	clear(g.families)
 	return g.flush()
 }
 
@@ -88,11 +136,11 @@ func (g *Guard) Add(a netip.Addr) error {
 
 // Del lets an address go. One that is not guarded is no error.
 func (g *Guard) Del(a netip.Addr) error {
-	set := g.sets[a.Is6()]
-	if set == nil {
+	f := g.families[a.Is6()]
+	if f == nil || f.vips == nil {
 		return nil
 	}
-	if err := g.conn.SetDeleteElements(set, []nftables.SetElement{{Key: a.AsSlice()}}); err != nil {
+	if err := g.conn.SetDeleteElements(f.vips, []nftables.SetElement{{Key: a.AsSlice()}}); err != nil {
 		return fmt.Errorf("nftables: let %s go: %w", a, err)
 	}
 	if err := g.flush(); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -103,32 +151,26 @@ func (g *Guard) Del(a netip.Addr) error {
 
 // set makes table, set and chains of a family with the first address.
 func (g *Guard) set(six bool) (*nftables.Set, error) {
-	if s := g.sets[six]; s != nil {
-		return s, nil
+	f := g.family(six)
+	if f.vips != nil {
+		return f.vips, nil
 	}
-	family, kind, length, src, dst := nftables.TableFamilyIPv4, nftables.TypeIPAddr, uint32(4), uint32(12), uint32(16)
-	if six {
-		family, kind, length, src, dst = nftables.TableFamilyIPv6, nftables.TypeIP6Addr, 16, 8, 24
-	}
-	table := g.conn.AddTable(&nftables.Table{Name: g.opts.Table, Family: family})
-	set := &nftables.Set{Table: table, Name: setName, KeyType: kind}
+	table := g.table(f)
+	set := &nftables.Set{Table: table, Name: setName, KeyType: f.kind}
 	if err := g.conn.AddSet(set, nil); err != nil {
 		return nil, fmt.Errorf("nftables: set: %w", err)
 	}
-	priority := nftables.ChainPriority(g.opts.Priority)
 	for _, c := range []struct {
 		name   string
 		hook   *nftables.ChainHook
 		offset uint32
-	}{{"in", nftables.ChainHookInput, dst}, {"out", nftables.ChainHookOutput, src}} {
-		chain := g.conn.AddChain(&nftables.Chain{
-			Name: c.name, Table: table, Type: nftables.ChainTypeFilter, Hooknum: c.hook, Priority: &priority,
-		})
+	}{{"in", nftables.ChainHookInput, f.dst}, {"out", nftables.ChainHookOutput, f.src}} {
+		chain := g.chain(f, c.name, c.hook)
 		if six {
-			g.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: discovery()})
+			g.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(icmp6(solicitation, advertisement), &expr.Verdict{Kind: expr.VerdictAccept})})
 		}
 		exprs := []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: c.offset, Len: length},
+			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: c.offset, Len: f.length},
 			&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
 		}
 		if g.opts.Counters {
@@ -139,7 +181,7 @@ func (g *Guard) set(six bool) (*nftables.Set, error) {
 	if err := g.flush(); err != nil {
 		return nil, err
 	}
-	g.sets[six] = set
+	f.vips = set
 	return set, nil
 }
 
@@ -148,14 +190,3 @@ const (
 	solicitation  = 135
 	advertisement = 136
 )
-
-// discovery accepts neighbour discovery.
-func discovery() []expr.Any {
-	return []expr.Any{
-		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{unix.IPPROTO_ICMPV6}},
-		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 0, Len: 1},
-		&expr.Range{Op: expr.CmpOpEq, Register: 1, FromData: []byte{solicitation}, ToData: []byte{advertisement}},
-		&expr.Verdict{Kind: expr.VerdictAccept},
-	}
-}

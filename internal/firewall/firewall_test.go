@@ -91,3 +91,48 @@ func TestNetnsGuard(t *testing.T) {
 	})
 	testnet.Must(t, err)
 }
+
+// TestNetnsOwn: links of virtual routers come and go in the rules of the families that
+// they have; addresses guarded before or after them stay guarded.
+func TestNetnsOwn(t *testing.T) {
+	ns := testnet.New(t, "own")
+	testnet.Must(t, ns.Do(func() error {
+		g, err := New(Options{Priority: -1})
+		testnet.Must(t, err)
+		four := netip.MustParseAddr("192.0.2.1")
+		o := Own{Link: 7, Base: 2, Local: netip.MustParseAddr("fe80::1")}
+		testnet.Must(t, g.Add(four), g.AddOwn(o, false), g.AddOwn(o, false), g.AddOwn(o, true), g.Add(netip.MustParseAddr("2001:db8::1")))
+		elements := func(six bool, name string) int {
+			t.Helper()
+			f := g.families[six]
+			list, err := g.conn.GetSetElements(map[string]*nftables.Set{reportsName: f.reports, ownName: f.own, localsName: f.locals, setName: f.vips}[name])
+			testnet.Must(t, err)
+			return len(list)
+		}
+		want := func(what string, reports, six int) {
+			t.Helper()
+			got := []int{elements(false, reportsName), elements(true, reportsName), elements(true, ownName), elements(false, setName), elements(true, setName)}
+			if !slices.Equal(got, []int{reports, six, six, 1, 1}) {
+				t.Errorf("%s: %v", what, got)
+			}
+		}
+		want("a link of both families", 1, 1)
+		if n := elements(true, localsName); n != 1 {
+			t.Errorf("%d link local addresses", n)
+		}
+		list, err := g.conn.GetRules(g.families[true].table, g.families[true].chains["out"])
+		testnet.Must(t, err)
+		if len(list) != 6 {
+			t.Errorf("%d rules for IPv6 at the way out, want 4 of links, then 2 of addresses", len(list))
+		}
+		testnet.Must(t, g.DelOwn(o, true), g.DelOwn(o, true))
+		want("without IPv6", 1, 0)
+		testnet.Must(t, g.DelOwn(o, false), g.AddOwn(Own{Link: 8, Base: 2}, true))
+		want("another link", 0, 1)
+		testnet.Must(t, g.Close())
+		if left := rules(t); left != "" {
+			t.Errorf("after the end:\n%s", left)
+		}
+		return nil
+	}))
+}

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -42,13 +43,14 @@ type Link struct {
 	Up       bool   // administratively up, with carrier
 	Kind     string // of rtnetlink: veth, macvlan, ""
 	Parent   int    // index of the link below, 0 for none
+	Group    uint32 // of links
 }
 
 func linkOf(l netlink.Link) Link {
 	a := l.Attrs()
 	const running = unix.IFF_UP | unix.IFF_RUNNING
 	out := Link{
-		Index: a.Index, Name: a.Name, MTU: a.MTU, Parent: a.ParentIndex, Kind: l.Type(),
+		Index: a.Index, Name: a.Name, MTU: a.MTU, Parent: a.ParentIndex, Kind: l.Type(), Group: a.Group,
 		Up: a.RawFlags&running == running, Loopback: a.Flags&net.FlagLoopback != 0,
 	}
 	if out.Ethernet = a.EncapType == "ether" && len(a.HardwareAddr) == 6; out.Ethernet {
@@ -181,13 +183,24 @@ func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
 
-// Sysctl writes a per-link setting of a family (ipv4 or ipv6) and returns the old value.
-func Sysctl(family, link, key, value string) (old string, err error) {
-	path := filepath.Join("/proc/sys/net", family, "conf", link, key)
+// GlobalSysctl writes a setting below net, such as ipv4/igmp_link_local_mcast_reports, and
+// returns the old value.
+func GlobalSysctl(key, value string) (old string, err error) {
+	path := filepath.Join("/proc/sys/net", key)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return "", err
 	}
-	old = string(b)
-	return old, os.WriteFile(path, []byte(value), 0)
+	return strings.TrimSpace(string(b)), os.WriteFile(path, []byte(value), 0)
+}
+
+// ReadSysctl reads a per-link setting of a family (ipv4 or ipv6).
+func ReadSysctl(family, link, key string) (string, error) {
+	b, err := os.ReadFile(filepath.Join("/proc/sys/net", family, "conf", link, key))
+	return strings.TrimSpace(string(b)), err
+}
+
+// Sysctl writes a per-link setting of a family (ipv4 or ipv6) and returns the old value.
+func Sysctl(family, link, key, value string) (old string, err error) {
+	return GlobalSysctl(filepath.Join(family, "conf", link, key), value)
 }

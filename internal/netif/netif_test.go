@@ -196,25 +196,46 @@ func TestNetnsAddresses(t *testing.T) {
 }
 
 // TestNetnsVMAC: the link of a virtual router has its hardware address; one that
-// a dead process has left is replaced, and a link of another kind is not.
+// a dead process has left is replaced, whatever its name is, and a link of another
+// kind is not.
 func TestNetnsVMAC(t *testing.T) {
 	a, _ := wire(t, "vmac")
 	within(t, a, func(h *Host, link *Link) {
-		mac := [6]byte{0, 0, 0x5e, 0, 1, 51}
-		first, err := h.AddVMAC("vrrp.51", link, mac)
+		o := Own{Name: "vrrp.51", MAC: [6]byte{0, 0, 0x5e, 0, 1, 51}, Group: 7, Notify: true}
+		first, err := h.AddOwn(o, link)
 		testnet.Must(t, err)
-		if first.MAC != mac || first.Kind != "macvlan" || first.Parent != link.Index {
+		if first.MAC != o.MAC || first.Kind != KindVMAC || first.Parent != link.Index || first.Group != 7 || first.Up {
 			t.Errorf("the link is %+v", first)
 		}
-		second, err := h.AddVMAC("vrrp.51", link, mac)
+		up, err := h.SetUp(first)
+		testnet.Must(t, err)
+		if up.Index != first.Index || !up.Up {
+			t.Errorf("the link is %+v, want it up", up)
+		}
+		for _, c := range []struct {
+			name, kind string
+			may        bool
+		}{{"vrrp.51", KindVMAC, true}, {"vrrp.51", KindIPVLAN, false}, {"eth0", KindVMAC, false}, {"other", KindVMAC, true}} {
+			if may := h.MayHave(c.name, c.kind, link); may != c.may {
+				t.Errorf("%s may be called %s: %t", c.kind, c.name, may)
+			}
+		}
+		second, err := h.AddOwn(o, link)
 		testnet.Must(t, err)
 		if second.Index == first.Index {
 			t.Error("the link of a dead process was kept")
 		}
-		if _, err := h.AddVMAC("eth0", link, mac); err == nil {
+		o.Name = "mine.51"
+		third, err := h.AddOwn(o, link)
+		testnet.Must(t, err)
+		if _, err := h.named("vrrp.51"); err == nil {
+			t.Error("the link of a dead process has kept the hardware address")
+		}
+		o.Name = "eth0"
+		if _, err := h.AddOwn(o, link); err == nil {
 			t.Error("a link of another kind was replaced")
 		}
-		testnet.Must(t, h.DelLink(second.Index), h.DelLink(second.Index))
+		testnet.Must(t, h.DelLink(third.Index), h.DelLink(third.Index))
 	})
 }
 

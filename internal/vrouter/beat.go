@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/netif"
 	"github.com/lvs-fnat/lvs/internal/poll"
 )
 
@@ -29,7 +30,7 @@ func (b *beats) follow(e *Engine) {
 	old := b.method
 	b.method = map[string]config.BeatMethod{}
 	for _, x := range e.links.byIndex {
-		if m, ok := e.cfg.VRRP.Beat(x.Name); ok && !x.Loopback && x.Kind != kindVMAC {
+		if m, ok := e.cfg.VRRP.Beat(x.Name); ok && !x.Loopback && x.Kind != netif.KindVMAC {
 			if used, asked := old[x.Name]; asked && m == 0 {
 				m = used // as found before
 			}

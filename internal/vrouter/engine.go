@@ -53,26 +53,32 @@ type Engine struct {
 	// guard drops traffic to addresses of no_accept; nil while nobody has that.
 	guard *firewall.Guard
 
-	watch    *netif.Watcher
-	links    links
-	sockets  map[socketKey]*socket
-	inbox    *netif.Inbox // of all sockets: each is read to its end
-	queues   map[int]*announceQueue
-	shared   map[string]*shared // settings of links under VMACs, by name
-	units    []*unit
-	byName   map[string]*instance
-	tracks   tracks
-	statics  statics
-	beats    beats
-	cfg      *config.Config
-	virtuals map[netip.Addr]bool // all virtual addresses of cfg
-	order    []*instance         // as in the file
-	started  bool
-	stopping bool
-	strays   vrrp.Counters // packets that belong to no instance
-	commands sync.WaitGroup
-	stopCmds context.CancelFunc
-	cmdCtx   context.Context // of the commands, not of a call: they outlive it
+	watch   *netif.Watcher
+	links   links
+	sockets map[socketKey]*socket
+	inbox   *netif.Inbox // of all sockets: each is read to its end
+	queues  map[int]*announceQueue
+	shared  map[string]*shared // settings of links under VMACs, by name
+	// reverse is the filter by source of each link, "all" and "default" before the first
+	// link of a virtual router came; nil while there is none.
+	reverse    map[string]string
+	igmp       string // igmp_link_local_mcast_reports as it was; "": not changed
+	prepared   bool   // links of virtual routers may go up as soon as they are there
+	undiverted bool   // it was said that there is no nftables
+	units      []*unit
+	byName     map[string]*instance
+	tracks     tracks
+	statics    statics
+	beats      beats
+	cfg        *config.Config
+	virtuals   map[netip.Addr]bool // all virtual addresses of cfg
+	order      []*instance         // as in the file
+	started    bool
+	stopping   bool
+	strays     vrrp.Counters // packets that belong to no instance
+	commands   sync.WaitGroup
+	stopCmds   context.CancelFunc
+	cmdCtx     context.Context // of the commands, not of a call: they outlive it
 }
 
 // ConfigError says that the configuration cannot run on this host.
@@ -141,6 +147,7 @@ func (e *Engine) check(cfg *config.Config) error {
 func (e *Engine) build(ctx context.Context, cfg *config.Config) error {
 	e.opts.Adopt(cfg)
 	e.use(cfg)
+	e.localIGMP(cfg)
 	for i := range cfg.VRRP.Instances {
 		in, err := e.newInstance(&cfg.VRRP.Instances[i])
 		if err != nil {
@@ -148,7 +155,14 @@ func (e *Engine) build(ctx context.Context, cfg *config.Config) error {
 		}
 		in.clean(ctx)
 	}
+	// What a dead process has guarded is guarded until its addresses are gone.
 	e.guardFor(cfg)
+	e.prepared = true
+	for i := range cfg.VRRP.Instances {
+		in := e.byName[cfg.VRRP.Instances[i].Machine.Name]
+		in.raise()
+		in.assess()
+	}
 	if err := e.regroup(); err != nil {
 		return err
 	}
@@ -159,9 +173,29 @@ func (e *Engine) build(ctx context.Context, cfg *config.Config) error {
 	return nil
 }
 
+// localIGMP has the kernel report no membership in groups of the link, which switches
+// pass on without, if disable_local_igmp says so.
+func (e *Engine) localIGMP(cfg *config.Config) {
+	if !cfg.Global.VRRP.DisableLocalIGMP {
+		return
+	}
+	old, err := netif.GlobalSysctl(localReports, "0")
+	if err != nil {
+		e.warn(fmt.Errorf("disable_local_igmp: %w", err))
+		return
+	}
+	e.igmp = old
+}
+
+const localReports = "ipv4/igmp_link_local_mcast_reports"
+
 // guardFor opens the firewall where an instance needs it.
 func (e *Engine) guardFor(cfg *config.Config) {
-	if e.guard != nil || !slices.ContainsFunc(cfg.VRRP.Instances, func(in config.Instance) bool { return in.NoAccept }) {
+	needs := func(in config.Instance) bool {
+		return in.NoAccept || in.VMAC != nil || in.AddrVMAC ||
+			slices.ContainsFunc(slices.Concat(in.Addrs, in.Excluded), func(a config.Address) bool { return a.UseVMAC })
+	}
+	if e.guard != nil || !slices.ContainsFunc(cfg.VRRP.Instances, needs) {
 		return
 	}
 	f := &cfg.Global.VRRP.Firewall
@@ -281,6 +315,10 @@ func (e *Engine) Close() error {
 	var errs []error
 	if e.guard != nil && !e.opts.KeepAddresses {
 		errs = append(errs, e.guard.Close())
+	}
+	if e.igmp != "" {
+		_, err := netif.GlobalSysctl(localReports, e.igmp)
+		errs = append(errs, err)
 	}
 	for _, s := range e.sockets {
 		errs = append(errs, s.Close())

@@ -28,7 +28,7 @@ type instance struct {
 	member int
 
 	base *netif.Link // the interface; nil: any, or not there
-	vmac *netif.Link // the link of use_vmac, nil without
+	vmac *ownLink    // the link of use_vmac or use_ipvlan, nil without
 	link *netif.Link // where the addresses belong: vmac or else base
 	via  *netif.Link // where advertisements come and go
 	rx   *socket     // nil while there is no link
@@ -36,14 +36,14 @@ type instance struct {
 	buf  []byte
 	held map[heldKey]config.Address // addresses put there by us
 
-	sendFault      string            // of the last advertisement, so that one text is logged once
-	masterPriority uint8             // last heard
-	vmacAddr       netip.Addr        // of vmac, not a virtual one
-	changed        time.Time         // last change of state
-	lastAddrs      string            // complaint about the list of addresses, likewise
-	oldSettings    map[string]string // sysctls to restore, by path
-	weights        map[string]int    // as the machine was told, by object
-	extra          poll.Timer        // of garp_extra_if, while master
+	sendFault      string              // of the last advertisement, so that one text is logged once
+	masterPriority uint8               // last heard
+	aside          map[string]*ownLink // links for addresses on another link, by its name
+	changed        time.Time           // last change of state
+	lastAddrs      string              // complaint about the list of addresses, likewise
+	oldSettings    map[string]string   // sysctls to restore, by path
+	weights        map[string]int      // as the machine was told, by object
+	extra          poll.Timer          // of garp_extra_if, while master
 }
 
 // heldKey is where an address is.
@@ -54,7 +54,7 @@ type heldKey struct {
 
 // newInstance makes an instance that is not yet in any unit.
 func (e *Engine) newInstance(cfg *config.Instance) (*instance, error) {
-	in := &instance{e: e, held: map[heldKey]config.Address{}, oldSettings: map[string]string{}, weights: map[string]int{}}
+	in := &instance{e: e, aside: map[string]*ownLink{}, held: map[heldKey]config.Address{}, oldSettings: map[string]string{}, weights: map[string]int{}}
 	in.extra.E = expirer(in.announceExtra)
 	in.set(cfg)
 	m, err := vrrp.New(in.machineConfig())
@@ -108,24 +108,25 @@ func (in *instance) attach() {
 	in.base, in.link, in.via = nil, nil, nil
 	if in.cfg.Interface != "" {
 		if in.base = in.e.links.named(in.cfg.Interface); in.base == nil {
-			in.vmac = nil // it has gone with its base
+			if in.vmac != nil { // it has gone with its base
+				in.forget(in.vmac)
+				in.vmac = nil
+			}
 			return
 		}
 	}
 	in.addVMAC()
-	in.link, in.via = in.base, in.base
-	if in.cfg.Interface == "" && in.cfg.VRF != "" {
-		if in.via = in.e.links.named(in.cfg.VRF); in.via == nil {
-			return
-		}
+	in.addAside()
+	in.vmacSource()
+	if in.e.prepared {
+		in.raise()
 	}
-	if in.cfg.VMAC != nil {
-		if in.vmac == nil {
-			return
-		}
-		if in.link = in.vmac; !in.cfg.VMAC.XmitBase {
-			in.via = in.vmac
-		}
+	if in.cfg.VMAC != nil && in.vmac == nil {
+		return
+	}
+	in.refresh()
+	if in.cfg.Interface == "" && in.cfg.VRF != "" && in.via == nil {
+		return
 	}
 	s, err := in.e.listen(in)
 	if err != nil {
@@ -143,22 +144,20 @@ func (in *instance) detach() {
 }
 
 // source is what adverts are sent from: what is configured, else the first
-// address of the link that is no virtual one.
+// address of the link that is no virtual one. An ipvlan has its own; over IPv4 only
+// one that is configured.
 func (in *instance) source() netip.Addr {
-	if in.cfg.SourceAddr.IsValid() {
+	switch v := in.cfg.VMAC; {
+	case in.cfg.SourceAddr.IsValid():
 		return in.cfg.SourceAddr
-	}
-	if in.base == nil {
+	case v != nil && v.IPVLAN && v.Addr.IsValid():
+		return v.Addr.Addr()
+	case v != nil && v.IPVLAN && in.vmac != nil && in.six():
+		return in.e.sourceOf(in.vmac.Link, true)
+	case in.base == nil || v != nil && v.IPVLAN:
 		return netip.Addr{}
 	}
-	for _, a := range in.e.links.addrs[in.base.Index] {
-		addr := a.Prefix.Addr()
-		if addr.Is6() != in.six() || !a.Ready || in.six() && !addr.IsLinkLocalUnicast() || in.e.virtual(addr) {
-			continue
-		}
-		return addr
-	}
-	return netip.Addr{}
+	return in.e.sourceOf(in.base, in.six())
 }
 
 // virtual tells whether some instance has addr as a virtual address.
@@ -322,6 +321,18 @@ func (in *instance) addresses() []config.Address {
 
 // place is the link an address belongs on, nil if it does not exist.
 func (in *instance) place(a config.Address) *netif.Link {
+	if name, ok := in.asideOf(a); ok {
+		if own := in.aside[name]; own != nil {
+			return own.Link
+		}
+		return nil
+	}
+	if in.vmac != nil && (a.Interface == "" || a.Interface == in.cfg.Interface) {
+		if a.Family() != in.cfg.Family { // it has the hardware address of one family
+			return in.base
+		}
+		return in.link
+	}
 	if a.Interface != "" {
 		return in.e.links.named(a.Interface)
 	}
@@ -362,7 +373,7 @@ func (in *instance) announceExtra() {
 	done := map[int]bool{}
 	for _, a := range in.addresses() {
 		link := in.place(a)
-		if link == nil || !link.Ethernet || done[link.Index] || in.via != nil && link.Index == in.via.Index || !in.cfg.GARPExtraAll && link.Kind != kindVMAC {
+		if link == nil || !link.Ethernet || done[link.Index] || in.via != nil && link.Index == in.via.Index || !in.cfg.GARPExtraAll && link.Kind != netif.KindVMAC {
 			continue
 		}
 		done[link.Index] = true
@@ -404,9 +415,6 @@ func (in *instance) DelAddrs(_ context.Context, _ vrrp.Config) error {
 	return errors.Join(errs...)
 }
 
-// kindVMAC is the sort of link that a virtual router has for itself.
-const kindVMAC = "macvlan"
-
 // del forgets the address first: the kernel's report of it is no news then.
 func (in *instance) del(link int, a config.Address) error {
 	delete(in.held, heldKey{link, a.Prefix.Addr()})
@@ -417,9 +425,21 @@ func (in *instance) del(link int, a config.Address) error {
 	return err
 }
 
-// clean removes what a dead process has left.
+// clean removes what a dead process has left, also on a link of its own that the
+// configuration of today has no more.
 func (in *instance) clean(ctx context.Context) {
 	in.e.warn(in.DelAddrs(ctx, in.cfg.Machine))
+	for index, list := range in.e.links.addrs {
+		link := in.e.links.byIndex[index]
+		if link == nil || in.base == nil || link.Kind != netif.KindVMAC || link.Parent != in.base.Index {
+			continue
+		}
+		for _, a := range in.addresses() {
+			if slices.ContainsFunc(list, func(x netif.Addr) bool { return x.Prefix.Addr() == a.Prefix.Addr() }) {
+				in.e.warn(in.e.host.DelAddr(index, a))
+			}
+		}
+	}
 }
 
 // gone is the end of the instance.
@@ -428,7 +448,7 @@ func (in *instance) gone(context.Context) {
 	in.e.loop.Stop(&in.extra)
 	in.detach()
 	if !in.e.opts.KeepAddresses {
-		in.delVMAC()
+		in.delOwns()
 	}
 }
 

@@ -3,7 +3,9 @@
 package vrouter
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"slices"
@@ -119,7 +121,7 @@ func (e *Engine) event(ev netif.Event) {
 		return // it is nobody's source
 	}
 	for _, in := range e.instances() {
-		if in.base != nil && in.base.Index == a.Link || in.cfg.TrackSource {
+		if in.cfg.TrackSource || in.sends(a.Link) {
 			in.assess()
 		}
 	}
@@ -150,6 +152,12 @@ func (e *Engine) linkEvent(ev netif.Event) {
 		delete(e.links.addrs, x.Index)
 		x.Up = false
 	} else {
+		// The report of its creation is no news of a link that we have raised since.
+		if own := e.own(x.Index); own != nil && own.up && !x.Up {
+			if now, err := e.host.LinkAt(x.Index); err == nil {
+				x = *now
+			}
+		}
 		e.links.byIndex[x.Index] = &x
 	}
 	if x.Up != was && !e.delay(&x, was) {
@@ -159,12 +167,14 @@ func (e *Engine) linkEvent(ev netif.Event) {
 		switch {
 		case in.vmac != nil && in.vmac.Index == x.Index:
 			if ev.Gone { // somebody has removed it
+				in.forget(in.vmac)
 				in.vmac = nil
 				in.attach()
 			} else {
-				in.vmac = e.links.byIndex[x.Index]
+				in.vmac.Link = e.links.byIndex[x.Index]
 				in.refresh()
 			}
+		case in.followAside(&x, ev.Gone):
 		case in.cfg.Interface == "" && in.cfg.VRF == x.Name:
 			if ev.Gone || before == nil || before.Name != x.Name {
 				in.attach()
@@ -184,13 +194,92 @@ func (e *Engine) linkEvent(ev netif.Event) {
 	e.beats.follow(e)
 }
 
-// refresh follows base and vmac, whose Links are new with every event.
+// refresh follows base and vmac, whose Links are new with every event. With an ipvlan
+// the addresses stay on the base.
 func (in *instance) refresh() {
-	if in.link, in.via = in.base, in.base; in.vmac != nil {
-		if in.link = in.vmac; !in.cfg.VMAC.XmitBase {
-			in.via = in.vmac
+	switch in.link, in.via = in.base, in.base; {
+	case in.cfg.Interface == "" && in.cfg.VRF != "":
+		in.via = in.e.links.named(in.cfg.VRF)
+	case in.vmac == nil:
+	case in.cfg.VMAC.IPVLAN:
+		in.via = in.vmac.Link
+	case in.cfg.VMAC.XmitBase:
+		in.link = in.vmac.Link
+	default:
+		in.link, in.via = in.vmac.Link, in.vmac.Link
+	}
+}
+
+// sends tells whether the instance sends from addresses of that link.
+func (in *instance) sends(index int) bool {
+	if in.base != nil && in.base.Index == index || in.vmac != nil && in.vmac.Index == index {
+		return true
+	}
+	for _, own := range in.aside {
+		if own.base.Index == index {
+			return true
 		}
 	}
+	return false
+}
+
+// followAside takes in a change of a link that addresses of the instance have for
+// themselves, or of the one below.
+func (in *instance) followAside(x *netif.Link, gone bool) bool {
+	for name, own := range in.aside {
+		switch {
+		case own.Index == x.Index && !gone:
+			own.Link = in.e.links.byIndex[x.Index]
+			return true
+		case own.Index == x.Index: // somebody has removed it
+			in.forget(own)
+			delete(in.aside, name)
+			in.e.warn(in.restoreAside())
+			return true
+		}
+	}
+	if !gone && in.lacksAside(x.Name) {
+		in.e.warn(in.restoreAside())
+	}
+	return false
+}
+
+// lacksAside tells whether a link on the one with that name is wanted and not there.
+func (in *instance) lacksAside(base string) bool {
+	return in.aside[base] == nil && slices.ContainsFunc(in.addresses(), func(a config.Address) bool {
+		name, wanted := in.asideOf(a)
+		return wanted && name == base
+	})
+}
+
+// restoreAside makes the links that addresses need and that are not there, and puts
+// the addresses of a master on them.
+func (in *instance) restoreAside() error {
+	had := maps.Clone(in.aside)
+	in.addAside()
+	in.vmacSource()
+	if in.e.prepared {
+		in.raise()
+	}
+	var errs []error
+	for _, a := range in.addresses() {
+		if name, ok := in.asideOf(a); ok && in.m.State() == vrrp.Master && had[name] == nil && in.aside[name] != nil {
+			errs = append(errs, in.add(a))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sourceOf is the first address of a link that is ready and no virtual one; over IPv6
+// a link local one.
+func (e *Engine) sourceOf(x *netif.Link, six bool) netip.Addr {
+	for _, a := range e.links.addrs[x.Index] {
+		addr := a.Prefix.Addr()
+		if addr.Is6() == six && a.Ready && (!six || addr.IsLinkLocalUnicast()) && !e.virtual(addr) {
+			return addr
+		}
+	}
+	return netip.Addr{}
 }
 
 // delay holds a change of state back where the file says so.

@@ -25,6 +25,9 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 	if err := e.tryMachines(cfg); err != nil {
 		return err
 	}
+	if cfg.Global.VRRP.DisableLocalIGMP != e.cfg.Global.VRRP.DisableLocalIGMP {
+		return &ConfigError{[]string{"Cannot change disable_local_igmp at a reload - please restart keepalived"}}
+	}
 	e.opts.Adopt(cfg)
 	old, before := e.cfg, slices.Clone(e.instances())
 	for _, u := range e.units {
@@ -49,6 +52,7 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 		in.remove(ctx)
 	}
 	e.use(cfg)
+	e.guardFor(cfg)
 	e.byName = map[string]*instance{}
 	for i := range cfg.VRRP.Instances {
 		c := &cfg.VRRP.Instances[i]
@@ -66,7 +70,6 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 			return err
 		}
 	}
-	e.guardFor(cfg)
 	if err := e.regroup(); err != nil {
 		return err
 	}
@@ -110,7 +113,7 @@ func (e *Engine) tryMachines(cfg *config.Config) error {
 func (in *instance) is(c *config.Instance) bool {
 	o := in.cfg
 	return o.Machine.VRID == c.Machine.VRID && o.Family == c.Family && o.Interface == c.Interface &&
-		(o.Interface != "" || o.SourceAddr == c.SourceAddr) && reflect.DeepEqual(o.VMAC, c.VMAC)
+		(o.Interface != "" || o.SourceAddr == c.SourceAddr) && reflect.DeepEqual(o.VMAC, c.VMAC) && o.AddrVMAC == c.AddrVMAC
 }
 
 // remove ends an instance that the file no longer has.
@@ -159,6 +162,15 @@ func (in *instance) reconfigure(c *config.Instance) error {
 		}
 	}
 	in.set(c)
+	in.addAside() // what is no longer wanted goes
+	for own := range in.ownLinks() {
+		in.settle(own)
+		if own.up {
+			in.e.divert(in, own)
+		}
+	}
+	in.vmacSource()
+	in.raise()
 	if old.Auth != c.Auth || old.Unicast != c.Unicast || old.Multicast != c.Multicast || old.RxBufSize != c.RxBufSize || in.rx == nil {
 		in.attach()
 	}

@@ -150,6 +150,9 @@ func TestVMACLinks(t *testing.T) {
 		"unicast": {router: vi{more: "use_vmac\n unicast_peer {\n 192.168.50.2\n }"}, before: func(n *node) { // who is not there
 			testnet.Must(n.t, n.AddNeighbour("eth0", netip.MustParseAddr("192.168.50.2"), net.HardwareAddr{2, 0, 0, 0, 0, 2}))
 		}},
+		"unicast6": {router: vi{version: 3, vips: vips6, more: "use_vmac\n unicast_src_ip fe80::50:1\n unicast_peer {\n fe80::50:2\n }"}, before: func(n *node) {
+			testnet.Must(n.t, n.AddNeighbour("eth0", netip.MustParseAddr("fe80::50:2"), net.HardwareAddr{2, 0, 0, 0, 0, 2}))
+		}},
 		"names": {router: vi{more: "use_vmac", outside: another("A", "eth1", 51, 2, "10.60.0.101", "use_vmac") +
 			another("B", "eth0", 51, 3, "fe80::50:65", "use_vmac") + another("C", "eth1", 51, 3, "fe80::50:66", "use_vmac")}},
 		"taken": {router: vi{more: "use_vmac"}, before: func(n *node) {

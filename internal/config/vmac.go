@@ -146,7 +146,9 @@ func (l *loader) completeVMAC(d *instanceDraft) bool {
 		}
 		return true
 	}
-	v.Prefix, v.XmitBase = g.VMACPrefix, d.xmitBase
+	v.Prefix = g.VMACPrefix
+	// The way to a peer is one of the interface.
+	v.XmitBase = d.xmitBase || d.Unicast && !v.IPVLAN
 	what := "use_vmac"
 	if v.IPVLAN {
 		what = "use_ipvlan"

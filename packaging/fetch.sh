@@ -7,6 +7,7 @@
 #   fetch.sh kernel LINE      unpack kernel, headers and ipvs sources of LINE
 #                             (6.1, 6.12, or a release as 6.1.0-56-amd64)
 #   fetch.sh guest            unpack the programs that only guests run
+#   fetch.sh peers            unpack other programs that tests of this host speak with
 #   fetch.sh root             a Debian in which packages are installed by tests
 #   fetch.sh all              all of these, for every line of kmod/kernels
 #   fetch.sh where            print the cache folder
@@ -21,6 +22,7 @@
 #   headers/RELEASE/          make -C .../usr/src/linux-headers-RELEASE M=... works here
 #   source/RELEASE/           net/netfilter/ipvs and checkpatch of the same version
 #   guest/                    a root file system without kernel, modules and init
+#   peers/                    the same of programs that ours must understand
 #   root/                     Debian as debootstrap makes it, with DKMS, a kernel, headers
 #                             and sources of each line, stock ipvsadm and keepalived
 #
@@ -316,33 +318,41 @@ keep() {
 	done
 }
 
+# programs NAME PACKAGES: downloads what a table like the above lists, with all that it
+# needs, whatever the host has, unpacks it to $tmp/all and keeps its files in $tmp/root.
+programs() {
+	local pkg files file all archives=$cache/debs/$1
+	mkdir -p "$archives/partial"
+	tmp=$(scratch "$1root")
+	: >"$tmp/status"
+	all=$(awk 'NF {print $1}' <<<"$2")
+	known "${all##*$'\n'}" || die "no package ${all##*$'\n'} in the archive"
+	# An empty status file makes apt compute the whole closure.
+	# shellcheck disable=SC2086
+	apt-get "${apt[@]}" -o Dir::State::status="$tmp/status" -o Dir::Cache::archives="$archives" \
+		-o Debug::NoLocking=1 -d -y --no-install-recommends install $all </dev/null >&2 ||
+		{ refresh; apt-get "${apt[@]}" -o Dir::State::status="$tmp/status" -o Dir::Cache::archives="$archives" \
+			-o Debug::NoLocking=1 -d -y --no-install-recommends install $all </dev/null >&2; } ||
+		die "cannot download the packages of $1"
+	mkdir "$tmp/all" "$tmp/root"
+	for file in "$archives"/*.deb; do dpkg-deb -x "$file" "$tmp/all"; done
+	mkdir -p "$tmp/root/lib64"
+	keep "$tmp/all" "$tmp/root" /lib64/ld-linux-x86-64.so.2
+	while read -r pkg files; do
+		for file in $files; do keep "$tmp/all" "$tmp/root" "$file"; done
+	done <<<"$2"
+	rm -rf "$archives"
+}
+
 fetch_guest() {
-	local want stamp=$cache/.guest-list pkg files file all tmp root
+	local want stamp=$cache/.guest-list file tmp root
 	want=$(sed -n '/^# --- guests/,/^# -----/p' "${BASH_SOURCE[0]}" | cksum)
 	[ -d "$cache/guest" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
 	locked guest
 	[ -d "$cache/guest" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
 	say "programs for guests"
-	mkdir -p "$cache/debs/guest/partial"
-	tmp=$(scratch guestroot)
-	: >"$tmp/status"
-	all=$(awk 'NF {print $1}' <<<"$guest_packages")
-	known keepalived || die "no package keepalived in the archive"
-	# An empty status file makes apt compute the whole closure, whatever the host has.
-	# shellcheck disable=SC2086
-	apt-get "${apt[@]}" -o Dir::State::status="$tmp/status" -o Dir::Cache::archives="$cache/debs/guest" \
-		-o Debug::NoLocking=1 -d -y --no-install-recommends install $all </dev/null >&2 ||
-		{ refresh; apt-get "${apt[@]}" -o Dir::State::status="$tmp/status" -o Dir::Cache::archives="$cache/debs/guest" \
-			-o Debug::NoLocking=1 -d -y --no-install-recommends install $all </dev/null >&2; } ||
-		die "cannot download the guest's packages"
-	mkdir "$tmp/all" "$tmp/root"
-	for file in "$cache"/debs/guest/*.deb; do dpkg-deb -x "$file" "$tmp/all"; done
+	programs guest "$guest_packages"
 	root=$tmp/root
-	mkdir -p "$root/lib64"
-	keep "$tmp/all" "$root" /lib64/ld-linux-x86-64.so.2
-	while read -r pkg files; do
-		for file in $files; do keep "$tmp/all" "$root" "$file"; done
-	done <<<"$guest_packages"
 	mkdir -p "$root/usr/share/doc/keepalived"
 	cp -r "$tmp/all/usr/share/doc/keepalived/samples" "$root/usr/share/doc/keepalived/"
 	for file in insmod lsmod modinfo modprobe rmmod depmod; do ln -s /bin/kmod "$root/sbin/$file"; done
@@ -352,7 +362,28 @@ fetch_guest() {
 	mv "$root/usr/sbin/keepalived" "$root/usr/sbin/keepalived.stock"
 	chmod -R u+w "$root"
 	place "$root" "$cache/guest"
-	rm -rf "$tmp" "$cache/debs/guest"
+	rm -rf "$tmp"
+	echo "$want" >"$stamp"
+}
+
+# --- peers ----------------------------------------------------------------------
+
+# Not in guests, whose every boot unpacks all that they have.
+peer_packages='
+bird2           /usr/sbin/bird
+'
+
+fetch_peers() {
+	local want stamp=$cache/.peers-list tmp
+	want=$(cksum <<<"$peer_packages")
+	[ -d "$cache/peers" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+	locked peers
+	[ -d "$cache/peers" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$want" ] && return
+	say "programs that tests speak with"
+	programs peers "$peer_packages"
+	chmod -R u+w "$tmp/root"
+	place "$tmp/root" "$cache/peers"
+	rm -rf "$tmp"
 	echo "$want" >"$stamp"
 }
 
@@ -408,13 +439,15 @@ case ${1:-} in
 host) fetch_host ;;
 kernel) [ $# = 2 ] || die "which kernel? fetch.sh kernel 6.1"; fetch_kernel "$2" ;;
 guest) fetch_guest ;;
+peers) fetch_peers ;;
 root) fetch_root ;;
 all)
 	"$0" host
 	for line in $(awk '/^[0-9]/{print $1}' "$pins"); do "$0" kernel "$line"; done
 	"$0" guest
+	"$0" peers
 	"$0" root
 	;;
 where) echo "$cache" ;;
-*) sed -n '4,13s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '4,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

@@ -77,15 +77,19 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// command runs the program in the foreground; C's is the one of the guests'
-// root, with the libraries it came with.
+// command runs the program in the foreground; C's is the one of the guests' root.
 func (p program) command(args ...string) *exec.Cmd {
 	if p == ours {
 		return exec.Command(built, args...)
 	}
-	root := filepath.Join(testvm.Cache(), "guest")
+	return foreign(filepath.Join(testvm.Cache(), "guest"), "/usr/sbin/keepalived.stock", args...)
+}
+
+// foreign runs a program that fetch.sh has unpacked to a folder, with the libraries it
+// came with.
+func foreign(root, path string, args ...string) *exec.Cmd {
 	libs := root + "/lib/x86_64-linux-gnu:" + root + "/usr/lib/x86_64-linux-gnu"
-	args = append([]string{"--library-path", libs, root + "/usr/sbin/keepalived.stock"}, args...)
+	args = append([]string{"--library-path", libs, root + path}, args...)
 	return exec.Command(root+"/lib64/ld-linux-x86-64.so.2", args...)
 }
 
@@ -185,7 +189,12 @@ func (n *node) start(conf string, args ...string) {
 	n.write(conf)
 	args = append([]string{"-n", "-l", "-D", "-P", "-f", n.path("keepalived.conf"), "-p", n.path("pid"), "-r", n.path("vrrp.pid"),
 		"-c", n.path("checkers.pid"), "-b", n.path("bfd.pid")}, args...)
-	cmd := n.program.command(args...)
+	n.run(n.program.command(args...))
+}
+
+// run runs a command as what the node runs.
+func (n *node) run(cmd *exec.Cmd) {
+	n.t.Helper()
 	out, err := os.OpenFile(n.log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	testnet.Must(n.t, err)
 	defer out.Close()

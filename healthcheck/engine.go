@@ -58,9 +58,10 @@ type Engine struct {
 	bfds              *sessionWatch
 	seed              maphash.Seed
 
-	mu     sync.Mutex // guards checks, order, services, phase, closed
+	mu     sync.Mutex // guards checks, order, asked, services, phase, closed
 	checks []*check   // each once
 	order  []*check   // as the last Set listed them
+	asked  []asking   // what the last Set listed
 	// services are the names of those each check is for.
 	services map[*check][]string
 	// phase is where within its warmup the next new check begins, 0 to 1.
@@ -209,20 +210,24 @@ func (e *Engine) Set(targets []Target) ([]Status, error) {
 	if e.closed {
 		return nil, poll.ErrClosed
 	}
-	keys := make([]entryKey, len(targets))
+	asked := make([]asking, len(targets))
 	for i := range targets {
 		t := &targets[i]
-		if err := t.Validate(); err != nil {
-			return nil, err
+		asked[i] = asking{t.key, t.Service}
+		if t.key == nil {
+			if err := t.Validate(); err != nil {
+				return nil, err
+			}
+			asked[i].key = &entryKey{t.identity(), t.Spec.Timing}
 		}
-		keys[i] = entryKey{t.identity(), t.Spec.Timing}
 	}
-	if e.same(targets, keys) {
+	if slices.EqualFunc(e.asked, asked, asking.same) {
+		e.asked = asked
 		return e.states(), nil
 	}
 	members := make(map[entryKey][]int, len(targets))
-	for i, k := range keys {
-		members[k] = append(members[k], i)
+	for i, a := range asked {
+		members[*a.key] = append(members[*a.key], i)
 	}
 	// What is at work and not wanted with its timing may be with another.
 	plan := changes{old: make(map[entryKey]*check, len(e.checks)), next: make(map[entryKey]*check, len(members))}
@@ -235,7 +240,7 @@ func (e *Engine) Set(targets []Target) ([]Status, error) {
 	status := make([]Status, len(targets))
 	order := make([]*check, len(targets))
 	for i := range targets {
-		k := keys[i]
+		k := *asked[i].key
 		c := plan.next[k]
 		if c == nil {
 			var err error
@@ -250,22 +255,19 @@ func (e *Engine) Set(targets []Target) ([]Status, error) {
 		}
 		status[i], order[i] = c.read(), c
 	}
-	e.order = order
+	e.order, e.asked = order, asked
 	e.apply(&plan)
 	return status, nil
 }
 
-// same tells whether the last Set had the same list, as most reloads do.
-func (e *Engine) same(targets []Target, keys []entryKey) bool {
-	if len(keys) != len(e.order) {
-		return false
-	}
-	for i, c := range e.order {
-		if c.key != keys[i] || !slices.Contains(e.services[c], targets[i].Service) {
-			return false
-		}
-	}
-	return true
+// asking is a place in the list of a Set: which check, and for whom.
+type asking struct {
+	key     *entryKey
+	service string
+}
+
+func (a asking) same(b asking) bool {
+	return a.service == b.service && (a.key == b.key || *a.key == *b.key)
 }
 
 func (e *Engine) states() []Status {

@@ -21,6 +21,7 @@ type Target struct {
 	Service string
 	Server  string
 	Spec    Spec
+	key     *entryKey // of Prepare
 }
 
 // Kind is the way a check probes, by keepalived's keyword.
@@ -201,6 +202,14 @@ type identity struct {
 	kind   Kind
 	conn   Conn
 	probe  string // what is particular to the kind
+}
+
+// Prepare has Set find out no more what t is, nor what its copies are, which must
+// then stay as they are. It does nothing if t is not valid, which Set will say.
+func (t *Target) Prepare() {
+	if t.Validate() == nil {
+		t.key = &entryKey{t.identity(), t.Spec.Timing}
+	}
 }
 
 // Key is comparable, and equal for targets that are the same check to an

@@ -35,6 +35,7 @@ type child struct {
 	// relayed are words of other children; see relay.
 	relayed <-chan supervise.Message
 	conn    *supervise.Conn
+	former  config.Former
 	reloads int // that the parent has asked for
 }
 
@@ -65,7 +66,7 @@ func (c *child) relay(to string, data []byte) error {
 // files.
 func (c *child) loadConfig(ctx context.Context, o *options, log *slog.Logger, tell bool) (*config.Config, error) {
 	a := *c.app
-	a.config.Verdict = !c.kind.balances
+	a.config.Verdict, a.config.Former = !c.kind.balances, &c.former
 	if c.text != nil {
 		a.config = a.config.Replay(c.text)
 	}

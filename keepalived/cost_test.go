@@ -39,8 +39,9 @@ func reloadCost(t *testing.T, n int) (time.Duration, uint64) {
 	t.Helper()
 	ctx := t.Context()
 	text := virtualServers(n)
+	var former config.Former
 	load := func(text string) *config.Config {
-		cfg, diags, err := config.Parse(ctx, "k.conf", text, config.Options{})
+		cfg, diags, err := config.Parse(ctx, "k.conf", text, config.Options{Former: &former})
 		if err != nil || len(diags) > 0 {
 			t.Fatal(err, diags)
 		}

@@ -34,10 +34,11 @@ type process interface {
 // touches it; those of the children report by events.
 type parent struct {
 	*app
-	opts *options
-	log  *slog.Logger
-	cfg  *config.Config
-	text []byte // what cfg was read from, encoded for children
+	opts   *options
+	log    *slog.Logger
+	cfg    *config.Config
+	text   []byte // what cfg was read from, encoded for children
+	former config.Former
 	// place is what it was at the start: it does not change.
 	place place
 
@@ -210,7 +211,7 @@ func (p *parent) load(ctx context.Context) (cfg *config.Config, text []byte, dia
 	defer supervise.HoldMemory()()
 	a := *p.app
 	a.config = a.config.Record(&read)
-	a.config.Verdict = true
+	a.config.Verdict, a.config.Former = true, &p.former
 	if cfg, diags, err = a.readConfig(ctx, p.opts, p.log, true); err == nil {
 		text, err = encodeText(&read)
 		p.archive(&cfg.Global.Reload, &read)

@@ -14,8 +14,9 @@ type tree struct {
 	root    []*Node
 	stack   []*Node
 	frames  []frame
-	nodes   []Node  // arenas: handed out from the front, replaced when used up
-	words   []Word  //
+	nodes   []Node // arenas: handed out from the front, replaced when used up
+	words   []Word //
+	texts   []string
 	ptrs    []*Node //
 	repeats int
 }
@@ -185,6 +186,16 @@ func (p *reader) close(col int) {
 	f := p.frames[k-1]
 	p.frames = p.frames[:k-1]
 	f.node.Children = p.take(f.start)
+}
+
+// text keeps s in the arena of texts.
+func (p *reader) text(s string) *string {
+	if len(p.texts) == 0 {
+		p.texts = make([]string, arenaSize)
+	}
+	to := &p.texts[0]
+	*to, p.texts = s, p.texts[1:]
+	return to
 }
 
 // take moves the statements from index start of the stack into a slice of their own.

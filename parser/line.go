@@ -29,6 +29,10 @@ type reader struct {
 	name   string  // current file
 	source *string // the same, for its nodes
 	line   int
+	// block is the rest of the source from where the outermost block began, "" if
+	// that is not in this file or not plain; opened is its node.
+	block  string
+	opened *Node
 	depth  int // of includes
 
 	expanded int // bytes that substitution has given
@@ -53,14 +57,28 @@ func (p *reader) file(name, src string) {
 	p.name, p.line, p.source = name, 0, &name
 	p.depth++
 	src = strings.TrimPrefix(src, "\ufeff")
+	p.lines(src)
+	p.depth--
+	p.name, p.line, p.source = oldName, oldLine, oldSource
+}
+
+// lines reads whole lines of one file.
+func (p *reader) lines(src string) {
+	p.block = ""
 	for lines := 0; src != ""; lines++ {
 		if lines%checkEvery == 0 && p.ended() != nil {
 			break
 		}
-		if rest, done := p.plain(src); done {
+		if rest, done := p.known(src); done {
 			src = rest
 			continue
 		}
+		if rest, done := p.plain(src); done {
+			p.note(src, rest)
+			src = rest
+			continue
+		}
+		p.block = ""
 		var text string
 		text, src = p.next(src)
 		if rest, def := p.definition(text, src); def {
@@ -69,8 +87,52 @@ func (p *reader) file(name, src string) {
 		}
 		p.logical(text, 0)
 	}
-	p.depth--
-	p.name, p.line, p.source = oldName, oldLine, oldSource
+	p.block = ""
+}
+
+// note follows a plain line, which src begins with and rest does not, so that a
+// block that has only such lines gets its text.
+func (p *reader) note(src, rest string) {
+	switch len(p.frames) {
+	case 0:
+		// With its line break: without one, more might follow the brace elsewhere.
+		if text := p.block[:max(0, len(p.block)-len(rest))]; strings.HasSuffix(text, "\n") {
+			p.opened.block = p.text(text)
+		}
+		p.block = ""
+	case 1:
+		if n := p.frames[0].node; n != p.opened && len(n.Words) > 0 {
+			p.opened = n
+			if p.block = ""; n.file == p.source && int(n.Line) == p.line {
+				p.block = src
+			}
+		}
+	}
+}
+
+// known takes a whole block that src begins with and that is known.
+func (p *reader) known(src string) (rest string, done bool) {
+	if p.opts.Known == nil || len(p.frames) > 0 {
+		return "", false
+	}
+	end := strings.IndexByte(src, '\n') + 1
+	if end == 0 || class[src[0]] != 0 {
+		return "", false
+	}
+	text := p.opts.Known(src[:end])
+	if text == "" || !strings.HasPrefix(src, text) {
+		return "", false
+	}
+	if _, plain := p.plain(src[:end]); !plain {
+		return "", false
+	}
+	if len(p.frames) != 1 { // no block, so not of a former parse
+		return src[end:], true
+	}
+	p.frames[0].node.block = p.text(text)
+	p.frames = p.frames[:0]
+	p.line += strings.Count(text, "\n") - 1
+	return src[len(text):], true
 }
 
 // checkEvery is after how many lines the context is asked.

@@ -29,6 +29,11 @@ type Options struct {
 	// ReadFile reads one file whole; nil: the file system, which refuses
 	// anything but regular, non-executable files.
 	ReadFile func(path string) ([]byte, error)
+	// Known gives the whole text that a block of the file's outermost level had
+	// before, by its first line, line break included; "": none. Where the file goes
+	// on with just that text, it is skipped: the [Node] has its Block and no
+	// Children. nil: nothing is known.
+	Known func(line string) (block string)
 	// Glob lists the files of a pattern that has no braces left; nil: filepath.Glob.
 	Glob func(pattern string) ([]string, error)
 }

@@ -270,20 +270,23 @@ func (l *loader) attach(d *draft) bool {
 // kernel would; false when none is left.
 func (l *loader) unique(d *draft, seen map[serviceID]Pos) bool {
 	vs := &d.vs
-	vs.Endpoints = slices.DeleteFunc(vs.Endpoints, func(e Endpoint) bool {
-		id := serviceID{proto: vs.Protocol, addr: e.Addr}
-		if e.FWMark != 0 {
-			id = serviceID{mark: e.FWMark, family: e.Family}
-		}
-		first, dup := seen[id]
-		if dup {
-			l.info(e.Pos, "Virtual server %s: service %s is already defined at line %d of %s: this one is ignored", vs.Name, id, first.Line, first.File)
-		} else {
-			seen[id] = e.Pos
-		}
-		return dup
-	})
+	vs.Endpoints = slices.DeleteFunc(vs.Endpoints, func(e Endpoint) bool { return !l.claim(vs, &e, seen) })
 	return len(vs.Endpoints) > 0
+}
+
+// claim gives the endpoint e to vs unless another has it.
+func (l *loader) claim(vs *VirtualServer, e *Endpoint, seen map[serviceID]Pos) bool {
+	id := serviceID{proto: vs.Protocol, addr: e.Addr}
+	if e.FWMark != 0 {
+		id = serviceID{mark: e.FWMark, family: e.Family}
+	}
+	first, dup := seen[id]
+	if dup {
+		l.info(e.Pos, "Virtual server %s: service %s is already defined at line %d of %s: this one is ignored", vs.Name, id, first.Line, first.File)
+		return false
+	}
+	seen[id] = e.Pos
+	return true
 }
 
 // String names a service in a message.

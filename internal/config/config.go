@@ -20,7 +20,7 @@ type Config struct {
 	SSL            SSL          // of every SSL_GET
 	TrackFiles     []TrackFile  // track_file and vrrp_track_file, in file order
 	LaddrGroups    []LaddrGroup // kernel groups to exist, those with a name first
-	VirtualServers []VirtualServer
+	VirtualServers []*VirtualServer
 	// Services is the number of virtual servers, which with [Options.Verdict] is all
 	// there is of them.
 	Services int

@@ -157,6 +157,7 @@ var laddrFlags = map[string]ipvs.LaddrFlags{
 
 // note is info once per topic.
 func (l *loader) note(p Pos, topic, format string, args ...any) {
+	l.hostly = true // the first to say it may not be there next time
 	if !l.noted[topic] {
 		l.noted[topic] = true
 		l.info(p, format, args...)

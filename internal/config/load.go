@@ -27,6 +27,9 @@ type Options struct {
 	// Verdict says that of virtual servers only the diagnostics and their number
 	// are wanted: the Config has none then.
 	Verdict bool
+	// Former has what the Load before found, for this one to take over, and is given
+	// what this one finds; nil: everything is read.
+	Former *Former
 	// Link tells whether the host has a link of that name; nil: it is not asked.
 	Link func(name string) bool
 	// KeyFile reads a file with a key and gives its mode; nil: the host's files.
@@ -68,8 +71,11 @@ type loader struct {
 	servers   []*parser.Node // virtual_server blocks, which are read last
 	grouped   groupTable
 	realsSeen map[netip.AddrPort]Pos // of one virtual server
+	former    *Former
+	virtuals  arena[VirtualServer]
 	reals     arena[RealServer]
 	checkers  arena[Checker]
+	hostly    bool // the last virtual server may be another one next time with the same text
 	rootRuns  bool // commands of virtual servers run as root, and nobody has allowed it
 
 	tracks *trackNames // nil until asked for
@@ -87,26 +93,41 @@ type loader struct {
 // nil. Otherwise the Config holds every object that is sound, and the
 // diagnostics, in reading order, say what is wrong with the rest.
 func Load(ctx context.Context, path string, opts Options) (*Config, []Diagnostic, error) {
-	tree, faults, err := parser.Load(ctx, path, opts.Parser)
-	if err != nil {
-		return nil, nil, err
-	}
-	return build(tree, faults, opts)
+	return opts.load(func(o parser.Options) (*parser.Tree, []*parser.Fault, error) { return parser.Load(ctx, path, o) })
 }
 
 // Parse is Load for text already read; name stands in the diagnostics.
 func Parse(ctx context.Context, name, text string, opts Options) (*Config, []Diagnostic, error) {
-	tree, faults, err := parser.Parse(ctx, name, text, opts.Parser)
-	if err != nil {
-		return nil, nil, err
-	}
-	return build(tree, faults, opts)
+	return opts.load(func(o parser.Options) (*parser.Tree, []*parser.Fault, error) { return parser.Parse(ctx, name, text, o) })
 }
 
-func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []Diagnostic, error) {
+// load reads with what is known from before, and if that does not hold, without.
+func (o Options) load(read func(parser.Options) (*parser.Tree, []*parser.Fault, error)) (*Config, []Diagnostic, error) {
+	if o.Former == nil {
+		o.Former = &Former{}
+	}
+	for {
+		o.Parser.Known = o.Former.known()
+		tree, faults, err := read(o.Parser)
+		if err != nil {
+			return nil, nil, err
+		}
+		if o.Former.holds(tree) {
+			if cfg, diags, ok := build(tree, faults, o); ok {
+				return cfg, diags, nil
+			}
+		}
+		o.Former.forget()
+	}
+}
+
+// build makes a configuration of a tree. Not ok: something in it is not as it was
+// when former found the virtual servers that the tree has not read.
+func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (cfg *Config, diags []Diagnostic, ok bool) {
 	opts.fill()
 	l := &loader{
 		opts:      opts,
+		former:    opts.Former,
 		commands:  map[string]bool{},
 		clients:   map[string]*clientGroup{},
 		noted:     map[string]bool{},
@@ -127,14 +148,20 @@ func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (*Config, []
 		}
 	}
 	l.cfg.setDefaults()
+	if len(l.former.blocks) > 0 {
+		l.virtuals.exact, l.reals.exact, l.checkers.exact = true, true, true
+	}
 	walk(l, tree.Nodes, "", rootKeywords, &l.cfg)
-	l.finish()
+	if !l.finish() {
+		return nil, nil, false
+	}
 	l.security()
 	addWords(l.diags, tree.Nodes)
 	l.diags = once(l.diags)
 	sortDiagnostics(l.diags, tree.Files)
-	cfg := l.cfg // of its own: who keeps it must not keep the whole tree
-	return &cfg, l.diags, nil
+	l.former.keep(surroundings(tree))
+	own := l.cfg // who keeps it must not keep the whole tree
+	return &own, l.diags, true
 }
 
 // severities of the parser's.
@@ -142,32 +169,59 @@ var severities = map[parser.Severity]Severity{
 	parser.Note: Info, parser.Warning: Warning, parser.Error: Error, parser.Fatal: Fatal,
 }
 
-// finish does what needs the whole file: references may point forward.
-func (l *loader) finish() {
+// finish does what needs the whole file: references may point forward. It is false
+// if a virtual server of the last Load is not what it was.
+func (l *loader) finish() bool {
 	for _, s := range l.groups {
 		l.kernelGroups(s)
 	}
 	seen := make(map[serviceID]Pos, len(l.servers))
 	if len(l.servers) > 0 && !l.opts.Verdict {
-		l.cfg.VirtualServers = make([]VirtualServer, 0, len(l.servers))
+		l.cfg.VirtualServers = make([]*VirtualServer, 0, len(l.servers))
 	}
 	var d draft
 	for _, n := range l.servers {
+		if b := l.former.find(n); b != nil {
+			if vs := l.again(b, n, seen); vs != nil {
+				l.serve(vs)
+			} else if !b.whole(l) {
+				return false
+			}
+			continue
+		}
+		if l.reals.exact && n.Block() != "" {
+			n = n.Own()
+		}
+		before := len(l.diags)
+		l.hostly = false
 		readServer(l, n, &d)
 		if !l.server(&d, seen) {
 			continue
 		}
-		l.cfg.Services++
 		l.rootRuns = l.rootRuns || l.rootCommands(&d.vs)
+		sound := len(l.diags) == before && !l.hostly && d.alone()
 		if l.opts.Verdict {
 			l.reals.reset()
 			l.checkers.reset()
-			continue
+			d.vs.RealServers, d.vs.SorryServer = nil, nil
 		}
-		l.cfg.VirtualServers = append(l.cfg.VirtualServers, d.vs)
+		vs := &l.virtuals.take(1)[:1][0]
+		*vs = d.vs
+		l.serve(vs)
+		if sound {
+			l.former.put(n, vs, d.groupName)
+		}
 	}
 	l.dropUnused()
 	l.finishVRRP()
+	return true
+}
+
+func (l *loader) serve(vs *VirtualServer) {
+	l.cfg.Services++
+	if !l.opts.Verdict {
+		l.cfg.VirtualServers = append(l.cfg.VirtualServers, vs)
+	}
 }
 
 // server resolves a virtual server; false: it is left out.
@@ -190,7 +244,10 @@ func (l *loader) server(d *draft, seen map[serviceID]Pos) bool {
 
 // arena hands out slices that lie side by side: ten thousand small ones cost
 // the garbage collector more than a few large ones.
-type arena[T any] struct{ free []T }
+type arena[T any] struct {
+	free  []T
+	exact bool // each by itself, for a few that stay while others go
+}
 
 const arenaSize = 256
 
@@ -200,7 +257,11 @@ func (a *arena[T]) take(n int) []T {
 		return nil
 	}
 	if cap(a.free)-len(a.free) < n {
-		a.free = make([]T, 0, max(n, arenaSize))
+		size := max(n, arenaSize)
+		if a.exact {
+			size = n
+		}
+		a.free = make([]T, 0, size)
 	}
 	at := len(a.free)
 	a.free = a.free[:at+n]

@@ -5,6 +5,7 @@ package director
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
@@ -17,12 +18,44 @@ func (d *Director) Tables() Tables {
 	if lt := d.cfg.Global.LVSTimeouts; lt != nil {
 		t.Timeouts = ipvs.Timeouts{TCP: lt.TCP, TCPFin: lt.TCPFin, UDP: lt.UDP}
 	}
+	t.Services = make([]Service, 0, len(d.virtuals))
 	for _, v := range d.virtuals {
-		for _, e := range v.cfg.Endpoints {
-			t.Services = append(t.Services, Service{Service: wantedService(v.cfg, e), Ext: wantedExt(v.cfg, e), Dests: v.dests(e, d.now)})
-		}
+		t.Services = append(t.Services, v.services(d.now)...)
 	}
 	return t
+}
+
+// standing is what of a server is in the tables.
+type standing struct {
+	up     bool
+	weight int
+}
+
+// services are those of all endpoints, made anew where something else is wanted
+// than the last time. What they refer to is never changed.
+func (v *virtual) services(now time.Time) []Service {
+	stand := func(i int) standing {
+		if i == len(v.servers) {
+			return standing{up: v.sorry()}
+		}
+		s := v.servers[i]
+		return standing{s.alive, s.given(now)}
+	}
+	same := v.made != nil
+	for i := 0; same && i < len(v.stood); i++ {
+		same = v.stood[i] == stand(i)
+	}
+	if same {
+		return v.made
+	}
+	v.made, v.stood = make([]Service, 0, len(v.cfg.Endpoints)), make([]standing, len(v.servers)+1)
+	for i := range v.stood {
+		v.stood[i] = stand(i)
+	}
+	for _, e := range v.cfg.Endpoints {
+		v.made = append(v.made, Service{Service: wantedService(v.cfg, e), Ext: wantedExt(v.cfg, e), Dests: v.dests(e, now)})
+	}
+	return v.made
 }
 
 // endpointKey is the kernel's name of an endpoint.
@@ -76,15 +109,23 @@ func netmask(f config.Family, bits int, mask netip.Addr) uint32 {
 // with weight 0 if it inhibits; while the sorry server stands in, so is every
 // other.
 func (v *virtual) dests(e config.Endpoint, now time.Time) []ipvs.Dest {
-	var list []ipvs.Dest
-	seen := map[ipvs.DestKey]bool{}
+	list := make([]ipvs.Dest, 0, len(v.servers)+1)
+	var seen map[ipvs.DestKey]bool
+	if len(v.servers) > 32 { // fewer are found sooner without
+		seen = make(map[ipvs.DestKey]bool, len(v.servers))
+	}
+	has := func(k ipvs.DestKey) bool {
+		if seen == nil {
+			return slices.ContainsFunc(list, func(d ipvs.Dest) bool { return d.DestKey == k })
+		}
+		defer func() { seen[k] = true }()
+		return seen[k]
+	}
 	add := func(rs *config.RealServer, weight int) {
 		if rs.Method != config.TUN && config.FamilyOf(rs.Addr.Addr()) != e.Family {
 			return // of a group with endpoints of both families
 		}
-		d := wantedDest(rs, e, weight)
-		if !seen[d.DestKey] {
-			seen[d.DestKey] = true
+		if d := wantedDest(rs, e, weight); !has(d.DestKey) {
 			list = append(list, d)
 		}
 	}

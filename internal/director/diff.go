@@ -19,6 +19,7 @@ import (
 //
 // Equal tables give no operation.
 func Diff(have, want Tables) []ipvs.Op {
+	have.Services, want.Services = differing(have.Services, want.Services)
 	d := differ{
 		haveGroups:   byKey(have.Groups, groupName),
 		wantGroups:   byKey(want.Groups, groupName),
@@ -35,6 +36,28 @@ func Diff(have, want Tables) []ipvs.Op {
 	d.shrinkServices(have.Services)
 	d.shrinkGroups(have.Groups)
 	return d.ops
+}
+
+// differing leaves out the services of two lists in the same order that are the
+// same, as nearly all of two tables that one program has wanted one after the other
+// are.
+func differing(have, want []Service) (h, w []Service) {
+	if len(have) != len(want) {
+		return have, want
+	}
+	for i := range have {
+		a, b := &have[i], &want[i]
+		if a.ServiceKey != b.ServiceKey {
+			return have, want
+		}
+		if len(a.Dests) > 0 && len(a.Dests) == len(b.Dests) && &a.Dests[0] == &b.Dests[0] && a.Service == b.Service {
+			if _, change := diffExt(a.Ext, b.Ext); !change {
+				continue
+			}
+		}
+		h, w = append(h, *a), append(w, *b)
+	}
+	return h, w
 }
 
 type differ struct {

@@ -17,6 +17,8 @@ type Director struct {
 	cfg      *config.Config
 	virtuals []*virtual
 	targets  []healthcheck.Target
+	// passing is where each of targets stood.
+	passing []bool
 	// now is the time of the last Observe.
 	now time.Time
 	// name is the router_id of mails.
@@ -30,6 +32,10 @@ type virtual struct {
 	// quorum is set while enough servers are alive. With it unset, the sorry
 	// server has the place.
 	quorum bool
+	// made are its services as Tables gave them last, when the servers stood as in
+	// stood.
+	made  []Service
+	stood []standing
 }
 
 // server is a real server of one virtual server with its state.
@@ -43,8 +49,8 @@ type server struct {
 	seen, tried bool
 	// back is when it has come back, zero if it has been there from the start.
 	back time.Time
-	// passing is where each check stood.
-	passing []bool
+	// known says that its part of Director.passing is filled.
+	known bool
 	// extra is what the checks add to the configured weight, negative for less.
 	extra int
 }
@@ -75,11 +81,13 @@ type virtualKey struct {
 	endpoint ipvs.ServiceKey
 }
 
-func (v *virtual) key() virtualKey {
-	if v.cfg.Group != "" {
-		return virtualKey{group: v.cfg.Group, protocol: v.cfg.Protocol}
+func (v *virtual) key() virtualKey { return keyOf(v.cfg) }
+
+func keyOf(vs *config.VirtualServer) virtualKey {
+	if vs.Group != "" {
+		return virtualKey{group: vs.Group, protocol: vs.Protocol}
 	}
-	return virtualKey{endpoint: endpointKey(v.cfg, v.cfg.Endpoints[0])}
+	return virtualKey{endpoint: endpointKey(vs, vs.Endpoints[0])}
 }
 
 // Named gives the name of mails if the configuration has no router_id, which is
@@ -92,20 +100,79 @@ func (d *Director) Named(host string) {
 
 // New returns a director for cfg that knows nothing about health yet. What
 // [Director.Observe] is told first decides.
-func New(cfg *config.Config) *Director {
-	d := &Director{cfg: cfg, name: cfg.Global.RouterID}
-	for i := range cfg.VirtualServers {
-		v := &virtual{cfg: &cfg.VirtualServers[i]}
-		for k := range v.cfg.RealServers {
-			d.addServer(v, &v.cfg.RealServers[k])
+func New(cfg *config.Config) *Director { return newDirector(cfg, nil) }
+
+// newDirector is New with the virtual servers of former, whole, where cfg has the
+// very same.
+func newDirector(cfg *config.Config, former *Director) *Director {
+	servers, targets := 0, 0
+	for _, vs := range cfg.VirtualServers {
+		servers += len(vs.RealServers)
+		for i := range vs.RealServers {
+			rs := &vs.RealServers[i]
+			targets += len(rs.Checkers) + len(rs.FileChecks) + len(rs.BFDChecks)
+		}
+	}
+	d := &Director{
+		cfg: cfg, name: cfg.Global.RouterID,
+		virtuals: make([]*virtual, 0, len(cfg.VirtualServers)),
+		targets:  make([]healthcheck.Target, 0, targets),
+		passing:  make([]bool, targets),
+	}
+	same := former.same(cfg)
+	virtuals, all := make([]virtual, len(cfg.VirtualServers)), make([]server, servers)
+	pointers := make([]*server, servers)
+	for i, vs := range cfg.VirtualServers {
+		n := len(vs.RealServers)
+		v := &virtuals[i]
+		v.cfg, v.servers = vs, pointers[:n:n]
+		for k := range v.servers {
+			v.servers[k] = &all[k]
+		}
+		all, pointers = all[n:], pointers[n:]
+		if old := same[vs]; old != nil {
+			d.take(v, old, former)
+		} else {
+			for k, s := range v.servers {
+				d.addServer(v, s, &vs.RealServers[k])
+			}
 		}
 		d.virtuals = append(d.virtuals, v)
 	}
 	return d
 }
 
-func (d *Director) addServer(v *virtual, rs *config.RealServer) {
-	s := &server{cfg: rs, first: len(d.targets)}
+// same finds the virtual servers of d that are the very ones of cfg. d may be nil.
+func (d *Director) same(cfg *config.Config) map[*config.VirtualServer]*virtual {
+	if d == nil {
+		return nil
+	}
+	mine := make(map[*config.VirtualServer]*virtual, len(d.virtuals))
+	for _, v := range d.virtuals {
+		mine[v.cfg] = v
+	}
+	same := make(map[*config.VirtualServer]*virtual, len(d.virtuals))
+	for _, vs := range cfg.VirtualServers {
+		if v := mine[vs]; v != nil {
+			same[vs] = v
+		}
+	}
+	return same
+}
+
+// take gives v the targets and the state of old, one of former's.
+func (d *Director) take(v, old *virtual, former *Director) {
+	v.quorum, v.made, v.stood = old.quorum, old.made, old.stood
+	for k, s := range v.servers {
+		*s = *old.servers[k]
+		s.first, s.known = len(d.targets), false
+		from := old.servers[k].first
+		d.targets = append(d.targets, former.targets[from:from+s.count]...)
+	}
+}
+
+func (d *Director) addServer(v *virtual, s *server, rs *config.RealServer) {
+	s.cfg, s.first = rs, len(d.targets)
 	for i := range rs.Checkers {
 		t := target(v.cfg.Name, v.serverName(rs), &rs.Checkers[i])
 		d.complete(&t, v)
@@ -118,7 +185,9 @@ func (d *Director) addServer(v *virtual, rs *config.RealServer) {
 		d.targets = append(d.targets, bfdTarget(v.cfg.Name, v.serverName(rs), &rs.BFDChecks[i]))
 	}
 	s.count = len(d.targets) - s.first
-	v.servers = append(v.servers, s)
+	for i := range s.count {
+		d.targets[s.first+i].Prepare()
+	}
 }
 
 // Targets are the checks to run. Observe wants their states in this order.
@@ -131,22 +200,28 @@ func (d *Director) Config() *config.Config { return d.cfg }
 // quorums that stay, and notices about what does not. d is left as it is.
 // Its Observe must be called before Tables.
 func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
-	next := New(cfg)
+	next := newDirector(cfg, d)
 	next.Named(d.name)
 	next.At(d.now)
-	old := make(map[virtualKey]*virtual, len(d.virtuals))
+	same := d.same(cfg)
+	old := make(map[virtualKey]*virtual)
 	for _, v := range d.virtuals {
-		old[v.key()] = v
+		if same[v.cfg] == nil {
+			old[v.key()] = v
+		}
 	}
 	var notices []Notice
 	for _, v := range next.virtuals {
+		if same[v.cfg] != nil {
+			continue
+		}
 		if o := old[v.key()]; o != nil {
 			notices = append(notices, v.inherit(o)...)
 			delete(old, v.key())
 		}
 	}
 	for _, v := range d.virtuals {
-		if old[v.key()] != v {
+		if same[v.cfg] != nil || old[v.key()] != v {
 			continue
 		}
 		notices = append(notices, Notice{Text: v.msgGone()})
@@ -269,13 +344,11 @@ func (d *Director) notice(v *virtual, s *server) Notice {
 // compare looks at each check for itself. kind is the one that turned as the
 // server did, if it did; others are mails about the rest.
 func (d *Director) compare(v *virtual, s *server, checks []healthcheck.Status, changed bool) (kind healthcheck.Kind, others []Notice) {
-	known := s.passing != nil
-	if !known {
-		s.passing = make([]bool, len(checks))
-	}
+	known, passing := s.known, d.passing[s.first:s.first+s.count]
+	s.known = true
 	for i, c := range checks {
-		turned := known && c.Up != s.passing[i]
-		s.passing[i] = c.Up
+		turned := known && c.Up != passing[i]
+		passing[i] = c.Up
 		switch {
 		case !turned:
 		case changed && kind == 0 && c.Up == s.alive:

@@ -483,7 +483,7 @@ func TestMail(t *testing.T) {
 		Addr: netip.MustParseAddrPort("10.0.2.1:80"), Weight: 1, SMTPAlert: true,
 		Checkers: []config.Checker{{Kind: config.TCPCheck}, {Kind: config.HTTPGet}},
 	}}
-	cfg := &config.Config{VirtualServers: []config.VirtualServer{vs}}
+	cfg := &config.Config{VirtualServers: []*config.VirtualServer{&vs}}
 	d := New(cfg)
 	d.Named("director")
 	mails := func(up ...bool) (list []string) {
@@ -532,7 +532,7 @@ func TestBornDown(t *testing.T) {
 		Addr: netip.MustParseAddrPort("10.0.2.1:80"), Weight: 1, NotifyDown: config.Script{Command: "down"},
 		Checkers: []config.Checker{{Kind: config.TCPCheck}},
 	}}
-	d := New(&config.Config{VirtualServers: []config.VirtualServer{vs}})
+	d := New(&config.Config{VirtualServers: []*config.VirtualServer{&vs}})
 	said := ""
 	for _, s := range []healthcheck.Status{{}, {Known: true}, {Known: true}, {Up: true, Known: true}} {
 		for _, n := range d.Observe([]healthcheck.Status{s}) {

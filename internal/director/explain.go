@@ -51,7 +51,7 @@ func Lacking(cfg *config.Config, info ipvs.Info) []Lack {
 		}
 		l := Lack{Word: n.word}
 		for i := range cfg.VirtualServers {
-			switch vs := &cfg.VirtualServers[i]; {
+			switch vs := cfg.VirtualServers[i]; {
 			case !n.of(vs):
 			case l.First == nil:
 				l.First = vs

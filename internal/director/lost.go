@@ -25,14 +25,19 @@ type Server struct {
 
 // Removed tells what of d is not in cfg.
 func (d *Director) Removed(cfg *config.Config) Removed {
-	next := New(cfg)
-	stays := make(map[virtualKey]*virtual, len(next.virtuals))
-	for _, v := range next.virtuals {
-		stays[v.key()] = v
+	same := d.same(cfg)
+	stays := make(map[virtualKey]*config.VirtualServer)
+	for _, vs := range cfg.VirtualServers {
+		if same[vs] == nil {
+			stays[keyOf(vs)] = vs
+		}
 	}
 	var r Removed
 	for _, v := range d.virtuals {
 		r.Total += len(v.servers)
+		if same[v.cfg] != nil {
+			continue
+		}
 		w := stays[v.key()]
 		if w == nil {
 			r.Services = append(r.Services, v.cfg.Name)
@@ -43,11 +48,11 @@ func (d *Director) Removed(cfg *config.Config) Removed {
 }
 
 // without gives the servers of v that w, which may be nil, does not have.
-func (v *virtual) without(w *virtual) []Server {
+func (v *virtual) without(w *config.VirtualServer) []Server {
 	have := map[netip.AddrPort]bool{}
 	if w != nil {
-		for _, s := range w.servers {
-			have[s.cfg.Addr] = true
+		for _, rs := range w.RealServers {
+			have[rs.Addr] = true
 		}
 	}
 	var gone []Server

@@ -216,6 +216,10 @@ func (m *Mirror) readServices(ctx context.Context, found *Tables, scope, trusted
 			exts[s.ServiceKey] = s.Ext
 		}
 	}
+	if m.intact(services, exts, scope, trusted) {
+		found.Services = m.have.Services
+		return nil
+	}
 	for _, s := range services {
 		if scope[s.ServiceKey] == nil {
 			continue
@@ -230,6 +234,28 @@ func (m *Mirror) readServices(ctx context.Context, found *Tables, scope, trusted
 	}
 	*found = found.sorted()
 	return nil
+}
+
+// intact tells whether all that is trusted, which is what m has brought there, is
+// there as it should be, and nothing else of scope.
+func (m *Mirror) intact(services []ipvs.Service, exts map[ipvs.ServiceKey]ipvs.Ext, scope, trusted map[ipvs.ServiceKey]*Service) bool {
+	n := 0
+	for i := range services {
+		key := services[i].ServiceKey
+		t := trusted[key]
+		if t == nil {
+			if scope[key] != nil {
+				return false
+			}
+			continue
+		}
+		_, change := diffExt(exts[key], t.Ext)
+		if change || !sameService(services[i], t.Service) {
+			return false
+		}
+		n++
+	}
+	return len(trusted) > 0 && n == len(m.have.Services)
 }
 
 // readGroups reads the groups of scope, and those that are left over from an

@@ -18,7 +18,7 @@ import (
 func oneService(rs config.RealServer) *config.Config {
 	rs.Addr = netip.MustParseAddrPort("10.0.2.1:80")
 	rs.Checkers = []config.Checker{{Kind: config.TCPCheck, Connect: rs.Addr}}
-	return &config.Config{VirtualServers: []config.VirtualServer{{
+	return &config.Config{VirtualServers: []*config.VirtualServer{{
 		Name: "[10.0.1.1]:tcp:80", Protocol: config.TCP, Quorum: 1, Method: config.NAT,
 		Endpoints:   []config.Endpoint{{Addr: netip.MustParseAddrPort("10.0.1.1:80"), Family: config.IPv4}},
 		RealServers: []config.RealServer{rs},
@@ -79,7 +79,7 @@ func TestDrop(t *testing.T) {
 // address of FNAT, and SSL_GET shows the certificate of the SSL block.
 func TestTargetsOfElsewhere(t *testing.T) {
 	cfg := oneService(config.RealServer{Weight: 10, FileChecks: []config.FileCheck{{TrackFile: "f", Weight: 2}}})
-	vs := &cfg.VirtualServers[0]
+	vs := cfg.VirtualServers[0]
 	cfg.TrackFiles = []config.TrackFile{{Name: "f", Path: "/some/file"}}
 	cfg.SSL = config.SSL{Certificate: "/c", Key: "/k"}
 	cfg.LaddrGroups = []config.LaddrGroup{{Name: "g", Family: config.IPv4, Addrs: []config.Laddr{
@@ -122,7 +122,7 @@ func TestTargetsOfElsewhere(t *testing.T) {
 // is elsewhere; those of groups and marks never do.
 func TestSuspended(t *testing.T) {
 	cfg := oneService(config.RealServer{Weight: 1})
-	cfg.VirtualServers = append(cfg.VirtualServers, oneService(config.RealServer{Weight: 1}).VirtualServers[0], cfg.VirtualServers[0])
+	cfg.VirtualServers = append(cfg.VirtualServers, oneService(config.RealServer{Weight: 1}).VirtualServers[0], oneService(config.RealServer{Weight: 1}).VirtualServers[0])
 	cfg.VirtualServers[1].HASuspend = true
 	cfg.VirtualServers[2].HASuspend, cfg.VirtualServers[2].Endpoints = true, []config.Endpoint{{FWMark: 1, Family: config.IPv4}}
 	d := New(cfg)

@@ -158,14 +158,14 @@ func (e *exam) configuration(diags []config.Diagnostic) {
 // services calls f for each virtual server.
 func (e *exam) services(f func(*config.VirtualServer)) {
 	for i := range e.cfg.VirtualServers {
-		f(&e.cfg.VirtualServers[i])
+		f(e.cfg.VirtualServers[i])
 	}
 }
 
 // any tells whether f holds for a virtual server.
 func (e *exam) any(f func(*config.VirtualServer) bool) bool {
 	for i := range e.cfg.VirtualServers {
-		if f(&e.cfg.VirtualServers[i]) {
+		if f(e.cfg.VirtualServers[i]) {
 			return true
 		}
 	}

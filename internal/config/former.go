@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/lvs-fnat/lvs/parser"
+)
+
+// Former is what one Load leaves for the next: the virtual servers, by their text.
+// One that stands in the next text to the byte, with all else around the virtual
+// servers the same, is not read again, and the next Config has the same
+// *VirtualServer, unless other text has moved it to another line. The zero value
+// knows nothing. It is not safe for concurrent use.
+//
+// Only what the text alone decides is taken over: not what has remarks, commands,
+// track files, sessions of BFD, or addresses of a group or local ones that stand
+// elsewhere and may have moved.
+type Former struct {
+	around string            // all but the virtual servers, as Tree.Format has it
+	blocks map[string]*block // by first line
+	turn   int               // of Loads
+}
+
+// block is a virtual server with its text.
+type block struct {
+	text string
+	vs   *VirtualServer
+	// laddrs is the name of its group of local addresses, or "".
+	laddrs string
+	turn   int // of the Load that saw it last
+}
+
+// known is the parser's.
+func (f *Former) known() func(line string) string {
+	if len(f.blocks) == 0 {
+		return nil
+	}
+	return func(line string) string {
+		if b := f.blocks[line]; b != nil {
+			return b.text
+		}
+		return ""
+	}
+}
+
+func (f *Former) forget() { *f = Former{turn: f.turn} }
+
+// holds tells whether a tree that was read with what is known can be used: the rest
+// is as it was, and it is worth it. Text that is hardly the same is read as a
+// whole, for blocks that are taken one by one are larger.
+func (f *Former) holds(tree *parser.Tree) bool {
+	if f.turn++; len(f.blocks) == 0 {
+		return true
+	}
+	known, all := 0, 0
+	for _, n := range tree.Nodes {
+		if n.Key() == serverWord {
+			if all++; f.find(n) != nil {
+				known++
+			}
+		}
+	}
+	return 2*known >= all && surroundings(tree) == f.around
+}
+
+const serverWord = "virtual_server"
+
+// surroundings are all of a tree but the virtual servers.
+func surroundings(tree *parser.Tree) string {
+	var rest parser.Tree
+	for _, n := range tree.Nodes {
+		if n.Key() != serverWord {
+			rest.Nodes = append(rest.Nodes, n)
+		}
+	}
+	return rest.Format()
+}
+
+// find gives what is known of a virtual server with the text of n.
+func (f *Former) find(n *parser.Node) *block {
+	text := n.Block()
+	if text == "" || len(f.blocks) == 0 {
+		return nil
+	}
+	b := f.blocks[firstLine(text)]
+	if b == nil || b.text != text {
+		return nil
+	}
+	return b
+}
+
+func firstLine(text string) string { return text[:strings.IndexByte(text, '\n')+1] }
+
+func (f *Former) put(n *parser.Node, vs *VirtualServer, laddrs string) {
+	text := n.Block()
+	if text == "" {
+		return
+	}
+	if f.blocks == nil {
+		f.blocks = map[string]*block{}
+	}
+	f.blocks[firstLine(text)] = &block{text: text, vs: vs, laddrs: laddrs, turn: f.turn}
+}
+
+// keep ends a Load: what it has not seen is gone.
+func (f *Former) keep(around string) {
+	f.around = around
+	for line, b := range f.blocks {
+		if b.turn != f.turn {
+			delete(f.blocks, line)
+		}
+	}
+}
+
+// alone tells whether d is what its own text and the surroundings make it.
+func (d *draft) alone() bool {
+	own := func(r *realDraft) bool {
+		return r == nil || r.rs.NotifyUp.Command == "" && r.rs.NotifyDown.Command == "" && len(r.files) == 0 && len(r.bfds) == 0 &&
+			!slices.ContainsFunc(r.checks, func(c *checkDraft) bool { return c.c.Kind == MiscCheck })
+	}
+	vs := &d.vs
+	return len(vs.Endpoints) == 1 && vs.Group == "" && d.inline == nil && vs.QuorumUp.Command == "" && vs.QuorumDown.Command == "" &&
+		own(d.sorry) && !slices.ContainsFunc(d.reals, func(r *realDraft) bool { return !own(r) })
+}
+
+// whole tells whether the local addresses of b are those it had.
+func (b *block) whole(l *loader) bool {
+	if b.laddrs == "" || b.vs.Method != FNAT {
+		return true
+	}
+	s := l.byName[b.laddrs]
+	return s != nil && !s.broken && !slices.ContainsFunc(b.vs.Endpoints, func(e Endpoint) bool { return s.kernel[e.Family] != e.LaddrGroup })
+}
+
+// again gives the virtual server of b for the place of n; nil: another one has its
+// endpoint, which is said, or its local addresses are not what they were.
+func (l *loader) again(b *block, n *parser.Node, seen map[serviceID]Pos) *VirtualServer {
+	if !b.whole(l) {
+		return nil
+	}
+	vs := b.vs.at(n.Pos())
+	if !l.claim(vs, &vs.Endpoints[0], seen) {
+		return nil
+	}
+	b.vs, b.turn = vs, l.former.turn
+	return vs
+}
+
+// at gives vs for another place.
+func (vs *VirtualServer) at(p Pos) *VirtualServer {
+	if vs.Pos == p {
+		return vs
+	}
+	move := func(to *Pos) { to.File, to.Line = p.File, to.Line+p.Line-vs.Pos.Line }
+	moved := func(rs *RealServer) {
+		move(&rs.Pos)
+		rs.Checkers = slices.Clone(rs.Checkers)
+		for i := range rs.Checkers {
+			c := &rs.Checkers[i]
+			move(&c.Pos)
+			if c.HTTP != nil {
+				h := *c.HTTP
+				h.URLs = slices.Clone(h.URLs)
+				for k := range h.URLs {
+					move(&h.URLs[k].Pos)
+				}
+				c.HTTP = &h
+			}
+		}
+	}
+	c := *vs
+	move(&c.Pos)
+	c.Endpoints, c.RealServers = slices.Clone(vs.Endpoints), slices.Clone(vs.RealServers)
+	for i := range c.Endpoints {
+		move(&c.Endpoints[i].Pos)
+	}
+	for i := range c.RealServers {
+		moved(&c.RealServers[i])
+	}
+	if vs.SorryServer != nil {
+		own := *vs.SorryServer
+		moved(&own)
+		c.SorryServer = &own
+	}
+	return &c
+}

@@ -12,8 +12,8 @@ SBINDIR    ?= $(PREFIX)/sbin
 SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
 Q       := $(if $(V),,@)
-# packages whose tests boot guests: one binary each, without the race detector
-GUESTS  := ./internal/testvm/... ./e2e/...
+# packages whose tests boot guests: one binary each, without the race detector, the longest first
+GUESTS  := ./e2e/... ./internal/testvm/...
 UNIT     = $$(go list ./... | grep -vE '/lvs/(internal/testvm|e2e)')
 kernels  = $(if $(filter all,$(KVER)),$(shell awk '/^[0-9]/ {print $$1}' kmod/kernels),$(KVER))
 # each-kernel TARGET: make it in kmod for each of them

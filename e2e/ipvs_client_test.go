@@ -325,6 +325,7 @@ const witnessAlone = "LVS_WITNESS_ALONE"
 // TestGuestsReload runs the tests after which the witness is of no use to a
 // process: it keeps the number the family had before.
 func TestGuestsReload(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
@@ -724,6 +725,7 @@ func TestStockClientIsShared(t *testing.T) {
 // TestGuestsClient runs the client against the family IPVS_EXT, and what the
 // TestStockClient tests say once more on our module.
 func TestGuestsClient(t *testing.T) {
+	t.Parallel()
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()

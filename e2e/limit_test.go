@@ -22,10 +22,12 @@ import (
 // TestGuestsLimits runs what concerns flood policies, limits, lists, forecasts and
 // what they show, on our ip_vs.
 func TestGuestsLimits(t *testing.T) {
+	t.Parallel()
 	files := ipvsadmFiles(t, "ours")
 	maps.Copy(files, guidePages)
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			testvm.Run(t, testvm.Config{
 				Kernel: kernel, Module: testvm.Ours, Programs: true, Run: "^Test(Flood|Limit|List|Forecast|Watch|Sync|Traps|Counters|ProxyWith)", Files: files,
 				Modules: []string{"ip_set", "ip_set_hash_net", "ip_set_hash_ip", "ip_set_hash_ipport", "ip_set_bitmap_ip"},

@@ -33,12 +33,14 @@ const (
 // are, as long as the table is sized for them. A guest of its own, for modules that
 // are loaded with other sizes; nothing else is measured in it.
 func TestGuestsLoad(t *testing.T) {
+	t.Parallel()
 	flood, conns, memory := buildFlood(t), manyConns, 0
 	if os.Getenv("LVS_BENCH") != "" {
 		conns, memory = mostConns, 2560
 	}
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			var out bytes.Buffer
 			c := countConfig(kernel, flood)
 			c.Run, c.Memory, c.Output, c.Env = "^TestLoad", memory, &out, []string{loadEnv + "=" + strconv.Itoa(conns)}

@@ -47,6 +47,7 @@ func TestGuestsKeepalived(t *testing.T) {
 	}
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			for module, run := range map[testvm.Module]string{testvm.Ours: "^TestKeepalived", testvm.Stock: "^TestOnStockKeepalived"} {
 				t.Run(map[testvm.Module]string{testvm.Ours: "ours", testvm.Stock: "stock"}[module], func(t *testing.T) {
 					t.Parallel()

@@ -32,6 +32,7 @@ func TestDemo(t *testing.T) {
 	}
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
+			t.Parallel()
 			if err := run(t.Context(), options{kernel: kernel, bin: bin}, t.Output()); err != nil {
 				t.Error(err)
 			}

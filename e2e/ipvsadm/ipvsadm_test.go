@@ -64,6 +64,7 @@ const wholeSet = "LVS_ALL_CASES"
 
 // TestGuestsIpvsadm compares on the distribution's ip_vs and on ours.
 func TestGuestsIpvsadm(t *testing.T) {
+	t.Parallel()
 	files := guestFiles(t)
 	kernels := testvm.Kernels()
 	for _, kernel := range kernels {

@@ -18,6 +18,7 @@ import (
 
 // TestGuestsMissing compares where ip_vs is not loaded: the distribution's, and ours.
 func TestGuestsMissing(t *testing.T) {
+	t.Parallel()
 	files, kernels := guestFiles(t), testvm.Kernels()
 	for module, name := range map[testvm.Module]string{testvm.Stock: "stock", testvm.Ours: "ours"} {
 		t.Run(name, func(t *testing.T) {

@@ -6,8 +6,9 @@
 // Usage: testsum [-race] UNIT... -- GUEST...
 //
 // The packages before "--" run together, with the race detector if asked; those
-// after it boot guests and run one after another, without it. A skip is
-// printed with its reason, and more skips than the allowance below are a
+// after it boot guests and run two at a time, in the order given, without it. They
+// share the processors: no more guests run than there are. Neither is vetted, which
+// `make lint` does. A skip is printed with its reason, and more skips than the allowance below are a
 // failure: a test that stops running must not go unnoticed.
 package main
 
@@ -24,6 +25,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/lvs-fnat/lvs/internal/testvm"
 )
 
 // allowedSkips is how many tests may skip where everything is installed.
@@ -40,14 +43,14 @@ func run(ctx context.Context, args []string, out io.Writer) int {
 	sum := newSummary(out)
 	ok := true
 	if len(unit) > 0 {
-		flags := []string{"test", "-json", "-timeout", "30m"}
+		flags := []string{"test", "-json", "-vet=off", "-timeout", "30m"}
 		if race {
 			flags = append(flags, "-race")
 		}
 		ok = goTest(ctx, sum, append(flags, unit...))
 	}
 	if len(guest) > 0 {
-		ok = goTest(ctx, sum, append([]string{"test", "-json", "-count", "1", "-p", "1", "-timeout", "60m"}, guest...)) && ok
+		ok = withGuests(ctx, sum, guest) && ok
 	}
 	return sum.close(ok)
 }
@@ -65,6 +68,20 @@ func split(args []string) (race bool, unit, guest []string) {
 		}
 	}
 	return race, unit, guest
+}
+
+// withGuests runs packages whose tests boot guests.
+func withGuests(ctx context.Context, sum *summary, packages []string) bool {
+	places, err := os.MkdirTemp("", "places")
+	if err == nil {
+		defer os.RemoveAll(places)
+		err = os.Setenv(testvm.PlacesEnv, places)
+	}
+	if err != nil {
+		fmt.Fprintf(sum.out, "testsum: %v\n", err)
+		return false
+	}
+	return goTest(ctx, sum, append([]string{"test", "-json", "-vet=off", "-count", "1", "-p", "2", "-timeout", "60m"}, packages...))
 }
 
 // goTest runs go with args and feeds its events to sum. False means that go

@@ -87,7 +87,7 @@ type Config struct {
 	// Counted guest idles away in seconds.
 	Timeout time.Duration
 	// Quiet is for how long the guest may be silent on the host's clock before it
-	// counts as hung; 0 is five minutes.
+	// counts as hung; 0 is ten minutes.
 	Quiet time.Duration
 }
 

@@ -11,6 +11,7 @@
 //	func TestGuests(t *testing.T) {
 //		for _, kernel := range testvm.Kernels() {
 //			t.Run(kernel, func(t *testing.T) {
+//				t.Parallel()
 //				testvm.Run(t, testvm.Config{Kernel: kernel, Module: testvm.Ours})
 //			})
 //		}
@@ -23,7 +24,8 @@
 // the others run in guests and are reported as TestGuests/6.1/TestFNAT, subtests
 // included. `go test -run FNAT` boots and runs only what matches FNAT, as does
 // `go test -run TestGuests/6.12/FNAT`. A run of all tests fails when it leaves one
-// out, on the host and in guests.
+// out, on the host and in guests. Parallel tests wait for a place: as many guests run
+// as there are processors, in all packages that `make test` runs together.
 //
 // # What a run proves beyond its tests
 //

@@ -38,6 +38,13 @@ func (c Config) start(ctx context.Context, init string, todo mission, tty *os.Fi
 	if err != nil {
 		return 1, err
 	}
+	if tty == nil {
+		leave, err := place(ctx)
+		if err != nil {
+			return 1, err
+		}
+		defer leave()
+	}
 	dir, err := os.MkdirTemp("", "testvm")
 	if err != nil {
 		return 1, err

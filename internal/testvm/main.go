@@ -40,6 +40,10 @@ func Main(m *testing.M) {
 	if flag.Lookup("test.list").Value.String() == "" {
 		chooseHostTests()
 	}
+	// Guests wait for a place of their own.
+	if err := flag.Set("test.parallel", "64"); err != nil {
+		panic(err)
+	}
 	status := m.Run()
 	if whole && status == 0 {
 		status = reportForgotten()

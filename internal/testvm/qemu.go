@@ -34,6 +34,7 @@ type machine struct {
 	memory  int    // MiB
 	cmdline string
 	quiet   time.Duration // silence after which it is killed; 0: never
+	used    time.Duration // of the host's processors; run sets it
 
 	stdin   *os.File  // the console's keyboard, nil for none
 	console io.Writer // what the kernel says
@@ -176,6 +177,7 @@ func (m *machine) run(ctx context.Context) error {
 		m.watch(ctx, cancel, &said)
 	}()
 	err = cmd.Wait()
+	m.used = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 	cancelled := context.Cause(ctx)
 	cancel(nil)
 	<-watched
@@ -191,7 +193,7 @@ func (m *machine) run(ctx context.Context) error {
 
 // bootQuiet is what a guest gets until its first word at least: nothing is printed
 // until init runs, on a busy host for a minute.
-const bootQuiet = 5 * time.Minute
+const bootQuiet = 10 * time.Minute
 
 // watch ends a guest that says nothing for too long.
 func (m *machine) watch(ctx context.Context, kill context.CancelCauseFunc, said *atomic.Int64) {

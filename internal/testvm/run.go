@@ -24,7 +24,8 @@ import (
 
 // Run boots a guest, runs the tests of the calling package in it and reports each
 // as a subtest of t, with its output. It fails t when the guest itself is at fault
-// and does nothing when no test matches.
+// and does nothing when no test matches. No more guests run at a time than there are
+// processors; tests with guests are made to be parallel.
 //
 // LVS_GUEST_LOGS names a folder in which console and results of every guest are
 // kept.
@@ -43,6 +44,7 @@ func Run(t *testing.T, c Config) {
 		t.Log("no guest test matches")
 		return
 	}
+	defer takePlace(t)()
 	todo := mission{
 		Kernel: c.Kernel, Mode: c.Mode.String(), Ours: c.Module == Ours, Load: c.loads(), Env: c.Env,
 		Argv: append([]string{"/init", "-test.v=test2json", "-test.run=^(" + strings.Join(names, "|") + ")$" + sub,
@@ -53,6 +55,7 @@ func Run(t *testing.T, c Config) {
 		replay(t, r)
 	}
 	g.keepLogs(t)
+	t.Logf("%v of this host's processors", g.m.used.Round(time.Second))
 	if bad := g.verdict(names); len(bad) > 0 {
 		t.Errorf("guest: %s\n--- output outside tests:\n%s\n--- end of its console:\n%s",
 			strings.Join(bad, "\nguest: "), strings.Join(g.p.stray, "\n"), g.console.tail(120))
@@ -64,12 +67,13 @@ type guest struct {
 	console, raw logBuffer
 	p            *parser
 	ended        chan error // one value, before p.done is closed
+	m            *machine
 }
 
 // boot starts m. The caller drains p.done, which ends when the guest has. What the
 // tests print goes to out as well unless that is nil.
 func boot(t *testing.T, m *machine, out io.Writer) *guest {
-	g := &guest{p: newParser(), ended: make(chan error, 1)}
+	g := &guest{p: newParser(), ended: make(chan error, 1), m: m}
 	m.console, m.results = &g.console, io.MultiWriter(&g.raw, g.p, cmp.Or(out, io.Discard))
 	ctx, cancel := hostDeadline(t)
 	go func() {
@@ -113,7 +117,7 @@ func (c Config) machine(release, initrd string) *machine {
 	}
 	return &machine{
 		kernel: filepath.Join(Cache(), "kernel", release, "boot", "vmlinuz-"+release), initrd: initrd,
-		release: release, mode: c.Mode, patches: c.Patches, bare: c.Bare, memory: memory, cmdline: c.Cmdline, quiet: cmp.Or(c.Quiet, 5*time.Minute),
+		release: release, mode: c.Mode, patches: c.Patches, bare: c.Bare, memory: memory, cmdline: c.Cmdline, quiet: cmp.Or(c.Quiet, 10*time.Minute),
 	}
 }
 

@@ -90,8 +90,10 @@ struct ip_vs_x_seg {
 
 #define IP_VS_X_SEG_MAX	(sizeof(struct ipv6hdr) + IP_VS_X_TCP_MAX)
 
-/* Writes s behind the headroom of an empty skb that has IP_VS_X_SEG_MAX bytes of room */
-void ip_vs_x_seg_write(struct sk_buff *skb, const struct ip_vs_x_seg *s);
+/* May a packet that came in be replaced by a segment in its own skb? */
+bool ip_vs_x_seg_fits(const struct sk_buff *skb);
+/* Then does so; owner, route, mark and priority are the caller's */
+void ip_vs_x_seg_turn(struct sk_buff *skb, const struct ip_vs_x_seg *s);
 /* An skb with headroom for any device and no route yet, or NULL */
 struct sk_buff *ip_vs_x_seg_build(const struct ip_vs_x_seg *s);
 

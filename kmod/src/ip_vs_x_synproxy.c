@@ -277,8 +277,7 @@ static void x_offer(const struct ip_vs_x_svc_cfg *cfg, bool v6, unsigned int mtu
  */
 static struct sk_buff *x_turn(struct sk_buff *skb, const struct ip_vs_x_seg *seg)
 {
-	if (skb_cloned(skb) || skb_is_nonlinear(skb) || !skb->dev ||
-	    skb_end_pointer(skb) - skb->data < IP_VS_X_SEG_MAX) {
+	if (!ip_vs_x_seg_fits(skb)) {
 		struct sk_buff *own = ip_vs_x_seg_build(seg);
 
 		kfree_skb(skb);
@@ -286,12 +285,9 @@ static struct sk_buff *x_turn(struct sk_buff *skb, const struct ip_vs_x_seg *seg
 	}
 	skb_orphan(skb);
 	skb_dst_drop(skb);
-	skb_gso_reset(skb);
-	memset(skb->cb, 0, sizeof(skb->cb));
 	skb->mark = 0;
 	skb->priority = 0;
-	__skb_trim(skb, 0);
-	ip_vs_x_seg_write(skb, seg);
+	ip_vs_x_seg_turn(skb, seg);
 	return skb;
 }
 

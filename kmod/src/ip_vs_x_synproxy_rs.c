@@ -22,7 +22,7 @@ struct ip_vs_x_sp {
 	struct timer_list	timer;
 	struct ip_vs_x_conn	*x;
 	struct ip_vs_proto_data	*pd;
-	struct sk_buff		*syn;		/* as of the client; copies of it are sent */
+	struct dst_entry	*dst;		/* by which the client's ACK came; a ref */
 	struct sk_buff_head	held;		/* data, in order of arrival; cp->lock */
 	unsigned int		held_bytes;
 	unsigned int		held_mem;	/* counted in xnet->sp_qmem */
@@ -31,8 +31,11 @@ struct ip_vs_x_sp {
 	u8			retries;
 	u8			tries;		/* SYNs sent again */
 	u8			queue;
-	u8			ttl;
+	u8			ttl;		/* of what goes to the client */
+	u8			client_ttl;	/* of what goes to the RS, as his ACK had it */
 	u8			tos;
+	__be16			syn_window;
+	u32			mark;
 	struct rcu_head		rcu_head;
 };
 
@@ -54,7 +57,7 @@ static void x_sp_free(struct ip_vs_x_sp *sp)
 {
 	del_timer(&sp->timer);
 	x_unhold(ip_vs_x_net(sp->x->c.ipvs), &sp->held, sp->held_mem);
-	kfree_skb(sp->syn);
+	dst_release(sp->dst);
 	call_rcu(&sp->rcu_head, x_sp_rcu_free);
 }
 
@@ -116,9 +119,9 @@ static void x_to_rs(struct sk_buff *skb, struct ip_vs_x_conn *x)
 		x_loop(skb, x);
 }
 
-/* Builds and sends one; route is a packet that came the same way, or NULL */
+/* Builds and sends one; dst is the route by which the client's packets come. RCU. */
 static void x_seg_to_rs(struct ip_vs_x_conn *x, const struct ip_vs_x_seg *s,
-			const struct sk_buff *route)
+			struct dst_entry *dst)
 {
 	struct sk_buff *skb = ip_vs_x_seg_build(s);
 
@@ -126,7 +129,7 @@ static void x_seg_to_rs(struct ip_vs_x_conn *x, const struct ip_vs_x_seg *s,
 		ip_vs_x_count(&x->c, IPVS_EXT_STAT_MEM);
 		return;
 	}
-	skb_dst_copy(skb, route);
+	skb_dst_set_noref(skb, dst);
 	x_to_rs(skb, x);
 }
 
@@ -199,6 +202,32 @@ void ip_vs_x_sp_send(struct ip_vs_conn *cp, struct sk_buff *syn)
 		ip_vs_x_count(cp, IPVS_EXT_STAT_MEM);
 }
 
+/* Built anew each time: nearly all are sent once, and none waits in memory. RCU. */
+static struct ip_vs_x_seg x_syn_seg(const struct ip_vs_x_sp *sp)
+{
+	struct ip_vs_x_seg s = x_from_client(&sp->x->c, IP_VS_X_TH_SYN, sp->client_ttl);
+	struct ip_vs_x_syn_opts opts = sp->ack.opts;
+
+	opts.tsecr = 0;
+	s.tos = sp->tos;
+	s.seq = sp->ack.isn;
+	s.window = sp->syn_window;
+	s.opt_len = ip_vs_x_syn_opts_put(s.opt, &opts);
+	return s;
+}
+
+static struct sk_buff *x_syn(const struct ip_vs_x_sp *sp)
+{
+	struct ip_vs_x_seg s = x_syn_seg(sp);
+	struct sk_buff *syn = ip_vs_x_seg_build(&s);
+
+	if (syn) {
+		skb_dst_set_noref(syn, sp->dst);
+		syn->mark = sp->mark;
+	}
+	return syn;
+}
+
 static unsigned long x_backoff(const struct ip_vs_x_sp *sp)
 {
 	return (unsigned long)HZ << min_t(unsigned int, sp->tries, X_BACKOFF_MAX);
@@ -227,7 +256,7 @@ static void x_sp_timer(struct timer_list *t)
 	} else {
 		sp->tries++;
 		mod_timer(&sp->timer, jiffies + x_backoff(sp));
-		syn = skb_copy(sp->syn, GFP_ATOMIC);
+		syn = x_syn(sp);
 	}
 	spin_unlock_bh(&cp->lock);
 	if (over) {
@@ -250,56 +279,32 @@ static void x_detain(struct sk_buff *skb)
 	skb->dev = NULL;
 }
 
-static struct sk_buff *x_syn(const struct ip_vs_conn *cp, const struct sk_buff *skb,
-			     const struct ip_vs_x_ack *ack, u8 ttl, u8 tos)
-{
-	struct ip_vs_x_seg s = x_from_client(cp, IP_VS_X_TH_SYN, ttl);
-	struct ip_vs_x_syn_opts opts = ack->opts;
-	struct sk_buff *syn;
-
-	opts.tsecr = 0;
-	s.tos = tos;
-	s.seq = ack->isn;
-	s.window = htons(ip_vs_x_win(ntohs(ack->window),
-				     opts.ws == IP_VS_X_WS_NONE ? 0 : opts.ws));
-	s.opt_len = ip_vs_x_syn_opts_put(s.opt, &opts);
-	syn = ip_vs_x_seg_build(&s);
-	if (!syn)
-		return NULL;
-	skb_dst_copy(syn, skb);
-	syn->mark = skb->mark;
-	if (skb_dst_force(syn))
-		return syn;
-	kfree_skb(syn);
-	return NULL;
-}
-
 static struct ip_vs_x_sp *x_sp_new(struct ip_vs_conn *cp, struct sk_buff *skb,
 				   struct ip_vs_proto_data *pd,
 				   const struct ip_vs_x_svc_cfg *cfg, const struct ip_vs_x_ack *ack)
 {
 	struct ip_vs_x_sp *sp = kmem_cache_zalloc(x_sp_cachep, GFP_ATOMIC);
-	u8 ttl;
 
 	if (!sp)
 		return NULL;
-	if (cp->af == AF_INET6) {
-		ttl = ipv6_hdr(skb)->hop_limit;
-		sp->tos = ipv6_get_dsfield(ipv6_hdr(skb)) & ~INET_ECN_MASK;
-	} else {
-		ttl = ip_hdr(skb)->ttl;
-		sp->tos = ip_hdr(skb)->tos & ~INET_ECN_MASK;
-	}
-	sp->syn = x_syn(cp, skb, ack, ttl, sp->tos);
-	if (!sp->syn) {
+	sp->dst = skb_dst(skb);
+	if (!dst_hold_safe(sp->dst)) {
 		kmem_cache_free(x_sp_cachep, sp);
 		return NULL;
 	}
+	sp->client_ttl = ip_vs_x_ttl_of(skb);
+	if (cp->af == AF_INET6)
+		sp->tos = ipv6_get_dsfield(ipv6_hdr(skb)) & ~INET_ECN_MASK;
+	else
+		sp->tos = ip_hdr(skb)->tos & ~INET_ECN_MASK;
+	sp->mark = skb->mark;
 	timer_setup(&sp->timer, x_sp_timer, 0);
 	__skb_queue_head_init(&sp->held);
 	sp->x = ip_vs_x_conn(cp);
 	sp->pd = pd;
 	sp->ack = *ack;
+	sp->syn_window = htons(ip_vs_x_win(ntohs(ack->window),
+					   ack->opts.ws == IP_VS_X_WS_NONE ? 0 : ack->opts.ws));
 	sp->wscale = ack->opts.ws == IP_VS_X_WS_NONE ? 0 : cfg->sp.wscale;
 	sp->retries = cfg->sp.retries;
 	sp->queue = cfg->sp.queue;
@@ -338,18 +343,27 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 	struct ip_vs_x_conn *x = ip_vs_x_conn(cp);
 	unsigned int data = skb->len - ack->hlen;
 	struct ip_vs_x_sp *sp = x_sp_new(cp, skb, pd, cfg, ack), *old;
-	struct sk_buff *syn = sp ? skb_copy(sp->syn, GFP_ATOMIC) : NULL;
+	struct sk_buff *syn = NULL;
 	bool held = false;
 
+	/* what has no data to be held becomes the SYN itself, once it is counted */
+	if (sp)
+		syn = !data && ip_vs_x_seg_fits(skb) ? skb : x_syn(sp);
 	if (!syn) {
 		ip_vs_x_count(cp, IPVS_EXT_STAT_MEM);
 		if (sp) {
-			kfree_skb(sp->syn);
+			dst_release(sp->dst);
 			kmem_cache_free(x_sp_cachep, sp);
 		}
 		return NULL;
 	}
 	ip_vs_x_in_stats(cp, skb);
+	if (syn == skb) {
+		struct ip_vs_x_seg s = x_syn_seg(sp);
+
+		x_detain(skb);
+		ip_vs_x_seg_turn(skb, &s);
+	}
 	atomic_inc(&cp->in_pkts);
 	spin_lock_bh(&cp->lock);
 	old = x->sp;
@@ -370,7 +384,7 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 		x_sp_free(old);
 	if (held)
 		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_QUEUED);
-	else
+	else if (syn != skb)
 		kfree_skb(skb);
 	if (data && !held)
 		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_QDROP);
@@ -457,7 +471,7 @@ static void x_agree(struct ip_vs_x_conn *x, struct ip_vs_x_sp *sp, u32 isn,
 /* The ACK that ends the handshake, when there is no data to do it */
 static struct ip_vs_x_seg x_ack(const struct ip_vs_x_sp *sp)
 {
-	struct ip_vs_x_seg s = x_from_client(&sp->x->c, IP_VS_X_TH_ACK, ip_vs_x_ttl_of(sp->syn));
+	struct ip_vs_x_seg s = x_from_client(&sp->x->c, IP_VS_X_TH_ACK, sp->client_ttl);
 
 	s.tos = sp->tos;
 	s.seq = sp->ack.isn + 1;
@@ -482,7 +496,7 @@ static void x_established(struct ip_vs_x_sp *sp, u16 window)
 	ip_vs_x_count(&x->c, IPVS_EXT_STAT_SP_DONE);
 	if (skb) {
 		x_state(&x->c, IP_VS_DIR_INPUT, skb, sp->pd);
-		skb_dst_copy(skb, sp->syn);
+		skb_dst_set_noref(skb, sp->dst);
 		if (skb_queue_empty(&sp->held))
 			x_to_rs(skb, x);
 		else
@@ -500,12 +514,12 @@ static void x_established(struct ip_vs_x_sp *sp, u16 window)
 }
 
 /* Something of a connection that the RS has not forgotten: he is told to */
-static void x_stray(struct ip_vs_x_conn *x, const struct tcphdr *th, const struct sk_buff *syn)
+static void x_stray(struct ip_vs_x_conn *x, const struct tcphdr *th, struct dst_entry *dst)
 {
 	struct ip_vs_x_seg s = x_from_client(&x->c, IP_VS_X_TH_RST, 64);
 
 	s.seq = ntohl(th->ack_seq) - READ_ONCE(x->isn_delta);
-	x_seg_to_rs(x, &s, syn);
+	x_seg_to_rs(x, &s, dst);
 }
 
 bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct ip_vs_iphdr *iph)
@@ -515,7 +529,7 @@ bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct i
 	u8 buf[IP_VS_X_TCP_MAX];
 	struct ip_vs_x_syn_opts rs;
 	struct ip_vs_x_sp *sp;
-	struct sk_buff *syn = NULL;
+	struct dst_entry *dst = NULL;
 	struct tcphdr *th;
 	bool ours;
 
@@ -543,7 +557,8 @@ bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct i
 		x_agree(x, sp, ntohl(th->seq), &rs);
 	} else if (th->ack) {
 		what = STRAY;
-		syn = skb_copy(sp->syn, GFP_ATOMIC);
+		/* its ref may go with the lock, its memory not before RCU */
+		dst = sp->dst;
 		/* to ip_vs it was the RS's word; both states are active */
 		if (cp->state == IP_VS_TCP_S_ESTABLISHED) {
 			cp->state = IP_VS_TCP_S_SYN_RECV;
@@ -556,9 +571,8 @@ bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct i
 		x_established(sp, ntohs(th->window));
 	else if (what == REFUSED)
 		x_sp_fail(sp, IPVS_EXT_STAT_SP_RS_RST);
-	else if (what == STRAY && syn)
-		x_stray(x, th, syn);
-	kfree_skb(syn);
+	else if (what == STRAY)
+		x_stray(x, th, dst);
 	kfree_skb(skb);
 	return true;
 }

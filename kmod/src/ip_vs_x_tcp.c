@@ -246,7 +246,8 @@ static void ip_vs_x_seg_ip6(struct sk_buff *skb, const struct ip_vs_x_seg *s, un
 	skb->protocol = htons(ETH_P_IPV6);
 }
 
-void ip_vs_x_seg_write(struct sk_buff *skb, const struct ip_vs_x_seg *s)
+/* Behind the headroom of an empty skb that has IP_VS_X_SEG_MAX bytes of room */
+static void ip_vs_x_seg_write(struct sk_buff *skb, const struct ip_vs_x_seg *s)
 {
 	unsigned int len = sizeof(struct tcphdr) + s->opt_len;
 	struct tcphdr *th;
@@ -273,6 +274,22 @@ void ip_vs_x_seg_write(struct sk_buff *skb, const struct ip_vs_x_seg *s)
 		th->check = csum_ipv6_magic(&s->saddr.in6, &s->daddr.in6, len, IPPROTO_TCP, sum);
 	else
 		th->check = csum_tcpudp_magic(s->saddr.ip, s->daddr.ip, len, IPPROTO_TCP, sum);
+}
+
+bool ip_vs_x_seg_fits(const struct sk_buff *skb)
+{
+	/* nobody else sees it (a tap, say), and all of it is in one piece */
+	return skb->dev && !skb_cloned(skb) && !skb_is_nonlinear(skb) &&
+	       skb_end_pointer(skb) - skb->data >= IP_VS_X_SEG_MAX;
+}
+
+void ip_vs_x_seg_turn(struct sk_buff *skb, const struct ip_vs_x_seg *s)
+{
+	skb_gso_reset(skb);
+	skb_ext_reset(skb);
+	memset(skb->cb, 0, sizeof(skb->cb));
+	__skb_trim(skb, 0);
+	ip_vs_x_seg_write(skb, s);
 }
 
 struct sk_buff *ip_vs_x_seg_build(const struct ip_vs_x_seg *s)

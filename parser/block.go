@@ -12,11 +12,11 @@ import (
 // exact size, so a large file costs few allocations.
 type tree struct {
 	root    []*Node
+	blocks  []string // of stack, while no block is open; short by those at the end
 	stack   []*Node
 	frames  []frame
-	nodes   []Node // arenas: handed out from the front, replaced when used up
-	words   []Word //
-	texts   []string
+	nodes   []Node  // arenas: handed out from the front, replaced when used up
+	words   []Word  //
 	ptrs    []*Node //
 	repeats int
 }
@@ -188,14 +188,10 @@ func (p *reader) close(col int) {
 	f.node.Children = p.take(f.start)
 }
 
-// text keeps s in the arena of texts.
-func (p *reader) text(s string) *string {
-	if len(p.texts) == 0 {
-		p.texts = make([]string, arenaSize)
-	}
-	to := &p.texts[0]
-	*to, p.texts = s, p.texts[1:]
-	return to
+// keep notes the text of the last statement outside of blocks.
+func (p *reader) keep(text string) {
+	p.blocks = append(p.blocks, make([]string, len(p.stack)-len(p.blocks))...)
+	p.blocks[len(p.stack)-1] = text
 }
 
 // take moves the statements from index start of the stack into a slice of their own.
@@ -226,5 +222,7 @@ func (p *reader) finish() {
 		p.frames = p.frames[:len(p.frames)-1]
 		f.node.Children = p.take(f.start)
 	}
-	p.root = p.take(0)
+	if p.root = p.take(0); p.opts.Known != nil {
+		p.blocks = append(p.blocks, make([]string, len(p.root)-len(p.blocks))...)
+	}
 }

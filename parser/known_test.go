@@ -32,15 +32,19 @@ func TestKnown(t *testing.T) {
 			}
 			return tree, faults
 		}
-		whole, faults := parse(Options{})
+		plain, _ := parse(Options{})
+		whole, faults := parse(Options{Known: func(string) string { return "" }})
+		if !reflect.DeepEqual(plain.Nodes, whole.Nodes) || plain.Blocks != nil {
+			t.Fatalf("%q: another tree with its blocks", text)
+		}
 		blocks := map[string]string{}
-		for _, n := range whole.Nodes {
-			text := n.Block()
+		for i, n := range whole.Nodes {
+			text := whole.Blocks[i]
 			if text == "" {
 				continue
 			}
 			known++
-			if own := n.Own(); !reflect.DeepEqual(n, own) {
+			if own, copied := n.Own(text); !reflect.DeepEqual(n, own) || copied != text {
 				t.Fatalf("%q: -node +from its own text:\n%s", text, cmp.Diff(n, own, cmp.AllowUnexported(Node{})))
 			}
 			line := text[:strings.IndexByte(text, '\n')+1]
@@ -52,7 +56,7 @@ func TestKnown(t *testing.T) {
 		for i, n := range part.Nodes {
 			if len(n.Children) == 0 && i < len(whole.Nodes) && len(whole.Nodes[i].Children) > 0 {
 				skipped++
-				part.Nodes[i] = n.Own()
+				part.Nodes[i], _ = n.Own(part.Blocks[i])
 			}
 		}
 		if !reflect.DeepEqual(whole, part) || !reflect.DeepEqual(faults, others) {

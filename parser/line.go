@@ -93,11 +93,14 @@ func (p *reader) lines(src string) {
 // note follows a plain line, which src begins with and rest does not, so that a
 // block that has only such lines gets its text.
 func (p *reader) note(src, rest string) {
+	if p.opts.Known == nil {
+		return
+	}
 	switch len(p.frames) {
 	case 0:
 		// With its line break: without one, more might follow the brace elsewhere.
 		if text := p.block[:max(0, len(p.block)-len(rest))]; strings.HasSuffix(text, "\n") {
-			p.opened.block = p.text(text)
+			p.keep(text)
 		}
 		p.block = ""
 	case 1:
@@ -129,8 +132,8 @@ func (p *reader) known(src string) (rest string, done bool) {
 	if len(p.frames) != 1 { // no block, so not of a former parse
 		return src[end:], true
 	}
-	p.frames[0].node.block = p.text(text)
 	p.frames = p.frames[:0]
+	p.keep(text)
 	p.line += strings.Count(text, "\n") - 1
 	return src[len(text):], true
 }
@@ -364,15 +367,12 @@ func (p *reader) logical(text string, level int) {
 		if !ok {
 			return
 		}
-		if strings.Contains(expanded, "\n") {
-			for part := range strings.SplitSeq(expanded, "\n") {
-				p.statement(part)
-			}
-			return
-		}
 		text = expanded
 	}
-	p.statement(text)
+	// A definition of several lines, which repeat may have put in before.
+	for part := range strings.SplitSeq(text, "\n") {
+		p.statement(part)
+	}
 }
 
 // expand substitutes definitions until nothing changes. Unknown names stay as

@@ -38,7 +38,7 @@ func TestPlain(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if d := cmp.Diff(commented, plain, cmpopts.EquateEmpty(), cmp.AllowUnexported(Node{}), cmpopts.IgnoreFields(Node{}, "block")) + cmp.Diff(others, faults); d != "" {
+		if d := cmp.Diff(commented, plain, cmpopts.EquateEmpty(), cmp.AllowUnexported(Node{})) + cmp.Diff(others, faults); d != "" {
 			t.Fatalf("%q: -with comments +without:\n%s", lines, d)
 		}
 	}

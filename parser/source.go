@@ -31,8 +31,8 @@ type Options struct {
 	ReadFile func(path string) ([]byte, error)
 	// Known gives the whole text that a block of the file's outermost level had
 	// before, by its first line, line break included; "": none. Where the file goes
-	// on with just that text, it is skipped: the [Node] has its Block and no
-	// Children. nil: nothing is known.
+	// on with just that text, it is skipped: the [Node] has no Children, and that
+	// text in Tree.Blocks. nil: nothing is known.
 	Known func(line string) (block string)
 	// Glob lists the files of a pattern that has no braces left; nil: filepath.Glob.
 	Glob func(pattern string) ([]string, error)
@@ -91,7 +91,7 @@ func Parse(ctx context.Context, name, src string, opts Options) (*Tree, []*Fault
 	if err := ctx.Err(); err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &Tree{Nodes: p.root, Files: p.files}, p.faults, nil
+	return &Tree{Nodes: p.root, Files: p.files, Blocks: p.blocks}, p.faults, nil
 }
 
 // pathless strips the operation and path of an os error: callers put the path first.

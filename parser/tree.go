@@ -33,29 +33,9 @@ type Node struct {
 	Words    []Word  // at least one, except in a block that had no keyword
 	Children []*Node // the statements of the block
 	Raw      string  // text behind the keyword with quotes and escapes as written, for Unquote
-	block    *string // see Block
 	file     *string
 	Line     int32
 	HasBlock bool // a { followed, even when Children is empty
-}
-
-// Block is the whole text of a block, from the line of its keyword to that of its
-// closing brace with the line break, if all of that means the same wherever it stands: a block of its
-// own, on lines of its own, that nothing is substituted in. Otherwise it is "".
-func (n *Node) Block() string {
-	if n.block == nil {
-		return ""
-	}
-	return *n.block
-}
-
-// Own is n read from a copy of its Block, which n must have: what is made of it
-// does not keep the text of the whole file.
-func (n *Node) Own() *Node {
-	p := &reader{ended: func() error { return nil }, name: n.File(), source: n.file, line: int(n.Line) - 1}
-	p.lines(strings.Clone(n.Block()))
-	p.finish()
-	return p.root[0]
 }
 
 // File is the name of the file that the statement stands in.
@@ -93,6 +73,21 @@ func (n *Node) ArgPos(i int) Pos {
 type Tree struct {
 	Nodes []*Node
 	Files []string // every file read, in order; the first is the main file
+	// Blocks are the whole texts of Nodes that are blocks, from the line of the
+	// keyword to that of the closing brace with its line break, where all of that means
+	// the same wherever it stands: a block of its own, on lines of its own, that
+	// nothing is substituted in. Others have "". Without [Options.Known] there are none.
+	Blocks []string
+}
+
+// Own is n, whose text is block, read from a copy of that: what is made of it does
+// not keep the text of the whole file.
+func (n *Node) Own(block string) (own *Node, text string) {
+	p := &reader{ended: func() error { return nil }, name: n.File(), source: n.file, line: int(n.Line) - 1}
+	text = strings.Clone(block)
+	p.lines(text)
+	p.finish()
+	return p.root[0], text
 }
 
 // Format writes the tree in one normal form: a tab per level, one space

@@ -35,7 +35,7 @@ type block struct {
 
 // known is the parser's.
 func (f *Former) known() func(line string) string {
-	if len(f.blocks) == 0 {
+	if f == nil {
 		return nil
 	}
 	return func(line string) string {
@@ -48,17 +48,23 @@ func (f *Former) known() func(line string) string {
 
 func (f *Former) forget() { *f = Former{turn: f.turn} }
 
+// empty tells whether nothing is known.
+func (f *Former) empty() bool { return f == nil || len(f.blocks) == 0 }
+
 // holds tells whether a tree that was read with what is known can be used: the rest
 // is as it was, and it is worth it. Text that is hardly the same is read as a
 // whole, for blocks that are taken one by one are larger.
 func (f *Former) holds(tree *parser.Tree) bool {
-	if f.turn++; len(f.blocks) == 0 {
+	if f == nil {
+		return true
+	}
+	if f.turn++; f.empty() {
 		return true
 	}
 	known, all := 0, 0
-	for _, n := range tree.Nodes {
+	for i, n := range tree.Nodes {
 		if n.Key() == serverWord {
-			if all++; f.find(n) != nil {
+			if all++; f.find(tree.Blocks[i]) != nil {
 				known++
 			}
 		}
@@ -79,10 +85,24 @@ func surroundings(tree *parser.Tree) string {
 	return rest.Format()
 }
 
-// find gives what is known of a virtual server with the text of n.
-func (f *Former) find(n *parser.Node) *block {
-	text := n.Block()
-	if text == "" || len(f.blocks) == 0 {
+// serverTexts are the texts of l.servers, which are of tree, nil if that has none of
+// any block.
+func (l *loader) serverTexts(tree *parser.Tree) []string {
+	if tree.Blocks == nil {
+		return nil
+	}
+	texts := make([]string, 0, len(l.servers))
+	for i, n := range tree.Nodes {
+		if k := len(texts); k < len(l.servers) && l.servers[k] == n {
+			texts = append(texts, tree.Blocks[i])
+		}
+	}
+	return texts
+}
+
+// find gives what is known of the virtual server with a text.
+func (f *Former) find(text string) *block {
+	if text == "" || f.empty() {
 		return nil
 	}
 	b := f.blocks[firstLine(text)]
@@ -94,11 +114,7 @@ func (f *Former) find(n *parser.Node) *block {
 
 func firstLine(text string) string { return text[:strings.IndexByte(text, '\n')+1] }
 
-func (f *Former) put(n *parser.Node, vs *VirtualServer, laddrs string) {
-	text := n.Block()
-	if text == "" {
-		return
-	}
+func (f *Former) put(text string, vs *VirtualServer, laddrs string) {
 	if f.blocks == nil {
 		f.blocks = map[string]*block{}
 	}
@@ -106,8 +122,11 @@ func (f *Former) put(n *parser.Node, vs *VirtualServer, laddrs string) {
 }
 
 // keep ends a Load: what it has not seen is gone.
-func (f *Former) keep(around string) {
-	f.around = around
+func (f *Former) keep(tree *parser.Tree) {
+	if f == nil {
+		return
+	}
+	f.around = surroundings(tree)
 	for line, b := range f.blocks {
 		if b.turn != f.turn {
 			delete(f.blocks, line)

@@ -103,9 +103,6 @@ func Parse(ctx context.Context, name, text string, opts Options) (*Config, []Dia
 
 // load reads with what is known from before, and if that does not hold, without.
 func (o Options) load(read func(parser.Options) (*parser.Tree, []*parser.Fault, error)) (*Config, []Diagnostic, error) {
-	if o.Former == nil {
-		o.Former = &Former{}
-	}
 	for {
 		o.Parser.Known = o.Former.known()
 		tree, faults, err := read(o.Parser)
@@ -148,18 +145,18 @@ func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (cfg *Config
 		}
 	}
 	l.cfg.setDefaults()
-	if len(l.former.blocks) > 0 {
+	if !l.former.empty() {
 		l.virtuals.exact, l.reals.exact, l.checkers.exact = true, true, true
 	}
 	walk(l, tree.Nodes, "", rootKeywords, &l.cfg)
-	if !l.finish() {
+	if !l.finish(l.serverTexts(tree)) {
 		return nil, nil, false
 	}
 	l.security()
 	addWords(l.diags, tree.Nodes)
 	l.diags = once(l.diags)
 	sortDiagnostics(l.diags, tree.Files)
-	l.former.keep(surroundings(tree))
+	l.former.keep(tree)
 	own := l.cfg // who keeps it must not keep the whole tree
 	return &own, l.diags, true
 }
@@ -169,9 +166,10 @@ var severities = map[parser.Severity]Severity{
 	parser.Note: Info, parser.Warning: Warning, parser.Error: Error, parser.Fatal: Fatal,
 }
 
-// finish does what needs the whole file: references may point forward. It is false
-// if a virtual server of the last Load is not what it was.
-func (l *loader) finish() bool {
+// finish does what needs the whole file: references may point forward. texts are
+// those of l.servers, or none. It is false if a virtual server of the last Load is
+// not what it was.
+func (l *loader) finish(texts []string) bool {
 	for _, s := range l.groups {
 		l.kernelGroups(s)
 	}
@@ -180,8 +178,12 @@ func (l *loader) finish() bool {
 		l.cfg.VirtualServers = make([]*VirtualServer, 0, len(l.servers))
 	}
 	var d draft
-	for _, n := range l.servers {
-		if b := l.former.find(n); b != nil {
+	for i, n := range l.servers {
+		text := ""
+		if texts != nil {
+			text = texts[i]
+		}
+		if b := l.former.find(text); b != nil {
 			if vs := l.again(b, n, seen); vs != nil {
 				l.serve(vs)
 			} else if !b.whole(l) {
@@ -189,8 +191,8 @@ func (l *loader) finish() bool {
 			}
 			continue
 		}
-		if l.reals.exact && n.Block() != "" {
-			n = n.Own()
+		if l.reals.exact && text != "" {
+			n, text = n.Own(text)
 		}
 		before := len(l.diags)
 		l.hostly = false
@@ -199,17 +201,21 @@ func (l *loader) finish() bool {
 			continue
 		}
 		l.rootRuns = l.rootRuns || l.rootCommands(&d.vs)
-		sound := len(l.diags) == before && !l.hostly && d.alone()
+		keep := text != "" && len(l.diags) == before && !l.hostly && d.alone()
 		if l.opts.Verdict {
 			l.reals.reset()
 			l.checkers.reset()
 			d.vs.RealServers, d.vs.SorryServer = nil, nil
+			if !keep {
+				l.cfg.Services++
+				continue
+			}
 		}
 		vs := &l.virtuals.take(1)[:1][0]
 		*vs = d.vs
 		l.serve(vs)
-		if sound {
-			l.former.put(n, vs, d.groupName)
+		if keep {
+			l.former.put(text, vs, d.groupName)
 		}
 	}
 	l.dropUnused()

@@ -65,5 +65,5 @@ func (a *app) connect(ctx context.Context, netns string) (kernel, error) {
 
 // needsKernel tells whether cfg says anything to the kernel.
 func needsKernel(cfg *config.Config) bool {
-	return cfg.Services > 0 || len(cfg.LaddrGroups) > 0
+	return cfg.Services > 0 || cfg.Global.Ext.Set != 0 || len(cfg.LaddrGroups) > 0
 }

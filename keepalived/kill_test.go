@@ -151,7 +151,10 @@ func (r *remoteTable) Dests(_ context.Context, k ipvs.ServiceKey) ([]ipvs.Dest, 
 	return nil, err
 }
 
-func (r *remoteTable) Timeouts(context.Context) (ipvs.Timeouts, error)        { return ipvs.Timeouts{}, nil }
+func (r *remoteTable) Timeouts(context.Context) (ipvs.Timeouts, error) { return ipvs.Timeouts{}, nil }
+func (r *remoteTable) ExtConfig(context.Context) (ipvs.ExtConfig, error) {
+	return ipvs.ExtConfig{}, nil
+}
 func (r *remoteTable) ExtServices(context.Context) ([]ipvs.ExtService, error) { return nil, nil }
 func (r *remoteTable) LGroups(context.Context) ([]ipvs.LGroup, error)         { return nil, nil }
 func (r *remoteTable) Laddrs(context.Context, string) ([]ipvs.Laddr, error)   { return nil, nil }

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/parser"
 )
 
@@ -31,7 +32,9 @@ type Global struct {
 	LVSMaxChanges         int         // percent of the real servers that one reload may take away; 0: all
 	LVSRepair             bool        // put back what others changed in the kernel's table
 	LVSNetlink            Buffers
-	NFTables              *NFTables // nil: no marks for groups of addresses
+	Ext                   ipvs.ExtConfig // settings of the extension for all services; only what is in Set is asked for
+	ExtPos                Pos            // of the first of them
+	NFTables              *NFTables      // nil: no marks for groups of addresses
 	CheckerLogAllFailures bool
 	RSInitNotifies        bool // notify of the first state of a real server, too
 }
@@ -131,6 +134,10 @@ func init() {
 		"lvs_flush_onstop":         {read: readFlushOnStop},
 		"lvs_timeouts":             {read: readTimeouts},
 		"lvs_sync_daemon":          {read: readSyncDaemon},
+		"laddr_probes":             intInto(1, 255, func(g *Global, v int) { g.Ext.Probes = uint8(v) }).ext(ipvs.ExtConfigProbes),
+		"laddr_reclaim":            boolInto(func(g *Global, v bool) { g.Ext.Reclaim = v }).ext(ipvs.ExtConfigReclaim),
+		"synproxy_memory":          intInto(0, math.MaxInt64, func(g *Global, v int) { g.Ext.SPQMem = uint64(v) }).ext(ipvs.ExtConfigSPQMem),
+		"drop_vip":                 boolInto(func(g *Global, v bool) { g.Ext.DropVIP = v }).ext(ipvs.ExtConfigDropVIP),
 		"lvs_netlink_cmd_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Command = v }),
 		"lvs_netlink_cmd_rcv_bufs_force": boolInto(func(g *Global, v bool) {
 			g.LVSNetlink.CommandForce = v
@@ -141,6 +148,21 @@ func init() {
 		}),
 	}.with(processKeywords).with(scriptKeywords).with(fifoKeywords).with(mailKeywords).
 		with(reloadKeywords).with(dumpKeywords).with(snmpKeywords).with(vrrpGlobals())
+}
+
+// ext is k, which reads a setting of the extension for all services; field is it.
+func (k keyword[T]) ext(field ipvs.ExtConfigField) keyword[T] {
+	read := k.read
+	k.read = func(l *loader, n *parser.Node, to *T) {
+		before := len(l.diags)
+		read(l, n, to)
+		if g, ok := any(to).(*Global); ok && len(l.diags) == before {
+			if g.Ext.Set |= field; g.ExtPos == (Pos{}) {
+				g.ExtPos = n.Pos()
+			}
+		}
+	}
+	return k
 }
 
 // setDefaults fills in what is not zero when nothing is written.

@@ -11,6 +11,9 @@ import (
 // ours are the paths of keywords that no other program has.
 var ours = func() map[string]bool {
 	m := map[string]bool{"global_defs/lvs_max_changes": true, "global_defs/lvs_repair": true}
+	for _, w := range strings.Fields("laddr_probes laddr_reclaim synproxy_memory drop_vip") {
+		m["global_defs/"+w] = true
+	}
 	for _, w := range strings.Fields("local_address toa toa_syn toa_kind toa_kind4 toa_kind6 seq_adjust exhaust_rst mss_clamp timestamps laddr_select " +
 		"synproxy synproxy_defer synproxy_options synproxy_mss synproxy_wscale synproxy_window synproxy_ttl synproxy_retries synproxy_queue " +
 		"check_from_laddr slow_start rst_on_failure real_server/slow_start real_server/rst_on_failure real_server/GRPC_CHECK " +

@@ -14,7 +14,7 @@ import (
 
 // Tables is what the kernel shall hold now.
 func (d *Director) Tables() Tables {
-	t := Tables{Groups: wantedGroups(d.cfg)}
+	t := Tables{Groups: wantedGroups(d.cfg), Config: d.cfg.Global.Ext}
 	if lt := d.cfg.Global.LVSTimeouts; lt != nil {
 		t.Timeouts = ipvs.Timeouts{TCP: lt.TCP, TCPFin: lt.TCPFin, UDP: lt.UDP}
 	}

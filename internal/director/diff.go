@@ -27,6 +27,7 @@ func Diff(have, want Tables) []ipvs.Op {
 		wantServices: byKey(want.Services, serviceKey),
 	}
 	d.timeouts(have.Timeouts, want.Timeouts)
+	d.config(have.Config, want.Config)
 	d.growGroups(have.Groups, want.Groups)
 	for i := range want.Services {
 		if w := &want.Services[i]; d.wantServices[w.ServiceKey] == w {
@@ -74,6 +75,27 @@ func (d *differ) timeouts(have, want ipvs.Timeouts) {
 	}
 	if !keep(&have, &want) {
 		d.emit(ipvs.Op{Kind: ipvs.SetTimeouts, Times: want})
+	}
+}
+
+// config sets what is wanted and not so. What nobody wants any more stays: there is
+// no telling what it was before.
+func (d *differ) config(have, want ipvs.ExtConfig) {
+	for _, f := range []struct {
+		field ipvs.ExtConfigField
+		same  bool
+	}{
+		{ipvs.ExtConfigProbes, have.Probes == want.Probes},
+		{ipvs.ExtConfigReclaim, have.Reclaim == want.Reclaim},
+		{ipvs.ExtConfigSPQMem, have.SPQMem == want.SPQMem},
+		{ipvs.ExtConfigDropVIP, have.DropVIP == want.DropVIP},
+	} {
+		if f.same && have.Set&f.field != 0 {
+			want.Set &^= f.field
+		}
+	}
+	if want.Set != 0 {
+		d.emit(ipvs.Op{Kind: ipvs.SetExtConfig, Config: want})
 	}
 }
 

@@ -66,10 +66,13 @@ func Lacking(cfg *config.Config, info ipvs.Info) []Lack {
 	return all
 }
 
-// Unsupported returns one diagnostic about the first virtual server of cfg that
-// a kernel with info cannot serve, and false if it can serve all. It is to be
-// asked before anything is changed.
+// Unsupported returns one diagnostic about the first setting or virtual server of
+// cfg that a kernel with info cannot serve, and false if it can serve all. It is to
+// be asked before anything is changed.
 func Unsupported(cfg *config.Config, info ipvs.Info) (config.Diagnostic, bool) {
+	if g := &cfg.Global; g.Ext.Set != 0 && info.Extended == nil {
+		return config.Diagnostic{Pos: g.ExtPos, Severity: config.Error, Text: fmt.Sprintf("global_defs sets what holds for all services: %v", ipvs.ErrNoExt)}, true
+	}
 	all := Lacking(cfg, info)
 	if len(all) == 0 {
 		return config.Diagnostic{}, false

@@ -24,6 +24,7 @@ type Kernel interface {
 	ExtServices(context.Context) ([]ipvs.ExtService, error)
 	LGroups(context.Context) ([]ipvs.LGroup, error)
 	Laddrs(ctx context.Context, group string) ([]ipvs.Laddr, error)
+	ExtConfig(context.Context) (ipvs.ExtConfig, error)
 }
 
 // Mirror brings a kernel to the tables it is given, and knows what it has
@@ -172,6 +173,7 @@ func (m *Mirror) Flush(ctx context.Context) error {
 func union(a, b Tables) Tables {
 	return Tables{
 		Timeouts: a.Timeouts,
+		Config:   a.Config,
 		Groups:   slices.Concat(a.Groups, b.Groups),
 		Services: slices.Concat(a.Services, b.Services),
 	}
@@ -197,6 +199,11 @@ func (m *Mirror) read(ctx context.Context, want Tables, trusted map[ipvs.Service
 	}
 	if info.Extended == nil {
 		return found, nil
+	}
+	if want.Config.Set != 0 {
+		if found.Config, err = m.k.ExtConfig(ctx); err != nil {
+			return Tables{}, err
+		}
 	}
 	return found, m.readGroups(ctx, &found, scope)
 }

@@ -18,6 +18,8 @@ import (
 type Tables struct {
 	// Timeouts of connections; zero parts are nobody's business.
 	Timeouts ipvs.Timeouts
+	// Config of the extension; what is not in its Set is nobody's business.
+	Config ipvs.ExtConfig
 	// Groups of local addresses, by name once only.
 	Groups []Group
 	// Services, by key once only.

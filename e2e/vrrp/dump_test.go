@@ -5,6 +5,7 @@ package vrrp
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -173,3 +174,80 @@ var exported = func() map[string]bool {
 	}
 	return m
 }()
+
+// exporters are what gen2brain's and mehdy's exporter decode of an instance; who
+// decodes a number where there is a word fails as a whole.
+type exporters struct {
+	Data struct {
+		Name       string   `json:"iname"`
+		Link       string   `json:"ifp_ifname"`
+		Transition float64  `json:"last_transition"`
+		VRID       int      `json:"vrid"`
+		State      int      `json:"state"`
+		WantState  int      `json:"wantstate"`
+		GARPDelay  int      `json:"garp_delay"`
+		VIPs       []string `json:"vips"`
+	} `json:"data"`
+	Stats map[string]int `json:"stats"`
+}
+
+// TestJSON: both versions have the same of instances, which exporters decode; the second
+// has it beside tracked processes, as recorded from keepalived 2.3.3.
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	type dump struct {
+		VRRP      []exporters      `json:"vrrp"`
+		Processes []map[string]any `json:"track_process"`
+	}
+	b := newBed(t, ours)
+	n := b.nodes[0]
+	conf := func(version int) string {
+		return vi{prio: 150, globalDefs: fmt.Sprintf("json_version %d", version),
+			outside: "vrrp_track_process p {\n process vrnobody\n weight 10\n}\nvrrp_track_process q {\n process vrnobody \"a b\" c\n param_match initial\n quorum 2\n quorum_max 3\n terminate_delay 1.5\n fork_delay 2\n full_command\n}",
+			more:    "track_process {\n p\n q weight 5\n }"}.conf()
+	}
+	read := func(into any) {
+		t.Helper()
+		_ = os.Remove(n.path("keepalived.json"))
+		n.signal(36)
+		testnet.Eventually(t, limit, func() error {
+			text, err := os.ReadFile(n.path("keepalived.json"))
+			if err == nil {
+				err = json.Unmarshal(text, into)
+			}
+			return err
+		})
+	}
+	began := time.Now()
+	n.start(conf(1))
+	b.await("master", func(f []frame) bool { return masterSince(f, 0, began) })
+	var first []exporters
+	read(&first)
+	if len(first) != 1 || first[0].Data.Name != "VI" || first[0].Data.Link != "eth0" || first[0].Data.VRID != 51 || first[0].Data.State != 2 || first[0].Data.WantState != 2 ||
+		first[0].Data.GARPDelay != 5 || first[0].Data.Transition == 0 || len(first[0].Data.VIPs) != 1 || !strings.HasPrefix(first[0].Data.VIPs[0], vip+" dev eth0 ") {
+		t.Errorf("version 1: %+v", first)
+	}
+	for _, k := range []string{"advert_rcvd", "advert_sent", "become_master", "release_master", "packet_len_err", "advert_interval_err", "ip_ttl_err", "invalid_type_rcvd",
+		"addr_list_err", "invalid_authtype", "authtype_mismatch", "auth_failure", "pri_zero_rcvd", "pri_zero_sent"} {
+		if _, ok := first[0].Stats[k]; !ok {
+			t.Errorf("no %s in %v", k, first[0].Stats)
+		}
+	}
+	n.reload(conf(2))
+	var second dump
+	read(&second)
+	if d := cmp.Diff(first[0].Data, second.VRRP[0].Data); d != "" {
+		t.Errorf("-version 1 +version 2:\n%s", d)
+	}
+	process := func(extra map[string]any) map[string]any {
+		m := map[string]any{"process": "p", "param_match": "none", "min_processes": 1.0, "current_processes": 0.0, "have_quorum": false, "weight": 10.0, "terminate_delay": 0.0,
+			"fork_delay": 0.0, "fork_delay_timer_running": false, "terminate_delay_timer_running": false, "full_command": false}
+		maps.Copy(m, extra)
+		return m
+	}
+	want := []map[string]any{process(nil), process(map[string]any{"process": "q", "parameters": "a b c", "param_match": "initial", "min_processes": 2.0, "max_processes": 3.0, "weight": 0.0,
+		"terminate_delay": 1.5, "fork_delay": 2.0, "full_command": true})}
+	if d := cmp.Diff(want, second.Processes); d != "" {
+		t.Errorf("processes, -keepalived 2.3.3 +ours:\n%s", d)
+	}
+}

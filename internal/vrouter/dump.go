@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -103,6 +104,7 @@ type jsonData struct {
 	Rules            []string `json:"vrules,omitempty"`
 	TrackInterfaces  []string `json:"track_ifp,omitempty"`
 	TrackScripts     []string `json:"track_script,omitempty"`
+	TrackProcesses   []string `json:"track_process,omitempty"`
 	AuthType         int      `json:"auth_type"`
 	AuthData         string   `json:"auth_data,omitempty"`
 }
@@ -124,12 +126,38 @@ type jsonStats struct {
 	PriorityZeroSent uint64 `json:"pri_zero_sent"`
 }
 
+// jsonProcess is as keepalived 2.3.3 has it; it knows each by its name in the file.
 type jsonProcess struct {
-	Name    string `json:"name"`
-	Process string `json:"process"`
-	Quorum  int    `json:"min_processes"`
-	Up      bool   `json:"have_quorum"`
-	Weight  int    `json:"weight"`
+	Name           string  `json:"process"`
+	Params         string  `json:"parameters,omitempty"`
+	ParamMatch     string  `json:"param_match"`
+	Quorum         int     `json:"min_processes"`
+	QuorumMax      int     `json:"max_processes,omitempty"`
+	Count          int     `json:"current_processes"`
+	Up             bool    `json:"have_quorum"`
+	Weight         int     `json:"weight"`
+	TerminateDelay float64 `json:"terminate_delay"`
+	ForkDelay      float64 `json:"fork_delay"`
+	Forking        bool    `json:"fork_delay_timer_running"`
+	Terminating    bool    `json:"terminate_delay_timer_running"`
+	FullCommand    bool    `json:"full_command"`
+}
+
+// anyNumber is quorum_max where none is set.
+const anyNumber = 65535
+
+// json is the process as the dump has it.
+func (s *processState) json() jsonProcess {
+	cfg, waits := &s.cfg, !s.since.IsZero()
+	p := jsonProcess{
+		Name: cfg.Name, Params: strings.Join(cfg.Params, " "), ParamMatch: cmp.Or(cfg.ParamMatch, "none"), Quorum: cfg.Quorum,
+		Count: s.count, Up: s.up, Weight: cfg.Weight, TerminateDelay: cfg.TerminateDelay.Seconds(), ForkDelay: cfg.ForkDelay.Seconds(),
+		Forking: waits && !s.up, Terminating: waits && s.up, FullCommand: cfg.FullCommand,
+	}
+	if cfg.QuorumMax < anyNumber {
+		p.QuorumMax = cfg.QuorumMax
+	}
+	return p
 }
 
 // hidden stands for a password: a dump is for monitoring.
@@ -149,7 +177,7 @@ func (e *Engine) WriteJSON(w io.Writer, version int) error {
 	}
 	processes := []jsonProcess{}
 	for _, s := range e.tracks.processes.list {
-		processes = append(processes, jsonProcess{s.cfg.Name, s.cfg.Process, s.cfg.Quorum, s.up, s.cfg.Weight})
+		processes = append(processes, s.json())
 	}
 	return enc.Encode(struct {
 		VRRP      []jsonInstance `json:"vrrp"`
@@ -197,6 +225,9 @@ func (in *instance) json() jsonInstance {
 		if s := in.e.tracks.scripts[x.Name]; s != nil {
 			d.TrackScripts = append(d.TrackScripts, command(s.cfg.Script))
 		}
+	}
+	for _, x := range cfg.Track.Processes {
+		d.TrackProcesses = append(d.TrackProcesses, x.Name)
 	}
 	if cfg.Auth != vrrp.AuthNone {
 		d.AuthData = hidden

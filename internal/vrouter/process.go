@@ -33,6 +33,7 @@ type processState struct {
 	cfg   config.TrackProcess
 	known bool
 	up    bool
+	count int       // of processes, last
 	since time.Time // when it began to be otherwise
 }
 
@@ -76,6 +77,7 @@ func (w *processWatch) Expire() {
 // count believes a change after its delay.
 func (w *processWatch) count(counts []int, now time.Time) {
 	for i, s := range w.list {
+		s.count = counts[i]
 		up := counts[i] >= s.cfg.Quorum && counts[i] <= s.cfg.QuorumMax
 		if s.known && up == s.up {
 			s.since = time.Time{}

@@ -62,8 +62,11 @@ func within(t testing.TB, what string, got, low, high time.Duration) {
 	t.Helper()
 	t.Logf("%s took %v, the protocol says %v to %v", what, got.Round(time.Millisecond), low.Round(time.Millisecond), high.Round(time.Millisecond))
 	const early = 50 * time.Millisecond // the sender's timer against our clock
-	if got < low-early || got > high+slack {
-		t.Errorf("%s took %v, want %v to %v", what, got, low, high)
+	switch wrong := fmt.Sprintf("%s took %v, want %v to %v", what, got, low, high); {
+	case got < low-early:
+		t.Error(wrong)
+	case got > high+slack:
+		blame(t, stalled(time.Now().Add(-got)), wrong)
 	}
 }
 
@@ -177,7 +180,7 @@ func failover(t *testing.T, b *bed, v variant) {
 	joined := time.Now()
 	frames := b.await("node 0 goes on", func(f []frame) bool { return len(pick(f, from(0), alive, after(joined))) >= 5 })
 	if list := pick(frames, from(1), is(advert)); len(list) > 0 {
-		t.Errorf("the backup has sent %v", list)
+		b.late("the backup has sent %v", list)
 	}
 	b.holds(v.vips[0], 0)
 	announcements(t, frames, 0, began, v.kind, v.vips...)
@@ -212,7 +215,7 @@ func failover(t *testing.T, b *bed, v variant) {
 	}
 	// One may have been under way.
 	if list := pick(frames, from(1), alive, after(first)); len(list) > 1 {
-		t.Errorf("the lower master went on: %v", list)
+		b.late("the lower master went on: %v", list)
 	}
 	b.quiet(0, 2)
 	for _, f := range frames {
@@ -233,7 +236,7 @@ func failover(t *testing.T, b *bed, v variant) {
 		}
 	}
 	if n := contested(frames, 51); n > 0 {
-		t.Errorf("%d adverts of a second master", n)
+		b.late("%d adverts of a second master", n)
 	}
 }
 

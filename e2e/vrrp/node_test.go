@@ -74,6 +74,7 @@ func run(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "build keepalived: %v\n%s", err, out)
 		return 1
 	}
+	defer watchHost()()
 	return m.Run()
 }
 
@@ -111,6 +112,7 @@ type bed struct {
 	*lan
 	sw    *testnet.NS
 	nodes []*node
+	made  time.Time
 }
 
 var beds atomic.Int32
@@ -127,7 +129,7 @@ func newBed(t *testing.T, programs ...program) *bed {
 		t.Skip("needs root to make namespaces")
 	}
 	id := beds.Add(1)
-	b := &bed{lan: &lan{t: t, changed: make(chan struct{})}, sw: testnet.New(t, fmt.Sprintf("vrsw%d", id))}
+	b := &bed{lan: &lan{t: t, changed: make(chan struct{})}, sw: testnet.New(t, fmt.Sprintf("vrsw%d", id)), made: time.Now()}
 	t.Cleanup(b.close)
 	for i, p := range programs {
 		n := &node{NS: testnet.New(t, fmt.Sprintf("vr%d-%d", id, i)), t: t, index: i, program: p, dir: t.TempDir()}

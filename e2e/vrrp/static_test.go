@@ -103,7 +103,7 @@ func TestTimerExpiredBackup(t *testing.T) {
 	b.holds(vip, 1)
 	b.quiet(1, 4)
 	if list := pick(b.all(), from(0), alive, after(stopped.Add(2*time.Second))); len(list) > 0 {
-		t.Errorf("node 0 has sent %v", list)
+		b.late("node 0 has sent %v", list)
 	}
 }
 

@@ -60,7 +60,7 @@ func TestThreeNodes(t *testing.T) {
 			frames := b.await(what, func(f []frame) bool { return masterSince(f, to, at) })
 			for _, f := range pick(frames, alive, after(at)) {
 				if f.node != to && f.node != from {
-					t.Errorf("%s: node %d has sent %v", what, f.node, f)
+					b.late("%s: node %d has sent %v", what, f.node, f)
 				}
 			}
 			b.holds(vip, to)
@@ -105,7 +105,7 @@ func TestThreePartition(t *testing.T) {
 			return len(pick(f, from(0), alive, after(firstAdvert(f, 1, cut)))) >= 3
 		})
 		if list := pick(frames, from(2), alive, after(cut)); len(list) > 0 {
-			t.Errorf("the worst has sent %v", list)
+			b.late("the worst has sent %v", list)
 		}
 		healed := time.Now()
 		b.set(nil)
@@ -114,7 +114,7 @@ func TestThreePartition(t *testing.T) {
 			return len(pick(f, from(0), alive, after(lastAdvert(f, 1, time.Now())))) >= 4
 		})
 		if list := pick(frames, from(2), alive, after(healed)); len(list) > 0 {
-			t.Errorf("the worst has sent %v", list)
+			b.late("the worst has sent %v", list)
 		}
 		return contested(pick(frames, after(healed)), 51)
 	})

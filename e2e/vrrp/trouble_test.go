@@ -3,6 +3,7 @@
 package vrrp
 
 import (
+	"fmt"
 	"os"
 	"testing"
 	"time"
@@ -16,7 +17,8 @@ func asOriginals(t *testing.T, two map[string]int) {
 	t.Helper()
 	for name, n := range two {
 		if n > two["C-C"]+1 {
-			t.Errorf("%s: %d adverts of a second master, the originals had %d", name, n, two["C-C"])
+			// No scenario takes longer than some of its waits.
+			blame(t, stalled(time.Now().Add(-limit)), fmt.Sprintf("%s: %d adverts of a second master, the originals had %d", name, n, two["C-C"]))
 		}
 	}
 }
@@ -28,7 +30,7 @@ func (b *bed) quiet(master, count int) {
 	began := time.Now()
 	frames := b.await("the master goes on", func(f []frame) bool { return len(pick(f, from(master), alive, after(began))) >= count })
 	if list := pick(frames, from(1-master), is(advert), after(began)); len(list) > 0 {
-		b.t.Errorf("node %d has sent %v", 1-master, list)
+		b.late("node %d has sent %v", 1-master, list)
 	}
 }
 

@@ -213,11 +213,12 @@ func failover(t *testing.T, b *bed, v variant) {
 	if d, least := first.Sub(again), 3*v.interval; d < least {
 		t.Errorf("preemption took %v, want at least %v", d, least)
 	}
+	b.quiet(0, 2)
+	frames = b.all()
 	// One may have been under way.
 	if list := pick(frames, from(1), alive, after(first)); len(list) > 1 {
 		b.late("the lower master went on: %v", list)
 	}
-	b.quiet(0, 2)
 	for _, f := range frames {
 		own, err := b.nodes[f.node].MAC("eth0")
 		testnet.Must(t, err)

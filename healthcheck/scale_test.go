@@ -4,6 +4,7 @@ package healthcheck
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -30,31 +31,54 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// serveScale accepts on every address of this host, prints its port, and ends
-// when standard input does.
+// serveScale accepts on every address of this host, prints its ports, for TCP,
+// HTTP and HTTP over TLS, and ends when standard input does.
 func serveScale() {
-	l, err := net.Listen("tcp4", "0.0.0.0:0")
+	cert, err := newCertificate(time.Now().Add(time.Hour))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	for range 4 {
-		go func() {
-			for {
-				c, err := l.Accept()
-				if err != nil {
-					return
-				}
-				c.Close()
-			}
-		}()
+	answer := func(c net.Conn) {
+		if _, err := c.Read(make([]byte, 1024)); err == nil {
+			io.WriteString(c, "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")
+		}
 	}
-	fmt.Println(l.Addr().(*net.TCPAddr).Port)
+	conf := &tls.Config{Certificates: []tls.Certificate{cert}}
+	for _, serve := range []func(net.Conn){
+		func(c net.Conn) { c.Close() },
+		func(c net.Conn) { answer(c); c.Close() },
+		func(c net.Conn) {
+			go func() { // handshakes wait for each other's processor, not for each other
+				t := tls.Server(c, conf)
+				answer(t)
+				t.Close()
+			}()
+		},
+	} {
+		l, err := net.Listen("tcp4", "0.0.0.0:0")
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		for range 4 {
+			go func() {
+				for {
+					c, err := l.Accept()
+					if err != nil {
+						return
+					}
+					serve(c)
+				}
+			}()
+		}
+		fmt.Println(l.Addr().(*net.TCPAddr).Port)
+	}
 	io.Copy(io.Discard, os.Stdin)
 }
 
 // scaleServer starts serveScale in a process of its own until the test ends.
-func scaleServer(t testing.TB) (port uint16) {
+func scaleServer(t testing.TB) (ports [3]uint16) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), serveEnv+"=1")
@@ -74,10 +98,10 @@ func scaleServer(t testing.TB) (port uint16) {
 		in.Close()
 		cmd.Wait()
 	})
-	if _, err := fmt.Fscan(bufio.NewReader(out), &port); err != nil {
+	if _, err := fmt.Fscan(bufio.NewReader(out), &ports[0], &ports[1], &ports[2]); err != nil {
 		t.Fatal(err)
 	}
-	return port
+	return ports
 }
 
 // cpu is the CPU time this process has used, its system calls included.
@@ -114,10 +138,21 @@ func scaleAddr(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, byte(1 + i>>16), byte(i >> 8), byte(i)})
 }
 
-// scale runs n TCP checks, each every interval, for so many rounds.
-func scale(t *testing.T, n int, interval time.Duration, rounds int) {
-	port := scaleServer(t)
-	bare := plainConnect(t, port)
+// resident is the memory of this process at its peak, in MiB.
+func resident(t testing.TB) int64 {
+	t.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		t.Fatal(err)
+	}
+	return u.Maxrss >> 10
+}
+
+// scale runs n checks of a kind, each every interval, for so many rounds.
+func scale(t *testing.T, kind Kind, n int, interval time.Duration, rounds int) {
+	ports := scaleServer(t)
+	port := ports[map[Kind]int{TCPCheck: 0, HTTPGet: 1, SSLGet: 2}[kind]]
+	bare := plainConnect(t, ports[0])
 	e, err := New(Options{Reset: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -126,12 +161,18 @@ func scale(t *testing.T, n int, interval time.Duration, rounds int) {
 	r.runUntilEnd(t)
 
 	timing := Timing{DelayLoop: interval, ConnectTimeout: 5 * time.Second, Warmup: interval}
+	if kind != TCPCheck {
+		timing.ConnectTimeout = time.Minute // of a host that may be busy: this is about what they cost
+	}
 	var m0, m1, m2 runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m0)
 	targets := make([]Target, n)
 	for i := range targets {
 		targets[i] = tcpTarget(netip.AddrPortFrom(scaleAddr(i), port), timing)
+		if s := &targets[i].Spec; kind != TCPCheck {
+			s.Kind, s.TLS, s.HTTP.URLs = kind, &TLS{}, []URL{{Path: "/", Status: []StatusRange{{200, 200}}}}
+		}
 	}
 	if _, err := e.Set(targets); err != nil {
 		t.Fatal(err)
@@ -156,7 +197,7 @@ func scale(t *testing.T, n int, interval time.Duration, rounds int) {
 	t.Logf("%d targets, %d checks at %.0f/s of %.0f/s asked", n, st.Runs,
 		float64(st.Runs)/took.Seconds(), float64(n)/interval.Seconds())
 	t.Logf("CPU per check %v, %.2f times that of the bare system calls (%v)", perCheck, float64(perCheck)/float64(bare), bare)
-	t.Logf("%.2f allocations per check, %d bytes per target", allocs, kept/uint64(n))
+	t.Logf("%.2f allocations per check, %d bytes per target; %d MiB resident at the peak, those of tests before included", allocs, kept/uint64(n), resident(t))
 	t.Logf("false downs %d, postponed %d, answers found in time by looking again %d", st.Failures, st.Postponed, st.Rescued)
 
 	if st.Runs < want {
@@ -167,6 +208,9 @@ func scale(t *testing.T, n int, interval time.Duration, rounds int) {
 	}
 	if st.Postponed != 0 {
 		t.Errorf("%d checks did not run for want of descriptors or ports", st.Postponed)
+	}
+	if kind != TCPCheck {
+		return
 	}
 	if allocs >= 1 {
 		t.Errorf("%.2f allocations per check, want less than 1", allocs)
@@ -182,10 +226,23 @@ func scale(t *testing.T, n int, interval time.Duration, rounds int) {
 // cores for some ten seconds, which a busy machine does not have.
 func TestScale(t *testing.T) {
 	if os.Getenv("LVS_BENCH") == "" {
-		scale(t, 2000, time.Second, 2)
+		scale(t, TCPCheck, 2000, time.Second, 2)
 		return
 	}
-	scale(t, 20_000, 2*time.Second, 5)
+	t.Run("10000", func(t *testing.T) { scale(t, TCPCheck, 20_000, 2*time.Second, 5) })
+	t.Run("15000", func(t *testing.T) { scale(t, TCPCheck, 20_000, 4*time.Second/3, 5) })
+}
+
+// TestScaleOfKinds runs checks that say something after they have connected; with
+// LVS_BENCH set so many that what one takes can be told.
+func TestScaleOfKinds(t *testing.T) {
+	n, rounds := 100, 2
+	if os.Getenv("LVS_BENCH") != "" {
+		n, rounds = 1000, 5
+	}
+	for _, kind := range []Kind{HTTPGet, SSLGet} {
+		t.Run(kind.String(), func(t *testing.T) { scale(t, kind, n, 2*time.Second, rounds) })
+	}
 }
 
 // BenchmarkSet reloads 20,000 checks of which nothing has changed.

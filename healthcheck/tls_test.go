@@ -23,9 +23,17 @@ import (
 // certificate makes one that was valid before the given time.
 func certificate(t *testing.T, end time.Time) tls.Certificate {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	cert, err := newCertificate(end)
 	if err != nil {
 		t.Fatal(err)
+	}
+	return cert
+}
+
+func newCertificate(end time.Time) (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
 	}
 	cert := &x509.Certificate{
 		SerialNumber: big.NewInt(1),
@@ -33,10 +41,7 @@ func certificate(t *testing.T, end time.Time) tls.Certificate {
 		NotAfter:     end,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, cert, cert, &key.PublicKey, key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
 const page = "HTTP/1.0 200 OK\r\n\r\nhello"

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -16,8 +17,9 @@ import (
 // progName is dropped wherever it stands in a line of a restore.
 const progName = "ipvsadm"
 
-// queued is the most that waits for one send; each takes about 2 kB.
-const queued = 128
+// queued is the most that waits for one send; each takes about a kilobyte, and
+// more at a time would save next to nothing.
+const queued = 64
 
 // restore is -R: each line of standard input is a call of its own. What we
 // refuse ends it; what the kernel or the scanner refuses is reported and the
@@ -27,16 +29,16 @@ const queued = 128
 // send; all that can be told from outside is as if they had not: none waits
 // while more input is to come, or behind it for a line of another kind.
 func (a *app) restore(ctx context.Context) error {
-	in := bufio.NewReaderSize(a.stdin, 16<<10)
-	q := queue{app: a}
+	in := lineReader{in: bufio.NewReaderSize(a.stdin, 16<<10)}
+	q := queue{app: a, cmds: make([]command, 0, queued), ops: make([]ipvs.Op, 0, queued)}
 	var last error
 	var words []string
 	var c call
 	for {
-		if waiting, _ := in.Peek(in.Buffered()); bytes.IndexByte(waiting, '\n') < 0 {
+		if !in.ready() {
 			last = q.flush(ctx, last)
 		}
-		line, readErr := readLine(in)
+		line, readErr := in.next()
 		if words = appendWords(words[:0], line); len(words) > 0 {
 			err := a.read(ctx, &c, words)
 			op, single := ipvs.Op{}, false
@@ -74,15 +76,33 @@ func (a *app) restore(ctx context.Context) error {
 	}
 }
 
-// readLine is in.ReadString of a line, without a copy of what fits into the buffer.
-func readLine(in *bufio.Reader) (string, error) {
-	line, err := in.ReadSlice('\n')
-	if errors.Is(err, bufio.ErrBufferFull) {
-		begin := string(line)
-		rest, err := in.ReadString('\n')
-		return begin + rest, err
+// lineReader reads lines, with one copy of all that have come rather than one of each.
+type lineReader struct {
+	in  *bufio.Reader
+	has string // whole lines that have been read
+}
+
+// ready tells whether the next line is there, so that nobody need wait for it.
+func (r *lineReader) ready() bool {
+	if r.has != "" {
+		return true
 	}
-	return string(line), err
+	waiting, _ := r.in.Peek(r.in.Buffered())
+	end := bytes.LastIndexByte(waiting, '\n') + 1
+	r.has = string(waiting[:end])
+	_, _ = r.in.Discard(end) // of what is buffered: it cannot fail
+	return end > 0
+}
+
+// next returns a line with its end, which the last may lack; it then comes with io.EOF.
+func (r *lineReader) next() (string, error) {
+	if !r.ready() {
+		return r.in.ReadString('\n')
+	}
+	end := strings.IndexByte(r.has, '\n') + 1
+	line := r.has[:end]
+	r.has = r.has[end:]
+	return line, nil
 }
 
 // single returns the one operation that a call is, if it is one.
@@ -171,18 +191,22 @@ func said(err error) error {
 func splitLine(line string) []string { return appendWords(nil, line) }
 
 func appendWords(words []string, line string) []string {
-	begin := -1
-	for i := 0; i <= len(line); i++ {
-		if i < len(line) && line[i] != ' ' && line[i] != '\t' && line[i] != '\r' && line[i] != '\n' {
-			if begin < 0 {
-				begin = i
-			}
-			continue
+	for at := 0; ; {
+		for at < len(line) && separates(line[at]) {
+			at++
 		}
-		if begin >= 0 && line[begin:i] != progName {
-			words = append(words, line[begin:i])
+		begin := at
+		for at < len(line) && !separates(line[at]) {
+			at++
 		}
-		begin = -1
+		if begin == at {
+			return words
+		}
+		if word := line[begin:at]; word != progName {
+			words = append(words, word)
+		}
 	}
-	return words
 }
+
+// separates tells whether words end at b. Most bytes are told by the first comparison.
+func separates(b byte) bool { return b <= ' ' && (b == ' ' || b == '\t' || b == '\r' || b == '\n') }

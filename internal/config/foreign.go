@@ -35,3 +35,32 @@ var remedies = map[string]string{
 	"virtual_server/nat_mask":             "it has no meaning since kernel 2.4",
 	"virtual_server/real_server/CI-LINUX": "use one of the checks",
 }
+
+// noSNMP is said of every word of the agent.
+const noSNMP = "there is no SNMP agent: 'ipvsadm -L --json --stats' and SIGUSR1 tell what it would"
+
+// noMarks is said of the words that have nftables mark packets for ip_vs.
+const noMarks = "every address of a group is a service by itself, without a mark"
+
+// reasons says, for keywords of the original that nothing acts on yet, why, or what
+// does the same.
+var reasons = map[string]string{
+	"SSL/password": "take it off the key: 'openssl pkey -in KEY -out NEW'",
+
+	"global_defs/nftables_ipvs":              noMarks,
+	"global_defs/nftables_ipvs_priority":     noMarks,
+	"global_defs/nftables_ipvs_start_fwmark": noMarks,
+
+	"global_defs/enable_snmp_checker":           noSNMP,
+	"global_defs/enable_snmp_keepalived":        noSNMP,
+	"global_defs/enable_snmp_rfc":               noSNMP,
+	"global_defs/enable_snmp_rfcv2":             noSNMP,
+	"global_defs/enable_snmp_rfcv3":             noSNMP,
+	"global_defs/enable_snmp_vrrp":              noSNMP,
+	"global_defs/enable_traps":                  noSNMP,
+	"global_defs/snmp_socket":                   noSNMP,
+	"global_defs/snmp_vs_stats_update_interval": noSNMP,
+	"global_defs/snmp_rs_stats_update_interval": noSNMP,
+	"virtual_server/snmp_name":                  noSNMP,
+	"virtual_server/real_server/snmp_name":      noSNMP,
+}

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	_ "embed"
 	"strings"
 	"sync"
@@ -104,7 +105,7 @@ func (l *loader) unread(n *parser.Node, path string, here func(func(string) bool
 // notYet says once per path that a keyword does nothing.
 func (l *loader) notYet(n *parser.Node, path string) {
 	full := strings.TrimPrefix(path+"/"+n.Key(), "/")
-	remedy := remedies[full]
+	remedy := cmp.Or(remedies[full], reasons[full])
 	if remedy != "" {
 		remedy = ": " + remedy
 	}

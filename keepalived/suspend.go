@@ -46,7 +46,7 @@ func (s *suspension) open(buffer int) error {
 		}
 	}
 	var err error
-	s.watch, err = netif.Watch(buffer, func(netif.Event) { token() }, func(error) { token() })
+	s.watch, err = netif.Watch(buffer, true, func(netif.Event) { token() }, func(error) { token() })
 	return err
 }
 

@@ -46,6 +46,7 @@ type routers struct {
 	sync   *syncDaemons
 	daemon *config.SyncDaemon // of the configuration in force; the loop's
 	policy atomic.Pointer[notify.Policy]
+	auto   autoPriority // the loop's
 	// bus is nil without enable_dbus, and requests come from there.
 	bus      *busapi.Service
 	requests chan busapi.Request
@@ -98,7 +99,7 @@ func (r *routers) readConfig(ctx context.Context) (err error) {
 
 func (r *routers) open(ctx context.Context) (err error) {
 	r.engine, err = vrouter.Open(ctx, r.cfg, vrouter.Options{
-		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Command: r.command, LogAddresses: r.opts.monitor, KeepAddresses: r.opts.keepAddresses,
+		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Command: r.command, Late: r.late, LogAddresses: r.opts.monitor, KeepAddresses: r.opts.keepAddresses,
 	})
 	var bad *vrouter.ConfigError
 	if errors.As(err, &bad) {
@@ -111,12 +112,28 @@ func (r *routers) open(ctx context.Context) (err error) {
 func (r *routers) adopt(cfg *config.Config) {
 	r.busFollow(cfg)
 	r.herald.follow(cfg)
+	r.auto.follow(&cfg.Global.Processes)
 	r.daemon = cfg.Global.LVSSyncDaemon
 	if r.daemon != nil && r.daemon.Instance == "" {
 		r.sync.follow(r.daemon, 0, vrrp.Backup)
 	}
 	if r.daemon == nil {
 		r.sync.follow(nil, 0, vrrp.Init)
+	}
+}
+
+// late raises the priority of the process when the kernel lets it run too late.
+func (r *routers) late(d time.Duration) {
+	if priority, ok := r.auto.late(d); ok {
+		r.log.Info(fmt.Sprintf("A thread timer expired %.6f seconds ago", d.Seconds()))
+		if priority > 0 {
+			t := supervise.Tuning{RTPriority: priority, RTLimit: r.auto.limit}
+			if err := t.Apply(); err != nil {
+				r.warn(err)
+				return
+			}
+			r.log.Info(fmt.Sprintf("Set realtime priority %d", priority))
+		}
 	}
 }
 

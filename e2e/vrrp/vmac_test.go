@@ -386,3 +386,32 @@ func TestVMACGroup(t *testing.T) {
 		})
 	}
 }
+
+// TestVMACKillChild: the VRRP process of a master with a link of its own dies; the next
+// one replaces link and address, begins as a backup, and advertises from the router's
+// hardware address again. Never are there two masters for longer than with the originals.
+func TestVMACKillChild(t *testing.T) {
+	t.Parallel()
+	asOriginals(t, combinations(t, func(t *testing.T, b *bed) int {
+		conf := vi{prio: 100, more: "use_vmac"}
+		began := time.Now()
+		b.nodes[1].start(conf.conf())
+		b.nodes[1].until("Entering BACKUP STATE", 1)
+		conf.prio = 150
+		high := b.nodes[0]
+		high.start(conf.conf())
+		b.await("node 0 is master", func(f []frame) bool { return masterSince(f, 0, began) })
+		b.holds(vip, 0)
+		testnet.Must(t, unix.Kill(high.child(), unix.SIGKILL))
+		high.until("Starting VRRP child process", 2)
+		killed := time.Now()
+		frames := b.await("node 0 is master again", func(f []frame) bool { return masterSince(f, 0, killed) })
+		b.holds(vip, 0)
+		for _, f := range pick(frames, from(0), is(advert)) {
+			if f.mac != [6]byte{0, 0, 0x5e, 0, 1, 51} {
+				t.Errorf("from %x: %v", f.mac, f)
+			}
+		}
+		return contested(pick(frames, after(killed)), 51)
+	}))
+}

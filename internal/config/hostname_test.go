@@ -46,3 +46,11 @@ func TestHostNames(t *testing.T) {
 		t.Error(diags)
 	}
 }
+
+// TestIPTables: what is asked of iptables is done by nftables, which one line says.
+func TestIPTables(t *testing.T) {
+	_, diags := parse(t, "global_defs {\n vrrp_iptables IN OUT\n vrrp_ipsets a b c\n}\n")
+	if len(diags) != 1 || diags[0].Severity != Info || !strings.Contains(diags[0].Text, "using nftables instead") {
+		t.Error(diags)
+	}
+}

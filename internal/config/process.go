@@ -37,10 +37,10 @@ var processKeywords = keywords[Global]{
 	"process_names":                  flagInto(func(g *Global) { g.Processes.Names = true }),
 	"process_name":                   processName(func(p *Processes) *string { return &p.Name }),
 	"lvs_process_name":               processName(func(p *Processes) *string { return &p.Checker.Name }),
-	"max_auto_priority":              {read: readMaxAutoPriority, delayed: true},
-	"min_auto_priority_delay":        intInto(1, 10_000_000, func(g *Global, v int) { g.Processes.MinAutoPriorityDelay = time.Duration(v) * time.Microsecond }).later(),
-	"process_monitor_rcv_bufs":       intInto(0, math.MaxInt32, func(g *Global, v int) { g.Processes.Monitor.Monitor = v }).later(),
-	"process_monitor_rcv_bufs_force": boolInto(func(g *Global, v bool) { g.Processes.Monitor.MonitorForce = v }).later(),
+	"max_auto_priority":              {read: readMaxAutoPriority},
+	"min_auto_priority_delay":        intInto(1, 10_000_000, func(g *Global, v int) { g.Processes.MinAutoPriorityDelay = time.Duration(v) * time.Microsecond }),
+	"process_monitor_rcv_bufs":       intInto(0, math.MaxInt32, func(g *Global, v int) { g.Processes.Monitor.Monitor = v }),
+	"process_monitor_rcv_bufs_force": boolInto(func(g *Global, v bool) { g.Processes.Monitor.MonitorForce = v }),
 	"umask":                          {read: readUmask},
 	"random_seed": intInto(0, math.MaxUint32, func(g *Global, v int) {
 		seed := uint32(v)

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"math"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/lvs-fnat/lvs/parser"
@@ -319,18 +320,24 @@ func vrrpGlobals() keywords[Global] {
 		"vrrp_mcast_group6": {read: func(l *loader, n *parser.Node, _ *Global) {
 			readGroupAddr(func(d *vrrpDraft) *netip.Addr { return &d.mcast6 })(l, n, &l.vrrp)
 		}},
-		"vrrp_strict":           {read: func(l *loader, _ *parser.Node, _ *Global) { l.vrrp.defaults.strict.put(true) }},
-		"vrrp_min_garp":         {read: func(l *loader, n *parser.Node, _ *Global) { l.vrrpBool(n, &l.vrrp.defaults.minGARP) }},
-		"default_interface":     {read: func(l *loader, n *parser.Node, _ *Global) { l.vrrp.ifDefault, _ = l.word(n, 1, "interface") }},
-		"vrrp_garp_interval":    secondsInto(tick, longTime, func(g *Global, v time.Duration) { g.VRRP.GARPInterval = v }),
-		"vrrp_gna_interval":     secondsInto(tick, longTime, func(g *Global, v time.Duration) { g.VRRP.GNAInterval = v }),
-		"vrrp_startup_delay":    secondsInto(time.Millisecond, longestConnect, func(g *Global, v time.Duration) { g.VRRP.StartupDelay = v }),
-		"vrrp_delay_after_boot": secondsInto(time.Millisecond, longestConnect, func(g *Global, v time.Duration) { g.VRRP.DelayAfterBoot = v }),
-		"dynamic_interfaces":    {read: func(_ *loader, _ *parser.Node, g *Global) { g.VRRP.DynamicInterfaces = true }},
-		"log_unknown_vrids":     flagInto(func(g *Global) { g.VRRP.LogUnknownVRIDs = true }),
-		"disable_local_igmp":    flagInto(func(g *Global) { g.VRRP.DisableLocalIGMP = true }),
-		"vmac_prefix":           prefixInto(func(g *VRRPGlobal) *string { return &g.VMACPrefix }),
-		"vmac_addr_prefix":      prefixInto(func(g *VRRPGlobal) *string { return &g.VMACAddrPrefix }),
+		"vrrp_strict":                         {read: func(l *loader, _ *parser.Node, _ *Global) { l.vrrp.defaults.strict.put(true) }},
+		"vrrp_min_garp":                       {read: func(l *loader, n *parser.Node, _ *Global) { l.vrrpBool(n, &l.vrrp.defaults.minGARP) }},
+		"default_interface":                   {read: func(l *loader, n *parser.Node, _ *Global) { l.vrrp.ifDefault, _ = l.word(n, 1, "interface") }},
+		"vrrp_garp_interval":                  secondsInto(tick, longTime, func(g *Global, v time.Duration) { g.VRRP.GARPInterval = v }),
+		"vrrp_gna_interval":                   secondsInto(tick, longTime, func(g *Global, v time.Duration) { g.VRRP.GNAInterval = v }),
+		"vrrp_startup_delay":                  secondsInto(time.Millisecond, longestConnect, func(g *Global, v time.Duration) { g.VRRP.StartupDelay = v }),
+		"vrrp_delay_after_boot":               secondsInto(time.Millisecond, longestConnect, func(g *Global, v time.Duration) { g.VRRP.DelayAfterBoot = v }),
+		"dynamic_interfaces":                  {read: func(_ *loader, _ *parser.Node, g *Global) { g.VRRP.DynamicInterfaces = true }},
+		"log_unknown_vrids":                   flagInto(func(g *Global) { g.VRRP.LogUnknownVRIDs = true }),
+		"disable_local_igmp":                  flagInto(func(g *Global) { g.VRRP.DisableLocalIGMP = true }),
+		"vrrp_netlink_cmd_rcv_bufs":           intInto(1, math.MaxInt32, func(g *Global, v int) { g.VRRP.Netlink.Command = v }),
+		"vrrp_netlink_cmd_rcv_bufs_force":     boolInto(func(g *Global, v bool) { g.VRRP.Netlink.CommandForce = v }),
+		"vrrp_netlink_monitor_rcv_bufs":       intInto(1, math.MaxInt32, func(g *Global, v int) { g.VRRP.Netlink.Monitor = v }),
+		"vrrp_netlink_monitor_rcv_bufs_force": boolInto(func(g *Global, v bool) { g.VRRP.Netlink.MonitorForce = v }),
+		"vrrp_rx_bufs_policy":                 {read: readRxPolicy},
+		"vrrp_rx_bufs_multiplier":             intInto(1, math.MaxInt32, func(g *Global, v int) { g.VRRP.RxBufs.Multiplier = v }),
+		"vmac_prefix":                         prefixInto(func(g *VRRPGlobal) *string { return &g.VMACPrefix }),
+		"vmac_addr_prefix":                    prefixInto(func(g *VRRPGlobal) *string { return &g.VMACAddrPrefix }),
 	}
 	k.with(keywords[Global]{
 		"nftables": {read: func(_ *loader, n *parser.Node, g *Global) {
@@ -339,10 +346,37 @@ func vrrpGlobals() keywords[Global] {
 			}
 		}},
 		"nftables_priority": intInto(math.MinInt32, math.MaxInt32, func(g *Global, v int) { g.VRRP.Firewall.Priority = v }),
+		// The Debian package is built without iptables, too.
+		"vrrp_iptables":     {read: useNFTables},
+		"vrrp_ipsets":       {read: useNFTables},
 		"nftables_counters": flagInto(func(g *Global) { g.VRRP.Firewall.Counters = true }),
 	})
 	k.with(defaultKeywords("vrrp_", func(l *loader, _ *Global) *vrrpDefaults { return &l.vrrp.defaults }))
 	return k
+}
+
+// useNFTables says that what is asked of iptables is done by nftables.
+func useNFTables(l *loader, n *parser.Node, _ *Global) {
+	l.note(n.Pos(), "iptables", "iptables not supported, using nftables instead. Please replace 'vrrp_iptables and 'vrrp_ipsets' with 'nftables' config option")
+}
+
+// readRxPolicy takes MTU, ADVERT or bytes.
+func readRxPolicy(l *loader, n *parser.Node, g *Global) {
+	v, ok := l.word(n, 1, "MTU, ADVERT or bytes")
+	if !ok {
+		return
+	}
+	r := &g.VRRP.RxBufs
+	switch strings.ToUpper(v) {
+	case "MTU":
+		r.Policy = RxMTU
+	case "ADVERT":
+		r.Policy = RxAdvert
+	default:
+		if size, ok := l.int(n, 1, 1, math.MaxInt32); ok {
+			r.Policy, r.Size = RxSize, int(size)
+		}
+	}
 }
 
 func (l *loader) vrrpBool(n *parser.Node, to *opt[bool]) {

@@ -47,9 +47,30 @@ type VRRPGlobal struct {
 	GNAInterval       time.Duration
 	LinkIntervals     map[string]LinkInterval // garp_group, by interface
 	Firewall          Firewall
+	Netlink           Buffers // of the sockets for links, addresses, routes and rules
+	RxBufs            RxBufs
 	VMACPrefix        string // of names of links; "": vrrp
 	VMACAddrPrefix    string // of those that have addresses only; "": VMACPrefix
 }
+
+// RxBufs says how large the receive buffer of a socket for advertisements is, for each
+// instance on it that has no size of its own.
+type RxBufs struct {
+	Policy     RxPolicy
+	Size       int // bytes, with RxSize
+	Multiplier int // of the others; 0: 3
+}
+
+// RxPolicy is what a buffer is measured by.
+type RxPolicy int
+
+// The policies of vrrp_rx_bufs_policy; without one the kernel decides.
+const (
+	RxKernel RxPolicy = iota
+	RxMTU             // of the link
+	RxAdvert          // the longest advertisement of the instance
+	RxSize
+)
 
 // Firewall says how addresses that accept nothing are guarded.
 type Firewall struct {

@@ -29,15 +29,16 @@ const watchBuffer = 4 << 20
 // Watch calls post for every event, from goroutines of its own, in the
 // kernel's order for links and for addresses each. When the kernel has dropped
 // events, lost is called, and events may have been missed. buffer is the size in
-// bytes of what the kernel may hold back; 0 is one for large bursts.
-func Watch(buffer int, post func(Event), lost func(error)) (*Watcher, error) {
+// bytes of what the kernel may hold back; 0 is one for large bursts. force takes more than
+// the host's limit.
+func Watch(buffer int, force bool, post func(Event), lost func(error)) (*Watcher, error) {
 	if buffer == 0 {
 		buffer = watchBuffer
 	}
 	w := &Watcher{stop: make(chan struct{})}
 	links, addrs := make(chan netlink.LinkUpdate, 64), make(chan netlink.AddrUpdate, 256)
 	err := netlink.LinkSubscribeWithOptions(links, w.stop, netlink.LinkSubscribeOptions{
-		ErrorCallback: lost, ReceiveBufferSize: buffer, ReceiveBufferForceSize: true,
+		ErrorCallback: lost, ReceiveBufferSize: buffer, ReceiveBufferForceSize: force,
 	})
 	if err != nil {
 		return nil, err
@@ -49,7 +50,7 @@ func Watch(buffer int, post func(Event), lost func(error)) (*Watcher, error) {
 		}
 	})
 	err = netlink.AddrSubscribeWithOptions(addrs, w.stop, netlink.AddrSubscribeOptions{
-		ErrorCallback: lost, ReceiveBufferSize: buffer, ReceiveBufferForceSize: true,
+		ErrorCallback: lost, ReceiveBufferSize: buffer, ReceiveBufferForceSize: force,
 	})
 	if err != nil {
 		w.Close()

@@ -17,7 +17,7 @@ func TestWatchBuffer(t *testing.T) {
 		t.Skip("buffers beyond the host's limit need root")
 	}
 	const size = 3 << 20
-	w, err := Watch(size, func(Event) {}, func(error) {})
+	w, err := Watch(size, true, func(Event) {}, func(error) {})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,6 +32,15 @@ func Open() (*Host, error) {
 // Close closes the sockets.
 func (h *Host) Close() { h.nl.Close() }
 
+// SetReadBuffer asks for a receive buffer of that many bytes; force takes more than the
+// host's limit.
+func (h *Host) SetReadBuffer(n int, force bool) error {
+	if err := h.nl.SetSocketReceiveBufferSize(n, force); err != nil {
+		return fmt.Errorf("buffer of rtnetlink: %w", err)
+	}
+	return nil
+}
+
 // Link is one interface at a moment.
 type Link struct {
 	Index    int

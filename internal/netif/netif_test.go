@@ -146,7 +146,7 @@ func TestNetnsAddresses(t *testing.T) {
 	within(t, a, func(h *Host, link *Link) {
 		events := make(chan Event, 100)
 		var ending atomic.Bool
-		w, err := Watch(0, func(ev Event) { events <- ev }, func(err error) {
+		w, err := Watch(0, true, func(ev Event) { events <- ev }, func(err error) {
 			if !ending.Load() { // at the end the sockets are closed under their readers
 				t.Error(err)
 			}

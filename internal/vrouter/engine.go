@@ -37,6 +37,9 @@ type Options struct {
 	// process group of its own; it is not started. It may be called from several
 	// goroutines.
 	Command func(context.Context, config.Script) (*exec.Cmd, error)
+	// Late is told how late each timer of a router has been; as Tell, by the loop. nil:
+	// nobody asks.
+	Late func(time.Duration)
 	// LogAddresses logs every address that comes or goes (-a).
 	LogAddresses bool
 	// KeepAddresses leaves the addresses of masters there at the end (-V).
@@ -114,7 +117,11 @@ func (e *Engine) open(ctx context.Context, cfg *config.Config) error {
 	}
 	post := func(ev netif.Event) { e.loop.Post(func() { e.event(ev) }) }
 	lost := func(err error) { e.loop.Post(func() { e.resync(err) }) }
-	if e.watch, err = netif.Watch(0, post, lost); err != nil {
+	buffers := &cfg.Global.VRRP.Netlink
+	if e.watch, err = netif.Watch(buffers.Monitor, buffers.Monitor == 0 || buffers.MonitorForce, post, lost); err != nil {
+		return err
+	}
+	if err := e.bufferCommands(cfg); err != nil {
 		return err
 	}
 	if err := e.links.read(e.host); err != nil {
@@ -124,6 +131,16 @@ func (e *Engine) open(ctx context.Context, cfg *config.Config) error {
 		return err
 	}
 	return e.build(ctx, cfg)
+}
+
+// bufferCommands gives the socket of requests its receive buffer. That of events is as
+// large as at the start.
+func (e *Engine) bufferCommands(cfg *config.Config) error {
+	b := &cfg.Global.VRRP.Netlink
+	if b.Command == 0 {
+		return nil
+	}
+	return e.host.SetReadBuffer(b.Command, b.CommandForce)
 }
 
 // check tells what of cfg this host cannot run.

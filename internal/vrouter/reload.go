@@ -70,6 +70,10 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 			return err
 		}
 	}
+	for _, s := range e.sockets {
+		s.resize()
+	}
+	e.warn(e.bufferCommands(cfg))
 	if err := e.regroup(); err != nil {
 		return err
 	}

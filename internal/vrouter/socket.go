@@ -3,11 +3,14 @@
 package vrouter
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"time"
 
+	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/netif"
 	"github.com/lvs-fnat/lvs/internal/poll"
 	"github.com/lvs-fnat/lvs/vrrp"
@@ -53,9 +56,7 @@ func (e *Engine) listen(in *instance) (*socket, error) {
 	s.users = append(s.users, in)
 	vrid := in.cfg.Machine.VRID
 	s.byID[vrid] = append(s.byID[vrid], in)
-	if in.cfg.RxBufSize > 0 {
-		e.warn(s.SetReadBuffer(in.cfg.RxBufSize))
-	}
+	s.resize()
 	if !in.cfg.Unicast && in.via != nil {
 		if err := s.Join(in.cfg.Multicast, in.via.Index); err != nil {
 			s.release(in)
@@ -72,12 +73,62 @@ func (s *socket) release(in *instance) {
 	for id := range s.byID {
 		s.byID[id] = slices.DeleteFunc(s.byID[id], is)
 	}
-	if len(s.users) == 0 {
+	if len(s.users) > 0 {
+		s.resize()
+	} else {
 		s.e.loop.Forget(s.FD)
 		s.e.warn(s.Close())
 		delete(s.e.sockets, s.key)
 	}
 }
+
+// resize gives the socket the receive buffer that its instances ask for together.
+func (s *socket) resize() {
+	total := 0
+	for _, in := range s.users {
+		total += in.rxBuffer()
+	}
+	if total > 0 {
+		s.e.warn(s.SetReadBuffer(total))
+	}
+}
+
+// rxBuffer is the part of the receive buffer that is for the instance, in bytes; 0: the
+// kernel's default.
+func (in *instance) rxBuffer() int {
+	r := &in.e.cfg.Global.VRRP.RxBufs
+	times := cmp.Or(r.Multiplier, 3)
+	switch {
+	case in.cfg.RxBufSize > 0:
+		return in.cfg.RxBufSize
+	case r.Policy == config.RxSize:
+		return r.Size
+	case r.Policy == config.RxMTU && in.via != nil:
+		return in.via.MTU * times
+	case r.Policy == config.RxAdvert:
+		size := ipHeader + vrrpHeader + len(in.cfg.Machine.Addrs)*len(netip.IPv4Unspecified().AsSlice())
+		if in.six() {
+			size = vrrpHeader + len(in.cfg.Machine.Addrs)*len(netip.IPv6Unspecified().AsSlice())
+		}
+		if in.cfg.Machine.Version == 2 {
+			size += authData
+		}
+		if in.cfg.Auth == vrrp.AuthAH {
+			size += authHeader
+		}
+		return size * times
+	}
+	return 0
+}
+
+// Sizes of the parts of an advertisement: RFC 791 3.1, RFC 5798 5.1, RFC 2338 5.3, RFC
+// 2402 2 with the digest of RFC 2403.
+const (
+	ipHeader   = 20
+	vrrpHeader = 8
+	authData   = 8
+	authHeader = 24
+)
 
 // burst bounds how many packets one turn reads from one socket, so that a flood
 // cannot keep timers from running.

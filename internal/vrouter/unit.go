@@ -92,6 +92,9 @@ func (u *unit) arm() {
 // process that was stopped for a while must not take its own lateness for a
 // dead master.
 func (u *unit) Expire() {
+	if next := u.next(); !next.IsZero() && u.e.opts.Late != nil {
+		u.e.opts.Late(time.Since(next))
+	}
 	for _, in := range u.members {
 		if s := in.rx; s != nil && in.m.State() != vrrp.Master && poll.Pending(s.FD, poll.In) != 0 {
 			s.Ready(poll.In)

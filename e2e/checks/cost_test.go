@@ -240,9 +240,9 @@ func TestCostOfReload(t *testing.T) {
 	}
 }
 
-// pauseLimit is the longest time that a reload may hold up a check. It is 9 to 20 ms
+// pauseLimit is the longest time that a reload may hold up a check. It is 5 to 12 ms
 // by how collections of garbage fall, which any change of the program moves.
-const pauseLimit = 40 * time.Millisecond
+const pauseLimit = 30 * time.Millisecond
 
 // TestCostOfPause: checks that run beside a reload of 2,000 virtual servers are
 // on time, by pauseLimit.

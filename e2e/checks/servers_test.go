@@ -51,7 +51,7 @@ func TestGuestsServers(t *testing.T) {
 	}
 	testvm.Run(t, testvm.Config{
 		Quiet:  quiet,
-		Kernel: kernels[len(kernels)-1], Run: "^Test(Servers|Cost)", Programs: true, Load: []string{},
+		Kernel: kernels[len(kernels)-1], Run: "^Test(Servers|Cost|Clock)", Programs: true, Load: []string{},
 		Files: map[string]string{ours: program}, Env: []string{"LVS_BENCH=" + os.Getenv("LVS_BENCH")},
 	})
 }

@@ -284,29 +284,36 @@ func caseAdminSave(t *testing.T, r *rig) {
 -A -f 7 -s wlc --lgroup pool --fullnat --timestamps rebase --laddr-select cpu
 -A -f 7 -6 -s wlc --lgroup six
 `, l[0], l[1], l6[0], l6[1])
-	kernel := func() string {
-		lines := strings.Split(r.table(t), "\n")
-		slices.Sort(lines)
-		return strings.Join(lines, "\n")
-	}
 	r.admin(t, "ipvsadm", 0, "-R", table)
 	if got := r.admin(t, "ipvsadm", 0, "-S -n", "").out; got != table {
 		t.Errorf("saved\n%s\nwant\n%s", got, table)
 	}
-	before := kernel()
-	r.admin(t, "ipvsadm", 0, "-C", "")
+	r.restoresWhatItSaves(t, func() string {
+		lines := strings.Split(r.table(t), "\n")
+		slices.Sort(lines)
+		return strings.Join(lines, "\n")
+	})
+}
+
+// restoresWhatItSaves clears the tables, makes the calls of undo, and wants -R of
+// what -S printed before to bring back what kernel tells of them. Stock's -R stops
+// at the first line, with nothing done.
+func (r *rig) restoresWhatItSaves(t *testing.T, kernel func() string, undo ...string) {
+	t.Helper()
+	saved, before := r.admin(t, "ipvsadm", 0, "-S -n", "").out, kernel()
+	for _, call := range append([]string{"-C"}, undo...) {
+		r.admin(t, "ipvsadm", 0, call, "")
+	}
 	if got := strings.TrimSpace(r.table(t)); got != "" {
 		t.Errorf("-C leaves\n%s", got)
 	}
-
-	stock := r.admin(t, "ipvsadm.stock", 255, "-R", table)
-	if !strings.Contains(stock.stderr, "-h") || strings.TrimSpace(r.table(t)) != "" {
+	stock := r.admin(t, "ipvsadm.stock", 255, "-R", saved)
+	if !strings.Contains(stock.stderr, "Try `ipvsadm -h'") || strings.TrimSpace(r.table(t)) != "" {
 		t.Errorf("stock's -R says %q and makes\n%s", stock.stderr, r.table(t))
 	}
-
-	r.admin(t, "ipvsadm", 0, "-R", table)
-	if got := r.admin(t, "ipvsadm", 0, "-S -n", "").out; got != table {
-		t.Errorf("saved again\n%s\nwant\n%s", got, table)
+	r.admin(t, "ipvsadm", 0, "-R", saved)
+	if got := r.admin(t, "ipvsadm", 0, "-S -n", "").out; got != saved {
+		t.Errorf("saved again\n%s\nwant\n%s", got, saved)
 	}
 	if after := kernel(); after != before {
 		t.Errorf("the kernel has\n%s\nwant\n%s", after, before)

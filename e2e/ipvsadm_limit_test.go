@@ -250,7 +250,7 @@ func caseTypedWords(t *testing.T, r *rig) {
 	if got, want := words(saved), words(table); !slices.Equal(got, want) {
 		t.Errorf("saved are the words\n%q\nwant\n%q", got, want)
 	}
-	exts := func() string {
+	r.restoresWhatItSaves(t, func() string {
 		t.Helper()
 		all, err := r.x.ExtServices(t.Context())
 		if err != nil {
@@ -267,21 +267,7 @@ func caseTypedWords(t *testing.T, r *rig) {
 		}
 		slices.Sort(lines)
 		return fmt.Sprintf("%+v\n%s", cfg, strings.Join(lines, "\n"))
-	}
-	before := exts()
-	r.admin(t, "ipvsadm", 0, "-C", "")
-	r.admin(t, "ipvsadm", 0, "--set-ext --laddr-probes 64 --laddr-reclaim --synproxy-memory 16777216 --no-drop-vip", "")
-	stock := r.admin(t, "ipvsadm.stock", 255, "-R", saved)
-	if !strings.Contains(stock.stderr, "Try `ipvsadm -h'") || strings.TrimSpace(r.table(t)) != "" {
-		t.Errorf("stock's -R says %q and makes\n%s", stock.stderr, r.table(t))
-	}
-	r.admin(t, "ipvsadm", 0, "-R", saved)
-	if got := r.admin(t, "ipvsadm", 0, "-S -n", "").out; got != saved {
-		t.Errorf("saved again\n%s\nwant\n%s", got, saved)
-	}
-	if after := exts(); after != before {
-		t.Errorf("the kernel has\n%s\nwant\n%s", after, before)
-	}
+	}, "--set-ext --laddr-probes 64 --laddr-reclaim --synproxy-memory 16777216 --no-drop-vip")
 
 	// -E of words of ours alone leaves all else, ours and stock's.
 	r.admin(t, "ipvsadm", 0, "-E -t 192.0.2.77:80 --mss 1200", "")

@@ -4,7 +4,7 @@
 KVER    ?= all
 export LVS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lvs-fnat
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-GOFLAGS_STATIC = -trimpath -ldflags '-s -w -X main.version=$(VERSION)'
+GOFLAGS_STATIC = -trimpath -ldflags '-s -w -X main.version=$(VERSION) $(LINK)'
 # where `make install` puts things, below DESTDIR
 export VERSION DESTDIR PREFIX SBINDIR SYSCONFDIR UNITDIR
 PREFIX     ?= /usr/local
@@ -25,6 +25,8 @@ each-kernel = $(Q)set -e; for k in $(kernels); do $(MAKE) $(if $(V),,-s) -C kmod
 
 all: bin/ipvsadm bin/keepalived bin/toa-bpf	## build the commands, static, into bin/
 
+# It ends before a huge page has paid: without, it takes half the memory (docs/scaling.md).
+bin/ipvsadm: LINK = -X runtime.godebugDefault=disablethp=1
 bin/ipvsadm bin/keepalived:
 	$(Q)CGO_ENABLED=0 go build $(GOFLAGS_STATIC) -o $@ ./$(@F)
 bin/toa-bpf:

@@ -11,10 +11,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	moby "github.com/moby/ipvs"
@@ -42,14 +44,22 @@ func guestFiles(t *testing.T) map[string]string {
 	t.Helper()
 	root, err := testvm.Root()
 	testnet.Must(t, err)
+	makefile, err := os.ReadFile(filepath.Join(root, "Makefile"))
+	testnet.Must(t, err)
+	link := regexp.MustCompile(`(?m)^bin/ipvsadm: LINK = (.*)`).FindSubmatch(makefile)
+	if link == nil {
+		t.Fatal("the Makefile links ipvsadm with no flags of its own")
+	}
 	dir := t.TempDir()
 	files := map[string]string{}
-	for place, source := range map[string]string{ourProgram: "./ipvsadm", emptyProgram: "./e2e/ipvsadm/testdata/empty.go"} {
+	for place, what := range map[string]struct{ source, link string }{
+		ourProgram: {"./ipvsadm", string(link[1])}, emptyProgram: {"./e2e/ipvsadm/testdata/empty.go", ""},
+	} {
 		file := filepath.Join(dir, filepath.Base(place))
-		build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w", "-o", file, source)
+		build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w "+what.link, "-o", file, what.source)
 		build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
-			t.Fatalf("build %s: %v\n%s", source, err, out)
+			t.Fatalf("build %s: %v\n%s", what.source, err, out)
 		}
 		files[place] = file
 	}
@@ -82,7 +92,11 @@ func TestGuestsIpvsadm(t *testing.T) {
 				if kernel == kernels[len(kernels)-1] && module == testvm.Stock {
 					run, env = "^Test(Cases|Costs)", []string{bigTables + "=" + os.Getenv(bigTables)}
 				}
-				testvm.Run(t, testvm.Config{Env: env, Kernel: kernel, Module: module, Run: run, Programs: true, Files: files, Bare: true, Load: loaded})
+				config := testvm.Config{Env: env, Kernel: kernel, Module: module, Run: run, Programs: true, Files: files, Bare: true, Load: loaded}
+				if os.Getenv(bigTables) != "" {
+					config.Quiet = time.Hour // the stock program's -R
+				}
+				testvm.Run(t, config)
 			})
 		}
 	}

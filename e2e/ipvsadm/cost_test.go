@@ -116,7 +116,7 @@ var bounds = []struct {
 	memory int64 // at any size; KiB
 }{
 	{"-A", 1.8, 0}, {"-D", 1.8, 0}, {"-L -n, empty", 1.8, 0}, {"-L -n -t 10.20.0.5:80", 2.2, 0},
-	{"-R", 0.25, 7 << 10}, {"-L -n", 0.5, 16 << 10}, {"-S -n", 0.5, 16 << 10}, {"-L -n --stats", 0.5, 16 << 10},
+	{"-R", 0.18, 7 << 10}, {"-L -n", 0.5, 16 << 10}, {"-S -n", 0.5, 16 << 10}, {"-L -n --stats", 0.5, 16 << 10},
 }
 
 // TestCosts compares what calls cost with the stock program, which does the

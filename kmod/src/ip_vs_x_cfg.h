@@ -58,43 +58,27 @@ void ip_vs_x_laddr_sum(const struct ip_vs_x_laddr *la, struct ip_vs_x_laddr_cpu 
 /* Grows with every change of groups and addresses of any namespace */
 unsigned int ip_vs_x_laddr_generation(void);
 
-/* SET_SERVICE; the has_ fields say what the request names */
+/* SET_SERVICE */
 struct ip_vs_x_svc_req {
 	struct nla_bitfield32	flags;
-	const char		*lgroup;	/* NULL: not said; "": detach */
-	bool			has_sel;
-	bool			has_ts_mode;
-	bool			has_mss_clamp;
-	bool			has_toa_kind4;
-	bool			has_toa_kind6;
-	u8			sel;
-	u8			ts_mode;
-	u16			mss_clamp;
-	u8			toa_kind4;
-	u8			toa_kind6;
-	/* of sp, those that has_sp names by IPVS_EXT_SVC_SP_*; opts is apart */
-	u64			has_sp;
-	struct ip_vs_x_sp_cfg	sp;
 	struct nla_bitfield32	sp_opts;
-	bool			has_invalid;
-	bool			has_timeout_est;
-	bool			has_cps;
-	bool			has_cps_burst;
-	bool			has_bps_in;
-	bool			has_bps_out;
-	bool			has_conn_limit;
-	bool			has_acl_mode;
-	u8			invalid;
-	u8			acl_mode;
-	u32			timeout_est;
-	u32			cps;
-	u32			cps_burst;
-	u32			conn_limit;
-	u64			bps_in;
-	u64			bps_out;
-	const struct nlattr	*set4;		/* NULL: not said; "": none */
-	const struct nlattr	*set6;
+	const char		*lgroup;	/* NULL: not said; "": detach */
+	/* what the request names, validated; the others of ip_vs_x_fields and the sets */
+	struct nlattr		*tb[IPVS_EXT_SVC_MAX + 1];
 };
+
+/*
+ * A setting that is one number. It stands in the settings as in the attribute, so
+ * that requests and replies are copies.
+ */
+struct ip_vs_x_field {
+	u8	attr;	/* IPVS_EXT_SVC_* */
+	u8	size;	/* bytes */
+	u16	at;	/* in struct ip_vs_x_svc_cfg */
+};
+
+extern const struct ip_vs_x_field ip_vs_x_fields[];
+extern const unsigned int ip_vs_x_n_fields;
 
 int ip_vs_x_svc_set(struct ip_vs_x_net *xnet, struct ip_vs_service *svc,
 		    const struct ip_vs_x_svc_req *req, struct netlink_ext_ack *extack);

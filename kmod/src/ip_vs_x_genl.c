@@ -318,113 +318,21 @@ static int x_check_flags(u32 on, struct netlink_ext_ack *extack)
 	return -EOPNOTSUPP;
 }
 
-static void x_get_sp(struct nlattr **tb, struct ip_vs_x_svc_req *req)
-{
-	static const u8 attrs[] = {
-		IPVS_EXT_SVC_SP_MSS, IPVS_EXT_SVC_SP_WSCALE, IPVS_EXT_SVC_SP_WINDOW,
-		IPVS_EXT_SVC_SP_TTL, IPVS_EXT_SVC_SP_SYN_RETRIES, IPVS_EXT_SVC_SP_QUEUE,
-		IPVS_EXT_SVC_SP_AUTO_ON, IPVS_EXT_SVC_SP_AUTO_OFF,
-	};
-	struct ip_vs_x_sp_cfg *sp = &req->sp;
-	unsigned int i;
-
-	for (i = 0; i < ARRAY_SIZE(attrs); i++) {
-		const struct nlattr *a = tb[attrs[i]];
-
-		if (!a)
-			continue;
-		req->has_sp |= BIT_ULL(attrs[i]);
-		switch (attrs[i]) {
-		case IPVS_EXT_SVC_SP_MSS:
-			sp->mss = nla_get_u16(a);
-			break;
-		case IPVS_EXT_SVC_SP_WSCALE:
-			sp->wscale = nla_get_u8(a);
-			break;
-		case IPVS_EXT_SVC_SP_WINDOW:
-			sp->window = nla_get_u16(a);
-			break;
-		case IPVS_EXT_SVC_SP_TTL:
-			sp->ttl = nla_get_u8(a);
-			break;
-		case IPVS_EXT_SVC_SP_SYN_RETRIES:
-			sp->retries = nla_get_u8(a);
-			break;
-		case IPVS_EXT_SVC_SP_QUEUE:
-			sp->queue = nla_get_u8(a);
-			break;
-		case IPVS_EXT_SVC_SP_AUTO_ON:
-			sp->auto_on = nla_get_u32(a);
-			break;
-		case IPVS_EXT_SVC_SP_AUTO_OFF:
-			sp->auto_off = nla_get_u32(a);
-			break;
-		}
-	}
-	if (tb[IPVS_EXT_SVC_SP_OPTS])
-		req->sp_opts = nla_get_bitfield32(tb[IPVS_EXT_SVC_SP_OPTS]);
-}
-
-static void x_get_limits(struct nlattr **tb, struct ip_vs_x_svc_req *req)
-{
-	req->has_invalid = tb[IPVS_EXT_SVC_INVALID];
-	if (req->has_invalid)
-		req->invalid = nla_get_u8(tb[IPVS_EXT_SVC_INVALID]);
-	req->has_timeout_est = tb[IPVS_EXT_SVC_TIMEOUT_EST];
-	if (req->has_timeout_est)
-		req->timeout_est = nla_get_u32(tb[IPVS_EXT_SVC_TIMEOUT_EST]);
-	req->has_cps = tb[IPVS_EXT_SVC_CPS];
-	if (req->has_cps)
-		req->cps = nla_get_u32(tb[IPVS_EXT_SVC_CPS]);
-	req->has_cps_burst = tb[IPVS_EXT_SVC_CPS_BURST];
-	if (req->has_cps_burst)
-		req->cps_burst = nla_get_u32(tb[IPVS_EXT_SVC_CPS_BURST]);
-	req->has_bps_in = tb[IPVS_EXT_SVC_BPS_IN];
-	if (req->has_bps_in)
-		req->bps_in = nla_get_u64(tb[IPVS_EXT_SVC_BPS_IN]);
-	req->has_bps_out = tb[IPVS_EXT_SVC_BPS_OUT];
-	if (req->has_bps_out)
-		req->bps_out = nla_get_u64(tb[IPVS_EXT_SVC_BPS_OUT]);
-	req->has_conn_limit = tb[IPVS_EXT_SVC_CONN_LIMIT];
-	if (req->has_conn_limit)
-		req->conn_limit = nla_get_u32(tb[IPVS_EXT_SVC_CONN_LIMIT]);
-	req->has_acl_mode = tb[IPVS_EXT_SVC_ACL_MODE];
-	if (req->has_acl_mode)
-		req->acl_mode = nla_get_u8(tb[IPVS_EXT_SVC_ACL_MODE]);
-	req->set4 = tb[IPVS_EXT_SVC_ACL_SET4];
-	req->set6 = tb[IPVS_EXT_SVC_ACL_SET6];
-}
-
 static int x_get_ext(const struct nlattr *nest, struct ip_vs_x_svc_req *req,
 		     struct netlink_ext_ack *extack)
 {
-	struct nlattr *tb[IPVS_EXT_SVC_MAX + 1];
+	struct nlattr **tb = req->tb;
 
 	if (!nest)
 		return x_missing(extack, "EXT");
-	x_nested(tb, IPVS_EXT_SVC_MAX, nest);
 	memset(req, 0, sizeof(*req));
+	x_nested(tb, IPVS_EXT_SVC_MAX, nest);
 	if (tb[IPVS_EXT_SVC_FLAGS])
 		req->flags = nla_get_bitfield32(tb[IPVS_EXT_SVC_FLAGS]);
+	if (tb[IPVS_EXT_SVC_SP_OPTS])
+		req->sp_opts = nla_get_bitfield32(tb[IPVS_EXT_SVC_SP_OPTS]);
 	if (tb[IPVS_EXT_SVC_LGROUP])
 		req->lgroup = nla_data(tb[IPVS_EXT_SVC_LGROUP]);
-	req->has_sel = tb[IPVS_EXT_SVC_LADDR_SEL];
-	if (req->has_sel)
-		req->sel = nla_get_u8(tb[IPVS_EXT_SVC_LADDR_SEL]);
-	req->has_ts_mode = tb[IPVS_EXT_SVC_TS_MODE];
-	if (req->has_ts_mode)
-		req->ts_mode = nla_get_u8(tb[IPVS_EXT_SVC_TS_MODE]);
-	req->has_mss_clamp = tb[IPVS_EXT_SVC_MSS_CLAMP];
-	if (req->has_mss_clamp)
-		req->mss_clamp = nla_get_u16(tb[IPVS_EXT_SVC_MSS_CLAMP]);
-	req->has_toa_kind4 = tb[IPVS_EXT_SVC_TOA_KIND4];
-	if (req->has_toa_kind4)
-		req->toa_kind4 = nla_get_u8(tb[IPVS_EXT_SVC_TOA_KIND4]);
-	req->has_toa_kind6 = tb[IPVS_EXT_SVC_TOA_KIND6];
-	if (req->has_toa_kind6)
-		req->toa_kind6 = nla_get_u8(tb[IPVS_EXT_SVC_TOA_KIND6]);
-	x_get_sp(tb, req);
-	x_get_limits(tb, req);
 	return x_check_flags(req->flags.value & req->flags.selector, extack);
 }
 
@@ -457,38 +365,19 @@ fail:
 	return -EMSGSIZE;
 }
 
-static int x_put_sp(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
+static int x_put_fields(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
 {
-	const struct ip_vs_x_sp_cfg *sp = &cfg->sp;
+	const struct ip_vs_x_field *f;
+	int ret = 0;
 
-	if (nla_put_u16(skb, IPVS_EXT_SVC_SP_MSS, sp->mss) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_SP_WSCALE, sp->wscale) ||
-	    nla_put_bitfield32(skb, IPVS_EXT_SVC_SP_OPTS, sp->opts, IP_VS_X_SP_OPTS) ||
-	    nla_put_u16(skb, IPVS_EXT_SVC_SP_WINDOW, sp->window) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_SP_TTL, sp->ttl) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_SP_SYN_RETRIES, sp->retries) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_SP_QUEUE, sp->queue) ||
-	    nla_put_u32(skb, IPVS_EXT_SVC_SP_AUTO_ON, sp->auto_on) ||
-	    nla_put_u32(skb, IPVS_EXT_SVC_SP_AUTO_OFF, sp->auto_off) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_SP_ACTIVE, ip_vs_x_sp_active(cfg)) ||
-	    nla_put_u32(skb, IPVS_EXT_SVC_SP_HALF_OPEN,
-			cfg->aut ? ip_vs_x_auto_half_open(cfg->aut) : 0))
-		return -EMSGSIZE;
-	return 0;
-}
+	for (f = ip_vs_x_fields; !ret && f < ip_vs_x_fields + ip_vs_x_n_fields; f++) {
+		const void *data = (const u8 *)cfg + f->at;
 
-static int x_put_limits(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg)
-{
-	return nla_put_u8(skb, IPVS_EXT_SVC_INVALID, cfg->invalid) ?:
-	       nla_put_u32(skb, IPVS_EXT_SVC_TIMEOUT_EST, cfg->timeout_est) ?:
-	       nla_put_u32(skb, IPVS_EXT_SVC_CPS, cfg->cps) ?:
-	       nla_put_u32(skb, IPVS_EXT_SVC_CPS_BURST, cfg->cps_burst) ?:
-	       nla_put_u64_64bit(skb, IPVS_EXT_SVC_BPS_IN, cfg->bps_in, IPVS_EXT_SVC_PAD) ?:
-	       nla_put_u64_64bit(skb, IPVS_EXT_SVC_BPS_OUT, cfg->bps_out, IPVS_EXT_SVC_PAD) ?:
-	       nla_put_u32(skb, IPVS_EXT_SVC_CONN_LIMIT, cfg->conn_limit) ?:
-	       nla_put_u8(skb, IPVS_EXT_SVC_ACL_MODE, cfg->acl_mode) ?:
-	       nla_put_string(skb, IPVS_EXT_SVC_ACL_SET4, ip_vs_x_set_name(cfg->set4)) ?:
-	       nla_put_string(skb, IPVS_EXT_SVC_ACL_SET6, ip_vs_x_set_name(cfg->set6));
+		ret = f->size == sizeof(u64) ?
+		      nla_put_64bit(skb, f->attr, f->size, data, IPVS_EXT_SVC_PAD) :
+		      nla_put(skb, f->attr, f->size, data);
+	}
+	return ret;
 }
 
 static int x_put_ext(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg, u32 nconn)
@@ -503,12 +392,13 @@ static int x_put_ext(struct sk_buff *skb, const struct ip_vs_x_svc_cfg *cfg, u32
 	if (!nest ||
 	    nla_put_bitfield32(skb, IPVS_EXT_SVC_FLAGS, cfg->flags, IP_VS_X_SVC_FLAGS) ||
 	    nla_put_string(skb, IPVS_EXT_SVC_LGROUP, cfg->lgroup ? cfg->lgroup->name : "") ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_LADDR_SEL, cfg->sel) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_TS_MODE, cfg->ts_mode) ||
-	    nla_put_u16(skb, IPVS_EXT_SVC_MSS_CLAMP, cfg->mss_clamp) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_TOA_KIND4, cfg->toa_kind4) ||
-	    nla_put_u8(skb, IPVS_EXT_SVC_TOA_KIND6, cfg->toa_kind6) ||
-	    x_put_sp(skb, cfg) || x_put_limits(skb, cfg) ||
+	    x_put_fields(skb, cfg) ||
+	    nla_put_bitfield32(skb, IPVS_EXT_SVC_SP_OPTS, cfg->sp.opts, IP_VS_X_SP_OPTS) ||
+	    nla_put_u8(skb, IPVS_EXT_SVC_SP_ACTIVE, ip_vs_x_sp_active(cfg)) ||
+	    nla_put_u32(skb, IPVS_EXT_SVC_SP_HALF_OPEN,
+			cfg->aut ? ip_vs_x_auto_half_open(cfg->aut) : 0) ||
+	    nla_put_string(skb, IPVS_EXT_SVC_ACL_SET4, ip_vs_x_set_name(cfg->set4)) ||
+	    nla_put_string(skb, IPVS_EXT_SVC_ACL_SET6, ip_vs_x_set_name(cfg->set6)) ||
 	    nla_put_u32(skb, IPVS_EXT_SVC_NCONN, nconn)) {
 		nla_nest_cancel(skb, nest);
 		return -EMSGSIZE;
@@ -745,7 +635,7 @@ static int x_set_service(struct sk_buff *skb, struct genl_info *info)
 	      x_get_ext(info->attrs[IPVS_EXT_A_EXT], &req, info->extack);
 	if (ret)
 		return ret;
-	if (req.set4 || req.set6)
+	if (req.tb[IPVS_EXT_SVC_ACL_SET4] || req.tb[IPVS_EXT_SVC_ACL_SET6])
 		ip_vs_x_acl_load();
 	ip_vs_x_cfg_lock();
 	svc = x_find_svc(genl_info_net(info), info->attrs[IPVS_EXT_A_SVC], info->extack);

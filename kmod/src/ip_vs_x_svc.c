@@ -34,71 +34,57 @@ static void x_defaults(const struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *
 		cfg->ts_mode = IPVS_EXT_TS_STRIP;
 }
 
-static void x_apply_sp(struct ip_vs_x_sp_cfg *sp, const struct ip_vs_x_svc_req *req)
-{
-	const struct ip_vs_x_sp_cfg *to = &req->sp;
-	u64 has = req->has_sp;
-
-	sp->opts = (sp->opts & ~req->sp_opts.selector) |
-		   (req->sp_opts.value & req->sp_opts.selector);
-	if (has & BIT_ULL(IPVS_EXT_SVC_SP_MSS))
-		sp->mss = to->mss;
-	if (has & BIT_ULL(IPVS_EXT_SVC_SP_WSCALE))
-		sp->wscale = to->wscale;
-	if (has & BIT_ULL(IPVS_EXT_SVC_SP_WINDOW))
-		sp->window = to->window;
-	if (has & BIT_ULL(IPVS_EXT_SVC_SP_TTL))
-		sp->ttl = to->ttl;
-	if (has & BIT_ULL(IPVS_EXT_SVC_SP_SYN_RETRIES))
-		sp->retries = to->retries;
-	if (has & BIT_ULL(IPVS_EXT_SVC_SP_QUEUE))
-		sp->queue = to->queue;
-	if (has & BIT_ULL(IPVS_EXT_SVC_SP_AUTO_ON))
-		sp->auto_on = to->auto_on;
-	if (has & BIT_ULL(IPVS_EXT_SVC_SP_AUTO_OFF))
-		sp->auto_off = to->auto_off;
+#define X_FIELD(_attr, _member) {					\
+	.attr	= IPVS_EXT_SVC_##_attr,					\
+	.size	= sizeof_field(struct ip_vs_x_svc_cfg, _member),	\
+	.at	= offsetof(struct ip_vs_x_svc_cfg, _member),		\
 }
 
-static void x_apply_limits(struct ip_vs_x_svc_cfg *cfg, const struct ip_vs_x_svc_req *req)
+const struct ip_vs_x_field ip_vs_x_fields[] = {
+	X_FIELD(LADDR_SEL, sel),
+	X_FIELD(TS_MODE, ts_mode),
+	X_FIELD(MSS_CLAMP, mss_clamp),
+	X_FIELD(TOA_KIND4, toa_kind4),
+	X_FIELD(TOA_KIND6, toa_kind6),
+	X_FIELD(SP_MSS, sp.mss),
+	X_FIELD(SP_WSCALE, sp.wscale),
+	X_FIELD(SP_WINDOW, sp.window),
+	X_FIELD(SP_TTL, sp.ttl),
+	X_FIELD(SP_SYN_RETRIES, sp.retries),
+	X_FIELD(SP_QUEUE, sp.queue),
+	X_FIELD(SP_AUTO_ON, sp.auto_on),
+	X_FIELD(SP_AUTO_OFF, sp.auto_off),
+	X_FIELD(INVALID, invalid),
+	X_FIELD(TIMEOUT_EST, timeout_est),
+	X_FIELD(CPS, cps),
+	X_FIELD(CPS_BURST, cps_burst),
+	X_FIELD(BPS_IN, bps_in),
+	X_FIELD(BPS_OUT, bps_out),
+	X_FIELD(CONN_LIMIT, conn_limit),
+	X_FIELD(ACL_MODE, acl_mode),
+};
+
+const unsigned int ip_vs_x_n_fields = ARRAY_SIZE(ip_vs_x_fields);
+
+static u32 x_masked(u32 old, const struct nla_bitfield32 *to)
 {
-	if (req->has_invalid)
-		cfg->invalid = req->invalid;
-	if (req->has_timeout_est)
-		cfg->timeout_est = req->timeout_est;
-	if (req->has_cps)
-		cfg->cps = req->cps;
-	if (req->has_cps_burst)
-		cfg->cps_burst = req->cps_burst;
-	if (req->has_bps_in)
-		cfg->bps_in = req->bps_in;
-	if (req->has_bps_out)
-		cfg->bps_out = req->bps_out;
-	if (req->has_conn_limit)
-		cfg->conn_limit = req->conn_limit;
-	if (req->has_acl_mode)
-		cfg->acl_mode = req->acl_mode;
+	return (old & ~to->selector) | (to->value & to->selector);
 }
 
 static void x_apply(const struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg,
 		    const struct ip_vs_x_svc_req *req)
 {
+	const struct ip_vs_x_field *f;
 	u32 old = cfg->flags;
 
-	cfg->flags = (old & ~req->flags.selector) | (req->flags.value & req->flags.selector);
+	cfg->flags = x_masked(old, &req->flags);
+	cfg->sp.opts = x_masked(cfg->sp.opts, &req->sp_opts);
 	cfg->seq_chosen |= !!(req->flags.selector & IPVS_EXT_SVC_F_SEQ);
-	cfg->ts_chosen |= req->has_ts_mode;
-	if (req->has_sel)
-		cfg->sel = req->sel;
-	if (req->has_ts_mode)
-		cfg->ts_mode = req->ts_mode;
-	if (req->has_mss_clamp)
-		cfg->mss_clamp = req->mss_clamp;
-	if (req->has_toa_kind4)
-		cfg->toa_kind4 = req->toa_kind4;
-	if (req->has_toa_kind6)
-		cfg->toa_kind6 = req->toa_kind6;
-	x_apply_sp(&cfg->sp, req);
-	x_apply_limits(cfg, req);
+	cfg->ts_chosen |= !!req->tb[IPVS_EXT_SVC_TS_MODE];
+	for (f = ip_vs_x_fields; f < ip_vs_x_fields + ip_vs_x_n_fields; f++) {
+		if (req->tb[f->attr])
+			nla_memcpy((u8 *)cfg + f->at, req->tb[f->attr], f->size);
+	}
 	if (cfg->flags & ~old & IPVS_EXT_SVC_F_FNAT)
 		x_defaults(svc, cfg);
 }
@@ -488,8 +474,8 @@ int ip_vs_x_svc_set(struct ip_vs_x_net *xnet, struct ip_vs_service *svc,
 	if (req->lgroup)
 		cfg->lgroup = lgroup;
 	x_apply(svc, cfg, req);
-	ret = x_set_set(xnet, &cfg->set4, req->set4, NFPROTO_IPV4, extack) ?:
-	      x_set_set(xnet, &cfg->set6, req->set6, NFPROTO_IPV6, extack) ?:
+	ret = x_set_set(xnet, &cfg->set4, req->tb[IPVS_EXT_SVC_ACL_SET4], NFPROTO_IPV4, extack) ?:
+	      x_set_set(xnet, &cfg->set6, req->tb[IPVS_EXT_SVC_ACL_SET6], NFPROTO_IPV6, extack) ?:
 	      x_check(svc, cfg, old, extack) ?: x_set_limit(cfg, old);
 	if (ret) {
 		x_cfg_abort(cfg, old);

@@ -129,7 +129,7 @@ void ip_vs_x_svc_cleanup(void);
 int ip_vs_x_laddr_setup(void);
 void ip_vs_x_laddr_cleanup(void);
 
-/* ip_vs_x_trace.c: the word for a counter, or NULL */
+/* ip_vs_x_trace.c: the word for a counter, or NULL: this module has none of that number */
 const char *ip_vs_x_stat_name(unsigned int stat);
 
 /* ip_vs_x_proc.c */

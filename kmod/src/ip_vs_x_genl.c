@@ -416,7 +416,7 @@ static int x_put_stats(struct sk_buff *skb, const struct ip_vs_x_stats __percpu 
 	for (i = 1; nest && i <= IPVS_EXT_STAT_MAX; i++) {
 		u64 n = stats ? ip_vs_x_stats_sum(stats, i) : 0;
 
-		if (i != IPVS_EXT_STAT_PAD &&
+		if (ip_vs_x_stat_name(i) &&
 		    nla_put_u64_64bit(skb, i, n, IPVS_EXT_STAT_PAD)) {
 			nla_nest_cancel(skb, nest);
 			return -EMSGSIZE;

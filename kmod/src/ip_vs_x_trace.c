@@ -8,6 +8,10 @@
 #define CREATE_TRACE_POINTS
 #include "ip_vs_x_trace.h"
 
+/*
+ * Those of features that this module lacks have no name: what can never count is
+ * not shown as if nothing had happened.
+ */
 static const char * const x_names[IPVS_EXT_STAT_MAX + 1] = {
 	[IPVS_EXT_STAT_LPORT_OK] = "lport_ok",
 	[IPVS_EXT_STAT_LPORT_CONFLICT] = "lport_conflict",
@@ -15,8 +19,6 @@ static const char * const x_names[IPVS_EXT_STAT_MAX + 1] = {
 	[IPVS_EXT_STAT_LPORT_RECLAIM] = "lport_reclaim",
 	[IPVS_EXT_STAT_NO_LADDR] = "no_laddr",
 	[IPVS_EXT_STAT_OUT_HIT] = "out_hit",
-	[IPVS_EXT_STAT_FAST_IN] = "fast_in",
-	[IPVS_EXT_STAT_FAST_OUT] = "fast_out",
 	[IPVS_EXT_STAT_TOA_OK] = "toa_ok",
 	[IPVS_EXT_STAT_TOA_CARRIER] = "toa_carrier",
 	[IPVS_EXT_STAT_TOA_FAIL] = "toa_fail",
@@ -45,8 +47,6 @@ static const char * const x_names[IPVS_EXT_STAT_MAX + 1] = {
 	[IPVS_EXT_STAT_TTL_ICMP] = "ttl_icmp",
 	[IPVS_EXT_STAT_ROUTE_FAIL] = "route_fail",
 	[IPVS_EXT_STAT_CSUM_BAD] = "csum_bad",
-	[IPVS_EXT_STAT_SYNC_RX] = "sync_rx",
-	[IPVS_EXT_STAT_SYNC_CLASH] = "sync_clash",
 	[IPVS_EXT_STAT_EXPIRE_RST] = "expire_rst",
 	[IPVS_EXT_STAT_MEM] = "mem",
 	[IPVS_EXT_STAT_EXHAUST_RST] = "exhaust_rst",

@@ -287,6 +287,7 @@ enum {
 /*
  * IPVS_EXT_A_STATS: u64 each; the attribute's number is the counter's.
  * GET_STATS without SVC counts the network namespace, with SVC one service.
+ * Counters of features that are not in FEATURES are left out.
  */
 enum {
 	IPVS_EXT_STAT_UNSPEC,

@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -51,7 +52,11 @@ func TestGuestsKeepalived(t *testing.T) {
 			for module, run := range map[testvm.Module]string{testvm.Ours: "^TestKeepalived", testvm.Stock: "^TestOnStockKeepalived"} {
 				t.Run(map[testvm.Module]string{testvm.Ours: "ours", testvm.Stock: "stock"}[module], func(t *testing.T) {
 					t.Parallel()
-					testvm.Run(t, testvm.Config{Kernel: kernel, Module: module, Run: run, Files: files, Load: []string{}, Modules: []string{"vrf"}})
+					files := maps.Clone(files)
+					if module == testvm.Stock {
+						maps.Copy(files, originalFiles(t))
+					}
+					testvm.Run(t, testvm.Config{Kernel: kernel, Module: module, Run: run, Files: files, Load: []string{}, Modules: []string{"vrf", "ipvlan"}})
 				})
 			}
 		})

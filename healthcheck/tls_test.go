@@ -107,13 +107,12 @@ func TestSSL(t *testing.T) {
 		"mute":                     {spec(server(t, "127.0.0.1:0", hold), TLS{}, URL{}), false},
 		"mute after the handshake": {spec(secure(valid, nil, func(_ *tls.Conn, c net.Conn) { hold(c) }), TLS{}, URL{}), false},
 	})
+	// The second run of a check may come after all have had their first.
+	await(t, "a resumed session", func() bool { mu.Lock(); defer mu.Unlock(); return resumed })
 	mu.Lock()
 	defer mu.Unlock()
 	if len(names) != 3 || !names[""] || !names["vhost.example"] || !names["sni.example"] {
 		t.Errorf("server names %v", names)
-	}
-	if !resumed {
-		t.Error("no session was resumed")
 	}
 }
 

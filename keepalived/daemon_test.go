@@ -547,8 +547,7 @@ func TestRespawnAfterRefusal(t *testing.T) {
 	}
 	d.table.Forget()
 	d.checks.runErr <- errors.New("epoll broke")
-	d.wait("died: Respawning")
-	d.wait("Gained quorum")
+	d.waitAll("died: Respawning", "Gained quorum")
 	d.checks.turn("[10.0.2.11]:tcp:80", false)
 	d.holds("-A -t 10.0.1.100:80 -s wrr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
 	if got := d.table.Lines(); len(got) != 1 {
@@ -612,8 +611,7 @@ func TestEngineFails(t *testing.T) {
 	d.table.Forget()
 	d.checks.runErr <- errors.New("epoll broke")
 	d.wait("health checks ended: epoll broke")
-	d.wait("died: Respawning")
-	d.wait("Gained quorum")
+	d.waitAll("died: Respawning", "Gained quorum")
 	d.checks.turn("[10.0.2.11]:tcp:80", false)
 	d.wait("Removing service [10.0.2.11]:tcp:80")
 	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")

@@ -278,6 +278,15 @@ func (d *testDaemon) wait(text string) {
 	d.seen = d.log.wait(d.t, d.seen, text)
 }
 
+// waitAll waits for lines in any order: each process writes its own when it can.
+func (d *testDaemon) waitAll(texts ...string) {
+	d.t.Helper()
+	from := d.seen
+	for _, text := range texts {
+		d.seen = max(d.seen, d.log.wait(d.t, from, text))
+	}
+}
+
 // start runs the daemon until it is up.
 func (d *testDaemon) start(args ...string) {
 	d.t.Helper()

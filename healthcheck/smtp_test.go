@@ -42,7 +42,8 @@ func TestSMTP(t *testing.T) {
 	bytewise := strings.Join(strings.Split("220 mail.example\r\n", ""), "|")
 	verdicts(t, map[string]verdict{
 		"good":               {spec(mailServer(t, "220 hello\r\n", "250 well\r\n", "221 bye\r\n")), true},
-		"hangs up at QUIT":   {spec(mailServer(t, "220 hello\r\n", "250 well\r\n", "")), true},
+		"hangs up at QUIT":   {spec(mailServer(t, "220 hello\r\n", "250 well\r\n", "")), false},
+		"refuses QUIT":       {spec(mailServer(t, "220 hello\r\n", "250 well\r\n", "500 no\r\n")), true},
 		"many lines":         {spec(mailServer(t, "220-hello\r\n220-to\n|220 you\r\n", "250-a\r\n250\r\n", "221\r\n")), true},
 		"byte by byte":       {spec(mailServer(t, bytewise, "250 well\r\n", "221 bye\r\n")), true},
 		"busy":               {spec(mailServer(t, "421 busy\r\n")), false},

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/poll"
@@ -160,6 +161,12 @@ func (s *session) run(ctx context.Context, conn net.Conn) result {
 	return s.read(secure, raw)
 }
 
+// ends tells whether err is the end of a stream. Unlike without TLS a reset is one
+// as well, as it is for keepalived 2.2.7.
+func ends(err error) bool {
+	return err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, syscall.ECONNRESET)
+}
+
 // ending notes the end of a stream. TLS does not read that far when the peer
 // has said close_notify, and takes an end without for a good one.
 type ending struct {
@@ -169,7 +176,7 @@ type ending struct {
 
 func (e *ending) Read(p []byte) (int, error) {
 	n, err := e.Conn.Read(p)
-	e.seen = e.seen || err == io.EOF
+	e.seen = e.seen || ends(err)
 	return n, err
 }
 
@@ -184,7 +191,7 @@ func (s *session) read(r io.Reader, raw *ending) result {
 		}
 		switch {
 		case err == nil:
-		case (err == io.EOF || errors.Is(err, io.ErrUnexpectedEOF)) && !(raw.seen && s.compliant):
+		case ends(err) && !(raw.seen && s.compliant):
 			s.ended = true
 			return s.end()
 		default:

@@ -48,11 +48,12 @@ const sanitizeRun = "^Test(FNAT|ICMP|TOA$|Tools|Errors|Lifecycle|LRO|Synproxy|Fl
 // TestGuestsSanitize runs acceptance cases on the sanitised user-mode kernel if
 // LVS_SANITIZE says so (`make sanitize`), and shows that it would find a bug.
 func TestGuestsSanitize(t *testing.T) {
+	config := testvm.Config{Kernel: testvm.SanitizedKernel, Mode: testvm.Sanitized, Module: testvm.Ours, Load: []string{}, Run: sanitizeRun}
 	if os.Getenv("LVS_SANITIZE") == "" {
 		t.Log("make sanitize runs it")
+		testvm.Elsewhere(t, config)
 		return
 	}
-	config := testvm.Config{Kernel: testvm.SanitizedKernel, Mode: testvm.Sanitized, Module: testvm.Ours, Load: []string{}}
 	self, err := testvm.StaticSelf(t.Context(), "github.com/lvs-fnat/lvs/internal/testvm/bare", t.TempDir())
 	testnet.Must(t, err)
 	for kind, words := range planted {
@@ -66,7 +67,7 @@ func TestGuestsSanitize(t *testing.T) {
 			}
 		})
 	}
-	config.Programs, config.Run, config.Args = true, sanitizeRun, []string{"-test.skip=" + unfit}
+	config.Programs, config.Args = true, []string{"-test.skip=" + unfit}
 	config.Load, config.Files = []string{"ip_vs", "nf_tables"}, ipvsadmFiles(t, "ours")
 	config.Modules, config.Timeout = []string{"xt_ipvs", plant}, 24*time.Hour
 	maps.Copy(config.Files, guidePages)

@@ -202,6 +202,13 @@ func isStatic(file string) bool {
 	return !slices.ContainsFunc(f.Progs, func(p *elf.Prog) bool { return p.Type == elf.PT_INTERP })
 }
 
+// Elsewhere says that a guest like c runs its tests at another time, by a command of
+// its own: they are not forgotten.
+func Elsewhere(t *testing.T, c Config) {
+	t.Helper()
+	chooseTests(t, testProgram(t), c)
+}
+
 // chooseTests returns the names of guest tests c and -run choose, and what -run
 // says about their subtests ("" or "/pattern").
 func chooseTests(t *testing.T, program string, c Config) (names []string, sub string) {

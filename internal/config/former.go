@@ -154,12 +154,9 @@ func (b *block) whole(l *loader) bool {
 	return s != nil && !s.broken && !slices.ContainsFunc(b.vs.Endpoints, func(e Endpoint) bool { return s.kernel[e.Family] != e.LaddrGroup })
 }
 
-// again gives the virtual server of b for the place of n; nil: another one has its
-// endpoint, which is said, or its local addresses are not what they were.
+// again gives the virtual server of b, which is whole, for the place of n; nil:
+// another one has its endpoint, which is said.
 func (l *loader) again(b *block, n *parser.Node, seen map[serviceID]Pos) *VirtualServer {
-	if !b.whole(l) {
-		return nil
-	}
 	vs := b.vs.at(n.Pos())
 	if !l.claim(vs, &vs.Endpoints[0], seen) {
 		return nil

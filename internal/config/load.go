@@ -184,10 +184,11 @@ func (l *loader) finish(texts []string) bool {
 			text = texts[i]
 		}
 		if b := l.former.find(text); b != nil {
+			if !b.whole(l) {
+				return false
+			}
 			if vs := l.again(b, n, seen); vs != nil {
 				l.serve(vs)
-			} else if !b.whole(l) {
-				return false
 			}
 			continue
 		}

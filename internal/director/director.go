@@ -100,11 +100,11 @@ func (d *Director) Named(host string) {
 
 // New returns a director for cfg that knows nothing about health yet. What
 // [Director.Observe] is told first decides.
-func New(cfg *config.Config) *Director { return newDirector(cfg, nil) }
+func New(cfg *config.Config) *Director { return newDirector(cfg, nil, nil) }
 
-// newDirector is New with the virtual servers of former, whole, where cfg has the
-// very same.
-func newDirector(cfg *config.Config, former *Director) *Director {
+// newDirector is New with the virtual servers of former, whole, that cfg has the very
+// same of, by former.same.
+func newDirector(cfg *config.Config, former *Director, same map[*config.VirtualServer]*virtual) *Director {
 	servers, targets := 0, 0
 	for _, vs := range cfg.VirtualServers {
 		servers += len(vs.RealServers)
@@ -119,7 +119,6 @@ func newDirector(cfg *config.Config, former *Director) *Director {
 		targets:  make([]healthcheck.Target, 0, targets),
 		passing:  make([]bool, targets),
 	}
-	same := former.same(cfg)
 	virtuals, all := make([]virtual, len(cfg.VirtualServers)), make([]server, servers)
 	pointers := make([]*server, servers)
 	for i, vs := range cfg.VirtualServers {
@@ -142,11 +141,8 @@ func newDirector(cfg *config.Config, former *Director) *Director {
 	return d
 }
 
-// same finds the virtual servers of d that are the very ones of cfg. d may be nil.
+// same finds the virtual servers of d that are the very ones of cfg.
 func (d *Director) same(cfg *config.Config) map[*config.VirtualServer]*virtual {
-	if d == nil {
-		return nil
-	}
 	mine := make(map[*config.VirtualServer]*virtual, len(d.virtuals))
 	for _, v := range d.virtuals {
 		mine[v.cfg] = v
@@ -200,10 +196,10 @@ func (d *Director) Config() *config.Config { return d.cfg }
 // quorums that stay, and notices about what does not. d is left as it is.
 // Its Observe must be called before Tables.
 func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
-	next := newDirector(cfg, d)
+	same := d.same(cfg)
+	next := newDirector(cfg, d, same)
 	next.Named(d.name)
 	next.At(d.now)
-	same := d.same(cfg)
 	old := make(map[virtualKey]*virtual)
 	for _, v := range d.virtuals {
 		if same[v.cfg] == nil {

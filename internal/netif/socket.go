@@ -74,6 +74,11 @@ func (s *Socket) prepare(link *Link) error {
 // Close closes the socket.
 func (s *Socket) Close() error { return unix.Close(s.FD) }
 
+// Unsent is how many bytes of memory the packets take that were sent and have not yet
+// left the host: they wait in a queue of the kernel or in the ring of a driver that
+// has not told of their end.
+func (s *Socket) Unsent() (int, error) { return unix.IoctlGetInt(s.FD, unix.SIOCOUTQ) }
+
 // SetReadBuffer asks for a receive buffer of that many bytes.
 func (s *Socket) SetReadBuffer(n int) error {
 	return unix.SetsockoptInt(s.FD, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, n)

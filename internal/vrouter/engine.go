@@ -78,6 +78,7 @@ type Engine struct {
 	order      []*instance         // as in the file
 	started    bool
 	stopping   bool
+	drainUntil time.Time     // when what is still queued for a link that goes is given up
 	strays     vrrp.Counters // packets that belong to no instance
 	commands   sync.WaitGroup
 	stopCmds   context.CancelFunc
@@ -299,12 +300,19 @@ func uptime() time.Duration {
 	return time.Duration(s * float64(time.Second))
 }
 
-// stop is the end of all units, in the reverse order.
+// stop is the end of all units, in the reverse order. All resign before the first link
+// goes: that takes time, in which nobody advertises.
 func (e *Engine) stop() {
 	e.stopping = true
 	ctx := context.Background()
 	for _, u := range slices.Backward(e.units) {
-		u.stop()
+		u.resign()
+	}
+	e.drainUntil = time.Now().Add(drainAtStop)
+	for _, u := range slices.Backward(e.units) {
+		for _, in := range u.members {
+			in.gone(ctx)
+		}
 	}
 	if !e.opts.KeepAddresses {
 		e.static(ctx, e.cfg.VRRP.Static, config.Static{})

@@ -446,6 +446,7 @@ func (in *instance) clean(ctx context.Context) {
 func (in *instance) gone(context.Context) {
 	in.restore()
 	in.e.loop.Stop(&in.extra)
+	in.drain()
 	in.detach()
 	if !in.e.opts.KeepAddresses {
 		in.delOwns()

@@ -6,6 +6,7 @@ import (
 	"context"
 	"reflect"
 	"slices"
+	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/vrrp"
@@ -48,6 +49,7 @@ func (e *Engine) reload(ctx context.Context, cfg *config.Config) error {
 		}
 	}
 	// First what goes: an address may move to another instance.
+	e.drainUntil = time.Now().Add(drainAtReload)
 	for _, in := range before {
 		in.remove(ctx)
 	}

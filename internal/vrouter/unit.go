@@ -3,7 +3,6 @@
 package vrouter
 
 import (
-	"context"
 	"slices"
 	"time"
 
@@ -107,8 +106,8 @@ func (u *unit) Expire() {
 	u.handle(0, vrrp.Timeout{})
 }
 
-// stop ends the members and then the group.
-func (u *unit) stop() {
+// resign ends the members and then the group.
+func (u *unit) resign() {
 	u.e.loop.Stop(&u.timer)
 	if u.running {
 		u.handle(0, vrrp.Stop{})
@@ -116,9 +115,6 @@ func (u *unit) stop() {
 		if u.group != nil {
 			u.e.notifyGroup(u, stateStop)
 		}
-	}
-	for _, in := range u.members {
-		in.gone(context.Background())
 	}
 	u.running = false
 }

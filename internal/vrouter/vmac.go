@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/firewall"
@@ -311,6 +312,38 @@ func (in *instance) settleSource(own *ownLink, want netip.Prefix) {
 func sourceAddress(p netip.Prefix) config.Address {
 	return config.Address{Prefix: p, Deprecated: p.Addr().Is6()}
 }
+
+// How long a link that goes is waited for at most, all links of one stop or reload
+// together. A reload holds up the adverts of the routers that stay.
+const (
+	drainAtStop   = time.Second
+	drainAtReload = 50 * time.Millisecond
+)
+
+// drain lets the last adverts leave. A work item of the kernel sends the multicast of an
+// ipvlan, and what it has not yet sent when the last ipvlan of a base goes is thrown
+// away (ipvlan_multicast_enqueue and ipvlan_port_destroy, drivers/net/ipvlan): backups
+// would never hear of the priority 0. A macvlan queues nothing.
+func (in *instance) drain() {
+	if in.vmac == nil || in.vmac.Kind != netif.KindIPVLAN || in.rx == nil {
+		return
+	}
+	for {
+		// The kernel tells nobody when the last byte is gone.
+		unsent, err := in.rx.Unsent()
+		if err != nil {
+			in.e.warn(fmt.Errorf("(%s) what waits to be sent on %s: %w", in.name(), in.vmac.Name, err))
+			return
+		}
+		if unsent == 0 || !time.Now().Before(in.e.drainUntil) {
+			return
+		}
+		time.Sleep(drainPause)
+	}
+}
+
+// drainPause is between two looks: an idle kernel is done in less.
+const drainPause = time.Millisecond
 
 // delOwn removes a link, and what was set for it.
 func (in *instance) delOwn(own *ownLink) {

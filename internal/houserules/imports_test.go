@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 	"healthcheck":   {"internal/poll"},
 	"vrrp":          {},
 
+	"internal/agentx":     {},
 	"internal/bfd":        {"internal/poll"},
 	"internal/config":     {"parser", "ipvs", "healthcheck", "vrrp", "internal/bfd"},
 	"internal/director":   {"ipvs", "healthcheck", "internal/config"},

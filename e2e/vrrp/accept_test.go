@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/nftables"
+
 	"github.com/lvs-fnat/lvs/internal/testnet"
 )
 
@@ -54,6 +56,71 @@ func TestAccept(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAcceptLinkLocal: no_accept is about the link local address of the instance's link;
+// the same one of another link, where it means another host, answers, whether the rules
+// know the link by its name or by its index.
+//
+//	node eth0 .1 ── switch ── eth0 peer
+//	     eth1 ─────────────── eth1
+func TestAcceptLinkLocal(t *testing.T) {
+	const address = "fe80::50:64"
+	for _, p := range []program{c, ours} {
+		for words, kind := range map[string]nftables.SetDatatype{"": nftables.TypeIFName, "nftables_ifindex": nftables.TypeIFIndex} {
+			t.Run(fmt.Sprintf("%s-%s", p, words), func(t *testing.T) {
+				t.Parallel()
+				b := newBed(t, p, p) // the second runs nothing: it is who asks
+				n, peer := b.nodes[0], b.nodes[1]
+				testnet.Must(t, testnet.Veth(n.NS, "eth1", peer.NS, "eth1"))
+				testnet.Must(t, n.AddAddr("eth1", prefix(address+"/64")), peer.AddAddr("eth1", prefix("fe80::60:2/64")))
+				began := time.Now()
+				n.start(vi{prio: 150, version: 3, vips: []string{address}, more: "no_accept", globalDefs: words}.conf())
+				b.await("node 0 is master", func(f []frame) bool { return masterSince(f, 0, began) })
+				if err := dial(t, peer, address+"%eth1", limit); !errors.Is(err, syscall.ECONNREFUSED) {
+					t.Errorf("the other link's answers %v", err)
+				}
+				if err := dial(t, peer, address+"%eth0", 2*time.Second); errors.Is(err, syscall.ECONNREFUSED) {
+					t.Error("the address of no_accept answers")
+				}
+				if mac, err := n.MAC("eth0"); err != nil || !peer.knows(address, mac) {
+					t.Error("the neighbour has not found it")
+				}
+				if got := n.keyed(kind); got != 1 && p == ours {
+					t.Errorf("%d elements by %s, want 1", got, kind.Name)
+				}
+				n.stop()
+				if got := n.keyed(kind); got != 0 {
+					t.Errorf("%d elements are left", got)
+				}
+			})
+		}
+	}
+}
+
+// keyed counts the elements of sets of an IPv6 address with a link, in that form.
+func (n *node) keyed(link nftables.SetDatatype) (count int) {
+	n.t.Helper()
+	kind := nftables.MustConcatSetType(nftables.TypeIP6Addr, link)
+	testnet.Must(n.t, n.Do(func() error {
+		conn, err := nftables.New()
+		testnet.Must(n.t, err)
+		tables, err := conn.ListTables()
+		testnet.Must(n.t, err)
+		for _, table := range tables {
+			sets, err := conn.GetSets(table)
+			testnet.Must(n.t, err)
+			for _, set := range sets {
+				if set.KeyType.GetNFTMagic() == kind.GetNFTMagic() {
+					elements, err := conn.GetSetElements(set)
+					testnet.Must(n.t, err)
+					count += len(elements)
+				}
+			}
+		}
+		return nil
+	}))
+	return count
 }
 
 // dial tries a port that nobody listens on, for so long.

@@ -350,6 +350,7 @@ func vrrpGlobals() keywords[Global] {
 		"vrrp_iptables":     {read: useNFTables},
 		"vrrp_ipsets":       {read: useNFTables},
 		"nftables_counters": flagInto(func(g *Global) { g.VRRP.Firewall.Counters = true }),
+		"nftables_ifindex":  flagInto(func(g *Global) { g.VRRP.Firewall.ByIndex = true }),
 	})
 	k.with(defaultKeywords("vrrp_", func(l *loader, _ *Global) *vrrpDefaults { return &l.vrrp.defaults }))
 	return k

@@ -77,6 +77,7 @@ type Firewall struct {
 	Table    string // of nftables
 	Priority int
 	Counters bool
+	ByIndex  bool // nftables_ifindex: link local addresses by the index of their link, not its name
 }
 
 // LinkInterval are the gaps of a garp_group.

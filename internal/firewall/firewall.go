@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/google/nftables"
+	"github.com/google/nftables/binaryutil"
 	"github.com/google/nftables/expr"
 	"golang.org/x/sys/unix"
 )
@@ -21,6 +23,16 @@ type Options struct {
 	Table    string // "": keepalived
 	Priority int    // of the chains
 	Counters bool
+	// ByIndex has link local addresses be known by the index of their link, not by its
+	// name: cheaper, and a link that is made anew under its name is another one.
+	ByIndex bool
+}
+
+// Link is where an address is. It matters for link local ones alone, each of which may
+// be on several links and mean another host there.
+type Link struct {
+	Index int
+	Name  string
 }
 
 // Guard holds the rules. It belongs to one goroutine.
@@ -28,6 +40,13 @@ type Guard struct {
 	opts     Options
 	conn     *nftables.Conn
 	families map[bool]*family // by "is IPv6"
+	scoped   map[place][]byte // what the set has for each link local address
+}
+
+// place is a link local address on the link of that index.
+type place struct {
+	addr netip.Addr
+	link int
 }
 
 // family is what there is of one family, each made when it is needed first.
@@ -39,6 +58,7 @@ type family struct {
 	table       *nftables.Table
 	chains      map[string]*nftables.Chain
 	vips        *nftables.Set
+	scopedVIPs  *nftables.Set // link local addresses, each with its link
 	reports     *nftables.Set // of own links, as the next two
 	own, locals *nftables.Set
 }
@@ -83,6 +103,9 @@ const defaultTable = "keepalived"
 // setName is the set of addresses, in the table of each family.
 const setName = "vips"
 
+// scopedName is the set of link local addresses with their links.
+const scopedName = "vips_link_local"
+
 // New removes what a dead process has left. Without nftables in the kernel an
 // error comes from the first Add only.
 func New(o Options) (*Guard, error) {
@@ -93,7 +116,7 @@ func New(o Options) (*Guard, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	g := &Guard{opts: o, conn: conn, families: map[bool]*family{}}
+	g := &Guard{opts: o, conn: conn, families: map[bool]*family{}, scoped: map[place][]byte{}}
 	if err := g.Close(); err != nil && !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EPROTONOSUPPORT) {
 		return nil, err
 	}
@@ -112,6 +135,7 @@ func (g *Guard) Close() error {
 		}
 	}
 	clear(g.families)
+	clear(g.scoped)
 	return g.flush()
 }
 
@@ -122,25 +146,51 @@ func (g *Guard) flush() error {
 	return nil
 }
 
-// Add guards an address. One that is guarded already is no error.
-func (g *Guard) Add(a netip.Addr) error {
-	set, err := g.set(a.Is6())
+// Add guards an address; a link local one on that link alone. One that is guarded
+// already is no error.
+func (g *Guard) Add(a netip.Addr, link Link) error {
+	f, err := g.guarded(a.Is6())
 	if err != nil {
 		return err
 	}
-	if err := g.conn.SetAddElements(set, []nftables.SetElement{{Key: a.AsSlice()}}); err != nil {
+	set, key := f.vips, a.AsSlice()
+	if scoped(a) {
+		at := place{a, link.Index}
+		key = slices.Concat(key, g.linkKey(link))
+		if old := g.scoped[at]; old != nil && !slices.Equal(old, key) { // the link has another name now
+			if err := g.remove(f.scopedVIPs, a, old); err != nil {
+				return err
+			}
+		}
+		set, g.scoped[at] = f.scopedVIPs, key
+	}
+	if err := g.conn.SetAddElements(set, []nftables.SetElement{{Key: key}}); err != nil {
 		return fmt.Errorf("nftables: guard %s: %w", a, err)
 	}
 	return g.flush()
 }
 
-// Del lets an address go. One that is not guarded is no error.
-func (g *Guard) Del(a netip.Addr) error {
+// Del lets an address go, a link local one on the link with that index. One that is not
+// guarded is no error.
+func (g *Guard) Del(a netip.Addr, link int) error {
 	f := g.families[a.Is6()]
 	if f == nil || f.vips == nil {
 		return nil
 	}
-	if err := g.conn.SetDeleteElements(f.vips, []nftables.SetElement{{Key: a.AsSlice()}}); err != nil {
+	if !scoped(a) {
+		return g.remove(f.vips, a, a.AsSlice())
+	}
+	at := place{a, link}
+	key := g.scoped[at]
+	if key == nil {
+		return nil
+	}
+	delete(g.scoped, at)
+	return g.remove(f.scopedVIPs, a, key)
+}
+
+func (g *Guard) remove(set *nftables.Set, a netip.Addr, key []byte) error {
+	if err := g.conn.SetDeleteElements(set, []nftables.SetElement{{Key: key}}); err != nil {
 		return fmt.Errorf("nftables: let %s go: %w", a, err)
 	}
 	if err := g.flush(); err != nil && !errors.Is(err, unix.ENOENT) {
@@ -149,40 +199,84 @@ func (g *Guard) Del(a netip.Addr) error {
 	return nil
 }
 
-// set makes table, set and chains of a family with the first address.
-func (g *Guard) set(six bool) (*nftables.Set, error) {
+// scoped tells whether the address means something on its link only (RFC 4291 2.5.6).
+func scoped(a netip.Addr) bool { return a.Is6() && a.IsLinkLocalUnicast() }
+
+// linkKey is a link as the sets have it.
+func (g *Guard) linkKey(link Link) []byte {
+	if g.opts.ByIndex {
+		return binaryutil.NativeEndian.PutUint32(uint32(link.Index))
+	}
+	name := make([]byte, unix.IFNAMSIZ)
+	copy(name, link.Name)
+	return name
+}
+
+// linkType is the type of linkKey.
+func (g *Guard) linkType() nftables.SetDatatype {
+	if g.opts.ByIndex {
+		return nftables.TypeIFIndex
+	}
+	return nftables.TypeIFName
+}
+
+// guarded makes table, sets and chains of a family with the first address.
+func (g *Guard) guarded(six bool) (*family, error) {
 	f := g.family(six)
 	if f.vips != nil {
-		return f.vips, nil
+		return f, nil
 	}
 	table := g.table(f)
-	set := &nftables.Set{Table: table, Name: setName, KeyType: f.kind}
-	if err := g.conn.AddSet(set, nil); err != nil {
+	vips := &nftables.Set{Table: table, Name: setName, KeyType: f.kind}
+	if err := g.conn.AddSet(vips, nil); err != nil {
 		return nil, fmt.Errorf("nftables: set: %w", err)
 	}
+	var local *nftables.Set
+	if six {
+		kind, err := nftables.ConcatSetType(f.kind, g.linkType())
+		if err != nil {
+			return nil, fmt.Errorf("nftables: set: %w", err)
+		}
+		local = &nftables.Set{Table: table, Name: scopedName, KeyType: kind, Concatenation: true}
+		if err := g.conn.AddSet(local, nil); err != nil {
+			return nil, fmt.Errorf("nftables: set: %w", err)
+		}
+	}
 	for _, c := range []struct {
-		name   string
-		hook   *nftables.ChainHook
-		offset uint32
-	}{{"in", nftables.ChainHookInput, f.dst}, {"out", nftables.ChainHookOutput, f.src}} {
+		name        string
+		hook        *nftables.ChainHook
+		offset      uint32
+		index, link expr.MetaKey
+	}{
+		{"in", nftables.ChainHookInput, f.dst, expr.MetaKeyIIF, expr.MetaKeyIIFNAME},
+		{"out", nftables.ChainHookOutput, f.src, expr.MetaKeyOIF, expr.MetaKeyOIFNAME},
+	} {
 		chain := g.chain(f, c.name, c.hook)
 		if six {
 			g.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(icmp6(solicitation, advertisement), &expr.Verdict{Kind: expr.VerdictAccept})})
 		}
-		exprs := []expr.Any{
-			&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: c.offset, Len: f.length},
-			&expr.Lookup{SourceRegister: 1, SetName: set.Name, SetID: set.ID},
+		address := &expr.Payload{DestRegister: 1, Base: expr.PayloadBaseNetworkHeader, Offset: c.offset, Len: f.length}
+		drop := func(exprs ...expr.Any) {
+			if g.opts.Counters {
+				exprs = append(exprs, &expr.Counter{})
+			}
+			g.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})})
 		}
-		if g.opts.Counters {
-			exprs = append(exprs, &expr.Counter{})
+		drop(address, &expr.Lookup{SourceRegister: 1, SetName: vips.Name, SetID: vips.ID})
+		if six {
+			key := c.link
+			if g.opts.ByIndex {
+				key = c.index
+			}
+			// The second register follows the 16 bytes of the first.
+			drop(address, &expr.Meta{Key: key, Register: 2}, &expr.Lookup{SourceRegister: 1, SetName: local.Name, SetID: local.ID})
 		}
-		g.conn.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: append(exprs, &expr.Verdict{Kind: expr.VerdictDrop})})
 	}
 	if err := g.flush(); err != nil {
 		return nil, err
 	}
-	f.vips = set
-	return set, nil
+	f.vips, f.scopedVIPs = vips, local
+	return f, nil
 }
 
 // Types of neighbour solicitation and advertisement, RFC 4861 4.3 and 4.4.

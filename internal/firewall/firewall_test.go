@@ -51,6 +51,9 @@ func rules(t *testing.T) string {
 	return strings.Join(out, "\n")
 }
 
+// eth is where the addresses are.
+var eth = Link{7, "eth0"}
+
 // TestNetnsGuard: addresses come and go, twice is once, what a dead process has
 // left goes with the next start, and tables of others stay.
 func TestNetnsGuard(t *testing.T) {
@@ -71,25 +74,53 @@ func TestNetnsGuard(t *testing.T) {
 		g, err := New(Options{Priority: -5})
 		testnet.Must(t, err)
 		want("nothing is there before the first address", others)
-		testnet.Must(t, g.Add(four), g.Add(four), g.Add(six))
-		const chains = "10 keepalived\n10 keepalived in hook 1 priority -5 rules 2\n10 keepalived out hook 3 priority -5 rules 2\n"
+		testnet.Must(t, g.Add(four, eth), g.Add(four, eth), g.Add(six, eth))
+		const chains = "10 keepalived\n10 keepalived in hook 1 priority -5 rules 3\n10 keepalived out hook 3 priority -5 rules 3\n"
 		const four4 = "2 keepalived\n2 keepalived in hook 1 priority -5 rules 1\n2 keepalived out hook 3 priority -5 rules 1\n"
 		want("two addresses", chains+"10 keepalived vips 2001:db8::1\n"+four4+"2 keepalived vips 192.0.2.1\n"+others)
-		testnet.Must(t, g.Del(six), g.Del(six), g.Del(netip.MustParseAddr("192.0.2.9")))
+		testnet.Must(t, g.Del(six, 7), g.Del(six, 7), g.Del(netip.MustParseAddr("192.0.2.9"), 7))
 		want("one is gone", chains+four4+"2 keepalived vips 192.0.2.1\n"+others)
 
 		// The process dies; the next has another name for its table, then the same.
 		other, err := New(Options{Table: "mine"})
-		testnet.Must(t, err, other.Add(four), other.Close())
+		testnet.Must(t, err, other.Add(four, eth), other.Close())
 		want("another guard", chains+four4+"2 keepalived vips 192.0.2.1\n"+others)
 		g, err = New(Options{Counters: true})
 		testnet.Must(t, err)
 		want("a start after a death", others)
-		testnet.Must(t, g.Add(four), g.Close(), g.Close(), g.Del(four))
+		testnet.Must(t, g.Add(four, eth), g.Close(), g.Close(), g.Del(four, 7))
 		want("the end", others)
 		return nil
 	})
 	testnet.Must(t, err)
+}
+
+// TestNetnsLinkLocal: a link local address is guarded on each of its links by itself, by
+// name or by index; a link that is called otherwise meanwhile is not guarded twice.
+func TestNetnsLinkLocal(t *testing.T) {
+	for _, byIndex := range []bool{false, true} {
+		ns := testnet.New(t, fmt.Sprintf("local%t", byIndex))
+		testnet.Must(t, ns.Do(func() error {
+			g, err := New(Options{ByIndex: byIndex})
+			testnet.Must(t, err)
+			a := netip.MustParseAddr("fe80::1")
+			want := func(what string, n int) {
+				t.Helper()
+				list, err := g.conn.GetSetElements(g.families[true].scopedVIPs)
+				testnet.Must(t, err)
+				if len(list) != n {
+					t.Errorf("by index %t, %s: %d elements, want %d", byIndex, what, len(list), n)
+				}
+			}
+			testnet.Must(t, g.Add(a, eth), g.Add(a, eth), g.Add(a, Link{8, "eth1"}))
+			want("two links", 2)
+			testnet.Must(t, g.Add(a, Link{7, "lan"}))
+			want("another name", 2)
+			testnet.Must(t, g.Del(a, 7), g.Del(a, 7), g.Del(a, 9))
+			want("one has gone", 1)
+			return g.Close()
+		}))
+	}
 }
 
 // TestNetnsOwn: links of virtual routers come and go in the rules of the families that
@@ -101,7 +132,7 @@ func TestNetnsOwn(t *testing.T) {
 		testnet.Must(t, err)
 		four := netip.MustParseAddr("192.0.2.1")
 		o := Own{Link: 7, Base: 2, Local: netip.MustParseAddr("fe80::1")}
-		testnet.Must(t, g.Add(four), g.AddOwn(o, false), g.AddOwn(o, false), g.AddOwn(o, true), g.Add(netip.MustParseAddr("2001:db8::1")))
+		testnet.Must(t, g.Add(four, eth), g.AddOwn(o, false), g.AddOwn(o, false), g.AddOwn(o, true), g.Add(netip.MustParseAddr("2001:db8::1"), eth))
 		elements := func(six bool, name string) int {
 			t.Helper()
 			f := g.families[six]
@@ -122,8 +153,8 @@ func TestNetnsOwn(t *testing.T) {
 		}
 		list, err := g.conn.GetRules(g.families[true].table, g.families[true].chains["out"])
 		testnet.Must(t, err)
-		if len(list) != 6 {
-			t.Errorf("%d rules for IPv6 at the way out, want 4 of links, then 2 of addresses", len(list))
+		if len(list) != 7 {
+			t.Errorf("%d rules for IPv6 at the way out, want 4 of links, then 3 of addresses", len(list))
 		}
 		testnet.Must(t, g.DelOwn(o, true), g.DelOwn(o, true))
 		want("without IPv6", 1, 0)

@@ -218,7 +218,7 @@ func (e *Engine) guardFor(cfg *config.Config) {
 	}
 	f := &cfg.Global.VRRP.Firewall
 	var err error
-	e.guard, err = firewall.New(firewall.Options{Table: f.Table, Priority: f.Priority, Counters: f.Counters})
+	e.guard, err = firewall.New(firewall.Options{Table: f.Table, Priority: f.Priority, Counters: f.Counters, ByIndex: f.ByIndex})
 	e.warn(err)
 }
 

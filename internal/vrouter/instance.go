@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/firewall"
 	"github.com/lvs-fnat/lvs/internal/netif"
 	"github.com/lvs-fnat/lvs/internal/poll"
 	"github.com/lvs-fnat/lvs/vrrp"
@@ -389,10 +390,14 @@ func (in *instance) add(a config.Address) error {
 	}
 	var guard error
 	if in.cfg.NoAccept && in.e.guard != nil { // before the address: not one packet is let in
-		guard = in.e.guard.Add(a.Prefix.Addr())
+		guard = in.e.guard.Add(a.Prefix.Addr(), guardedAt(link))
 	}
 	in.held[heldKey{link.Index, a.Prefix.Addr()}] = a
 	return errors.Join(guard, in.e.host.AddAddr(link.Index, a))
+}
+
+func guardedAt(link *netif.Link) firewall.Link {
+	return firewall.Link{Index: link.Index, Name: link.Name}
 }
 
 // DelAddrs implements vrrp.Host.
@@ -420,7 +425,7 @@ func (in *instance) del(link int, a config.Address) error {
 	delete(in.held, heldKey{link, a.Prefix.Addr()})
 	err := in.e.host.DelAddr(link, a)
 	if in.e.guard != nil {
-		err = errors.Join(err, in.e.guard.Del(a.Prefix.Addr()))
+		err = errors.Join(err, in.e.guard.Del(a.Prefix.Addr(), link))
 	}
 	return err
 }

@@ -186,12 +186,14 @@ func (in *instance) reconfigure(c *config.Instance) error {
 	}
 	in.apply(actions...)
 	if master && in.e.guard != nil && old.NoAccept != c.NoAccept {
-		change := in.e.guard.Del
-		if c.NoAccept {
-			change = in.e.guard.Add
-		}
 		for _, a := range next {
-			in.e.warn(change(a.Prefix.Addr()))
+			switch link := in.place(a); {
+			case link == nil:
+			case c.NoAccept:
+				in.e.warn(in.e.guard.Add(a.Prefix.Addr(), guardedAt(link)))
+			default:
+				in.e.warn(in.e.guard.Del(a.Prefix.Addr(), link.Index))
+			}
 		}
 	}
 	if master {

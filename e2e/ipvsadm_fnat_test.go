@@ -225,11 +225,11 @@ func caseAdminExplain(t *testing.T, r *rig) {
 		client := netip.AddrPortFrom(r.cip[i], 4000)
 		said := r.admin(t, "ipvsadm", 0, fmt.Sprintf("--explain -n -t %v --client %v", vip, client), "").out
 		f := r.open(t, i, client.Port())
-		if want := "\nfrom           " + f.lip.Addr().String(); !strings.Contains(strings.ReplaceAll(said, "[", ""), want) || !strings.Contains(said, " accepted, certain: ") {
+		if want := "\nfrom             " + f.lip.Addr().String(); !strings.Contains(strings.ReplaceAll(said, "[", ""), want) || !strings.Contains(said, " accepted, certain\n") {
 			t.Errorf("%v got %v:\n%s", client, f.lip, said)
 		}
 		said = r.admin(t, "ipvsadm", 0, fmt.Sprintf("--explain -n -t %v --client %v", vip, client), "").out
-		if !strings.Contains(said, " connected, certain: the packet belongs to a connection in state ESTABLISHED\n") || !strings.Contains(said, f.lip.String()) {
+		if !strings.Contains(said, " connected, certain\nbecause          the packet belongs to a connection in state ESTABLISHED\n") || !strings.Contains(said, f.lip.String()) {
 			t.Errorf("%v has %v:\n%s", client, f.lip, said)
 		}
 	}

@@ -307,12 +307,12 @@ func (e *explanation) connected(k *knownConn, dests []ipvs.Dest, ext ipvs.Ext) {
 			e.forward = forwardWord(&d, ext)
 			if state, why := schedule.StateOf(&d); k.template && state != schedule.Usable {
 				e.sure = likely
-				e.because += "; " + d.DestKey.String() + " has " + why + ", which net.ipv4.vs.expire_quiescent_template may count"
+				e.because += fmt.Sprintf("; but %v has %s: with net.ipv4.vs.expire_quiescent_template the client gets another", d.DestKey, why)
 			}
 			e.servers = append(e.servers, serverChance{dest: d, share: 1})
 			continue
 		}
-		e.servers = append(e.servers, serverChance{dest: d, against: "the client has another one already"})
+		e.servers = append(e.servers, serverChance{dest: d, against: "the client has its real server already"})
 	}
 }
 
@@ -324,9 +324,9 @@ func (e *explanation) admission(ext ipvs.Ext) {
 	if ext.Flags&ipvs.ExtSynproxy != 0 {
 		switch {
 		case ext.Flags.Synproxy() == ipvs.SynproxyAuto && !ext.SP.Active:
-			add("SYNPROXY", "yes", "auto, not active: %d connections half open, it begins above %d", ext.SP.HalfOpen, ext.SP.AutoOn)
+			add("SYNPROXY", "yes", "auto, not active now: %d half-open connections, active above %d", ext.SP.HalfOpen, ext.SP.AutoOn)
 		default:
-			add("SYNPROXY", "perhaps", "the client must answer a cookie first")
+			add("SYNPROXY", "perhaps", "the client must answer a SYN cookie first")
 		}
 	}
 	if ext.ACL != ipvs.ACLOff {
@@ -338,7 +338,7 @@ func (e *explanation) admission(ext ipvs.Ext) {
 		if ext.ACL == ipvs.ACLBlack {
 			must = "must not be"
 		}
-		add("list", "perhaps", "the client %s in the ipset %s: ipset test %[2]s %[3]s", must, set, e.client.Addr())
+		add("list", "perhaps", "the client %s in the ipset %s, which this asks: ipset test %[2]s %[3]s", must, set, e.client.Addr())
 	}
 	if ext.ConnLimit != 0 {
 		passes := "yes"
@@ -460,7 +460,7 @@ func (a *app) chooseLaddr(ctx context.Context, e *explanation, ext ipvs.Ext) err
 		e.lips[first].share = 1
 		for _, i := range pick {
 			if i != first {
-				e.lips[i].against = "the client's hash is another address's; taken only if that has no port free"
+				e.lips[i].against = "the hash of the client's address is that of another; taken only if that has no port free"
 			}
 		}
 	default:
@@ -490,7 +490,7 @@ func (a *app) portsLeft(ctx context.Context, e *explanation, ext ipvs.Ext) error
 		if g.PortsUsed >= g.Ports {
 			passes = "perhaps"
 			if e.server != nil && g.RS == netip.AddrPortFrom(e.server.Addr, e.server.Port) && g.RSProtocol == e.protocol {
-				text += ": a port is free only if a closing connection gives its own away"
+				text += ": only a connection that closes gives its port away"
 			}
 			e.sure = likely
 		}

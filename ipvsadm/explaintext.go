@@ -23,7 +23,7 @@ func (e *explanation) print(ctx context.Context, a *app, numeric bool) {
 		return end(netip.AddrPortFrom(k.Addr, k.Port))
 	}
 	line := func(name, format string, args ...any) {
-		fmt.Fprintf(a.stdout, "%-14s %s\n", name, fmt.Sprintf(format, args...))
+		fmt.Fprintf(a.stdout, "%-16s %s\n", name, fmt.Sprintf(format, args...))
 	}
 	client := end(e.client)
 	if e.client.Port() == 0 {
@@ -39,7 +39,8 @@ func (e *explanation) print(ctx context.Context, a *app, numeric bool) {
 	if e.service != (ipvs.Service{}) {
 		line("service", "%s %s", l.serviceName(ctx, &e.service), schedulerName(&e.service))
 	}
-	line("verdict", "%s, %s: %s", e.verdict, e.sure, e.because)
+	line("verdict", "%s, %s", e.verdict, e.sure)
+	line("because", "%s", e.because)
 	if e.server != nil {
 		line("real server", "%s", server(*e.server))
 	}
@@ -47,10 +48,10 @@ func (e *explanation) print(ctx context.Context, a *app, numeric bool) {
 		line("path", "%s", e.forward)
 	}
 	if e.timeouts != 0 {
-		line("expires", "in %d s", int(e.timeouts.Seconds()))
+		line("expires", "in %d s without another packet", int(e.timeouts.Seconds()))
 	}
 	for _, c := range e.checks {
-		line(c.name, "%s: %s", c.passes, c.text)
+		line(c.name, "%s: %s", map[string]string{"yes": "passes", "no": "refuses", "perhaps": "may decide"}[c.passes], c.text)
 	}
 	for i := range e.servers {
 		s := &e.servers[i]

@@ -42,12 +42,9 @@ func (c *Choice) sourceHash(s *ipvs.Service, dests []ipvs.Dest, usable []bool, p
 			at, dealt = (at+1)%len(dests), 0
 		}
 	}
-	key := fold(p.Client.Addr())
-	if s.Flags&ipvs.FlagSched2 != 0 {
-		key += uint32(p.Client.Port())
-	}
+	key, of := clientKey(s, p)
 	home := golden(key)
-	c.bucket(table[home], usable, "source hash", "sh-fallback", s.Flags&ipvs.FlagSched1 != 0, func(yield func(int) bool) {
+	c.bucket(dests, table[home], usable, of+" (sh)", "sh-fallback", s.Flags&ipvs.FlagSched1 != 0, func(yield func(int) bool) {
 		for offset := range table {
 			if !yield(table[(offset+home+home)%len(table)]) {
 				return
@@ -58,29 +55,40 @@ func (c *Choice) sourceHash(s *ipvs.Service, dests []ipvs.Dest, usable []bool, p
 
 // destHash: buckets are dealt one by one, weights do not count.
 func (c *Choice) destHash(dests []ipvs.Dest, usable []bool, p Packet) {
-	c.bucket(golden(fold(p.Virtual))%len(dests), usable, "destination hash", "", false, nil)
+	c.bucket(dests, golden(fold(p.Virtual))%len(dests), usable, "the hash of the virtual address (dh)", "", false, nil)
+}
+
+// clientKey is what sh and mh hash, as a number and in words.
+func clientKey(s *ipvs.Service, p Packet) (key uint32, of string) {
+	key, of = fold(p.Client.Addr()), "the hash of the client's address"
+	if s.Flags&ipvs.FlagSched2 != 0 {
+		key += uint32(p.Client.Port())
+		of += " and port"
+	}
+	return key, of
 }
 
 // bucket takes the dest that the hash says; if that is not usable, the first
 // usable one of others, if the service falls back.
-func (c *Choice) bucket(home int, usable []bool, how, flag string, fallback bool, others func(func(int) bool)) {
+func (c *Choice) bucket(dests []ipvs.Dest, home int, usable []bool, hash, flag string, fallback bool, others func(func(int) bool)) {
 	for i := range c.Against {
-		c.Against[i] = "the hash is another server's"
+		c.Against[i] = hash + " is another server's"
 	}
+	mine := fmt.Sprintf("%s is that of %v", hash, dests[home].DestKey)
 	switch {
 	case usable[home]:
-		c.one(home, how)
+		c.one(home, hash+" is this server's")
 		return
 	case !fallback:
-		c.Certain, c.Because = true, how+": the server of this client takes no connections"
+		c.Certain, c.Because = true, mine+", which takes no new connections"
 		if flag != "" {
-			c.Because += ", and the service does not fall back (" + flag + ")"
+			c.Because += ", and the service does not fall back on others (" + flag + ")"
 		}
 		return
 	}
 	for i := range others {
 		if usable[i] {
-			c.one(i, how+", falling back")
+			c.one(i, fmt.Sprintf("%s, which takes no new connections; this one is next by the hash (%s)", mine, flag))
 			return
 		}
 	}
@@ -90,12 +98,9 @@ func (c *Choice) bucket(home int, usable []bool, how, flag string, fallback bool
 // of the weight it had, which the tables do not tell: then nothing is certain.
 func (c *Choice) maglev(s *ipvs.Service, dests []ipvs.Dest, usable []bool, p Packet) {
 	table := maglevTable(dests)
-	key := fold(p.Client.Addr())
-	if s.Flags&ipvs.FlagSched2 != 0 {
-		key += uint32(p.Client.Port())
-	}
+	key, of := clientKey(s, p)
 	home := mhHash(key, mhKey1) % mhSize
-	c.bucket(table[home], usable, "maglev hash", "mh-fallback", s.Flags&ipvs.FlagSched1 != 0, func(yield func(int) bool) {
+	c.bucket(dests, table[home], usable, of+" (mh)", "mh-fallback", s.Flags&ipvs.FlagSched1 != 0, func(yield func(int) bool) {
 		for offset := range uint32(mhSize) {
 			if !yield(table[mhHash(key+(offset+home)%mhSize, mhKey1)%mhSize]) {
 				return
@@ -105,7 +110,7 @@ func (c *Choice) maglev(s *ipvs.Service, dests []ipvs.Dest, usable []bool, p Pac
 	for i := range dests {
 		if dests[i].Weight == 0 {
 			c.Certain = false
-			c.Because += fmt.Sprintf("; %v is taken to have had weight 1 before it had 0", dests[i].DestKey)
+			c.Because += fmt.Sprintf("; %v has weight 0 and keeps the places of the weight it had, taken for 1 here", dests[i].DestKey)
 			return
 		}
 	}

@@ -4,6 +4,7 @@ package ipvsadm
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -46,10 +47,33 @@ func cost(t *testing.T, n *space, program, stdin string, args ...string) price {
 	var stderr bytes.Buffer
 	cmd.Stdin, cmd.Stderr = strings.NewReader(stdin), &stderr
 	testnet.Must(t, n.do(cmd.Start))
+	defer alive(t, program, args)()
 	if err := cmd.Wait(); err != nil || stderr.Len() > 0 {
 		t.Fatalf("%s %v: %v, %s", program, args, err, &stderr)
 	}
 	return price{user: cmd.ProcessState.UserTime(), system: cmd.ProcessState.SystemTime()}
+}
+
+// alive says every two seconds of the guest's clock that a call is not back yet, until
+// what it returns is called: the stock program's -R of a big table takes minutes of
+// the host's, and a guest that is silent for long counts as hung.
+func alive(t *testing.T, program string, args []string) (back func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		tick, since := time.NewTicker(2*time.Second), time.Now()
+		defer tick.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case now := <-tick.C:
+				t.Logf("%s %s: not back after %.0f s", program, strings.Join(args, " "), now.Sub(since).Seconds())
+			}
+		}
+	}()
+	return func() { cancel(); <-done }
 }
 
 // peak makes one call as cost does and returns its peak memory, too. What wait(2)
@@ -61,6 +85,7 @@ func peak(t *testing.T, n *space, program, stdin string, args ...string) (p pric
 	cmd := exec.CommandContext(t.Context(), program)
 	cmd.Args, cmd.Env = append([]string{"ipvsadm"}, args...), []string{"PATH=/bin"}
 	cmd.Stdin, cmd.SysProcAttr = strings.NewReader(stdin), &syscall.SysProcAttr{Ptrace: true}
+	defer alive(t, program, args)()
 	testnet.Must(t, n.do(func() error { // all requests come from the thread that started it
 		if err := cmd.Start(); err != nil {
 			return err

@@ -34,8 +34,11 @@ import (
 // name it is called by, "env=NAME=VALUE" an entry of its environment, "many=S,D"
 // adds S services with D servers each to the table, "same" plays both
 // programs in one namespace (hash tables differ between two, and with them the
-// order that some tables are sorted into), "everywhere" says that kernel or
-// module may matter: other cases are played on one kernel and module only.
+// order that some tables are sorted into), "sends=ADDRESS:PORT,…" sends a datagram
+// to each before the first call, from the ports 40000, 40001 and so on, and
+// "connects=…" opens TCP connections in the same way; their calls are compared but
+// for seconds that pass, "everywhere" says that kernel or module may matter: other
+// cases are played on one kernel and module only.
 type testCase struct {
 	file   string
 	line   int
@@ -68,6 +71,9 @@ func (o outcome) String() string {
 func (c *testCase) name() string { return fmt.Sprintf("%s:%d %s", c.file, c.line, c.calls[0].line) }
 
 func (c *testCase) in(place string) bool { return slices.Contains(c.places, place) }
+
+// busy says that there are connections in the namespace.
+func (c *testCase) busy() bool { return c.value("sends") != "" || c.value("connects") != "" }
 
 // value returns what stands behind "key=" among the places.
 func (c *testCase) value(key string) string {

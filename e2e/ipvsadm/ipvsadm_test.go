@@ -8,6 +8,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,7 +17,6 @@ import (
 	"strings"
 	"syscall"
 	"testing"
-	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	moby "github.com/moby/ipvs"
@@ -92,11 +92,7 @@ func TestGuestsIpvsadm(t *testing.T) {
 				if kernel == kernels[len(kernels)-1] && module == testvm.Stock {
 					run, env = "^Test(Cases|Costs)", []string{bigTables + "=" + os.Getenv(bigTables)}
 				}
-				config := testvm.Config{Env: env, Kernel: kernel, Module: module, Run: run, Programs: true, Files: files, Bare: true, Load: loaded}
-				if os.Getenv(bigTables) != "" {
-					config.Quiet = time.Hour // the stock program's -R
-				}
-				testvm.Run(t, config)
+				testvm.Run(t, testvm.Config{Env: env, Kernel: kernel, Module: module, Run: run, Programs: true, Files: files, Bare: true, Load: loaded})
 			})
 		}
 	}
@@ -136,9 +132,11 @@ func (c *testCase) compare(t *testing.T) {
 		n = c.space(t, ourProgram)
 	}
 	ours := c.play(t, n, ourProgram)
-	testnet.Must(t, n.close())
 	for i, k := range c.calls {
 		got, want := ours.outcomes[i], stock.outcomes[i]
+		if c.in("same") && c.busy() && got != want && k.differ == "" {
+			got, want = c.again(t, n, i)
+		}
 		switch {
 		case k.want != nil && got != *k.want:
 			t.Errorf("ipvsadm %s, -want +ours:\n%s", k.line, gocmp.Diff(k.want.String(), got.String()))
@@ -156,6 +154,23 @@ func (c *testCase) compare(t *testing.T) {
 	case diff == "" && c.differ != "":
 		t.Errorf("the kernel's tables do not differ, %q notwithstanding", c.differ)
 	}
+	testnet.Must(t, n.close())
+}
+
+// again repeats a call of a case in one namespace that came out differently, where a
+// second may have passed in between, for both programs in turn.
+func (c *testCase) again(t *testing.T, n *space, i int) (ours, stock outcome) {
+	t.Helper()
+	for range 5 {
+		var errs [2]error
+		stock, errs[0] = c.run(t, n, stockProgram, &c.calls[i])
+		ours, errs[1] = c.run(t, n, ourProgram, &c.calls[i])
+		testnet.Must(t, errs[:]...)
+		if ours == stock {
+			break
+		}
+	}
+	return ours, stock
 }
 
 // played is what came out of a case.
@@ -176,7 +191,35 @@ func (c *testCase) space(t *testing.T, program string) *space {
 			t.Fatalf("%s: the table of the case: %v, %v", program, o, err)
 		}
 	}
+	for _, network := range []string{"udp", "tcp"} {
+		if to := c.value(map[string]string{"udp": "sends", "tcp": "connects"}[network]); to != "" {
+			testnet.Must(t, n.do(func() error { return traffic(network, strings.Split(to, ",")) }))
+		}
+	}
 	return n
+}
+
+// traffic sends to each address, from a port of its own and the namespace of the
+// calling thread. That a port refuses makes no difference to ip_vs.
+func traffic(network string, addrs []string) error {
+	for i, addr := range addrs {
+		d := net.Dialer{LocalAddr: &net.UDPAddr{Port: 40000 + i}}
+		if network == "tcp" {
+			d.LocalAddr = &net.TCPAddr{Port: 40000 + i}
+		}
+		conn, err := d.Dial(network, addr)
+		if errors.Is(err, syscall.ECONNREFUSED) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		_, err = conn.Write([]byte("datagram"))
+		if err := errors.Join(err, conn.Close()); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // play makes the calls of a case in n and reads the table they leave.
@@ -218,7 +261,10 @@ func manyLines(services, dests int) (lines []string) {
 	return lines
 }
 
-// run makes one call.
+// expiry is when a connection expires, where -L -c tells it.
+var expiry = regexp.MustCompile(`(?m)^((?:TCP|UDP|SCTP|IP) +)\d+:\d\d `)
+
+// run makes one call. When connections expire differs between two namespaces.
 func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome, error) {
 	argv0 := c.value("argv0")
 	if argv0 == "" {
@@ -250,7 +296,11 @@ func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome
 	if err != nil && !errors.As(err, &exit) {
 		return outcome{}, fmt.Errorf("%s %v: %w", program, k.args, err)
 	}
-	return outcome{cmd.ProcessState.ExitCode(), out.String(), stderr.String()}, nil
+	o := outcome{cmd.ProcessState.ExitCode(), out.String(), stderr.String()}
+	if c.busy() && !c.in("same") && strings.HasPrefix(o.out, "IPVS connection entries") {
+		o.out = expiry.ReplaceAllString(o.out, "${1}mm:ss ")
+	}
+	return o, nil
 }
 
 // table is what other programs read of the table: the kernel's own text, which

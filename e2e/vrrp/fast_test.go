@@ -25,7 +25,6 @@ func TestFast(t *testing.T) {
 		"IPv6": {router: same(vi{version: 3, interval: "0.1", vips: vips6}), kind: na, vips: vips6},
 	} {
 		v.interval = 100 * time.Millisecond
-		v.skew = v.interval * 156 / 256
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			all := combinations(t, func(t *testing.T, b *bed) []string { return fast(t, b, v) })
@@ -81,7 +80,7 @@ func fast(t *testing.T, b *bed, v variant) []string {
 	b.await("two masters", func(f []frame) bool { return masterSince(f, 0, cut) && masterSince(f, 1, cut) })
 	b.set(nil)
 	b.await("one master", func(f []frame) bool {
-		return len(pick(f, from(0), alive, after(lastAdvert(f, 1, time.Now())))) >= 4
+		return len(pick(f, from(0), alive, after(lastAdvert(f, 1, time.Now())))) >= 10
 	})
 	holds(0)
 
@@ -93,13 +92,7 @@ func fast(t *testing.T, b *bed, v variant) []string {
 	for _, name := range []string{"pid", "vrrp.pid"} {
 		_ = os.Remove(high.path(name))
 	}
-	frames = b.await("node 1 takes over", func(f []frame) bool { return masterSince(f, 1, killed) })
-	last := lastAdvert(frames, 0, time.Now())
-	if list := pick(frames, from(1), alive, after(last.Add(-time.Second))); list[0].at.Before(last) {
-		t.Logf("node 1 was master shortly before the death: %v", list[0])
-	} else if gap := list[0].at.Sub(last); gap < 3*v.interval+v.skew-10*time.Millisecond {
-		t.Errorf("take-over %v after the last advert of the dead, want at least %v", gap, 3*v.interval+v.skew)
-	}
+	b.await("node 1 takes over", func(f []frame) bool { return masterSince(f, 1, killed) })
 	holds(1)
 	low.stop()
 	frames = b.await("node 1 resigns", func(f []frame) bool { return len(pick(f, from(1), prio(0))) > 0 })

@@ -21,6 +21,11 @@ const (
 	// deltaBudget is what a packet may cost more whose sequence and acknowledgement
 	// both change, behind a SYN proxy.
 	deltaBudget = 600
+	// Behind a SYN proxy, as shares of what the director does for a SYN that makes a
+	// connection with the distribution's NAT, without the bed: a SYN answered with a
+	// cookie, an ACK without one dropped, an ACK with one that makes a connection and
+	// a SYN to the real server.
+	cookieShare, badAckShare, handshakeShare = 0.92, 0.5, 1.75
 	// connBytes is the memory of an FNAT connection.
 	connBytes = 384
 )
@@ -33,12 +38,17 @@ func (tab table) overBudget() []string {
 			bad = append(bad, fmt.Sprintf("%s, %s: %d %s, the promise is at most %.0f: %s", r.kernel, r.what, n.n, n.unit, limit, promise))
 		}
 	}
+	shares := map[string]float64{"new": cookieShare, "bad-ack": badAckShare, "handshake": handshakeShare}
 	for _, r := range tab.rows() {
 		path, kind, _ := strings.Cut(r.what, " ")
 		stock := float64(tab[row{r.kernel, "stock " + kind}].n)
 		switch {
 		case path == "synproxy" && (kind == "tcp request 4000" || kind == "tcp reply 4000"):
 			complain(r, stock+deltaBudget, "the distribution's NAT + 600")
+		case path == "synproxy" && shares[what(kind)] != 0:
+			bed := float64(tab[row{r.kernel, "forward tcp elsewhere 4000"}].n)
+			syn := float64(tab[row{r.kernel, "stock tcp new 4000"}].n)
+			complain(r, bed+shares[what(kind)]*(syn-bed), fmt.Sprintf("%.2f of a SYN with the distribution's NAT, without the bed", shares[what(kind)]))
 		case path == "nat" && stock != 0:
 			complain(r, stock*(1+natTolerance), "the distribution's NAT + 0.5 %")
 		case path == "fnat" && kind == "connection size":
@@ -52,6 +62,14 @@ func (tab table) overBudget() []string {
 	return bad
 }
 
+// what is the packet in "tcp new 4000".
+func what(kind string) string {
+	if f := strings.Fields(kind); len(f) == 3 {
+		return f[1]
+	}
+	return ""
+}
+
 // TestHostBudget: each broken promise is noticed, and kept ones are not.
 func TestHostBudget(t *testing.T) {
 	const kind = " tcp request 4000"
@@ -59,14 +77,16 @@ func TestHostBudget(t *testing.T) {
 		{"6.1", "stock" + kind}: {8000, "instructions"}, {"6.1", "nat" + kind}: {8040, "instructions"},
 		{"6.1", "fnat" + kind}:        {8400, "instructions"},
 		{"6.1", "stock tcp new 4000"}: {9000, "instructions"}, {"6.1", "fnat tcp new 4000"}: {11100, "instructions"},
-		{"6.1", "synproxy" + kind}:       {8600, "instructions"},
+		{"6.1", "synproxy" + kind}:            {8600, "instructions"},
+		{"6.1", "forward tcp elsewhere 4000"}: {4000, "instructions"}, {"6.1", "synproxy tcp new 4000"}: {8600, "instructions"},
+		{"6.1", "synproxy tcp bad-ack 4000"}: {6500, "instructions"}, {"6.1", "synproxy tcp handshake 4000"}: {12750, "instructions"},
 		{"6.1", "stock connection size"}: {320, "bytes"}, {"6.1", "fnat connection size"}: {384, "bytes"},
 	}
 	if bad := kept.overBudget(); bad != nil {
 		t.Errorf("kept promises are complained about: %q", bad)
 	}
 	for r := range kept {
-		if strings.HasPrefix(r.what, "stock") {
+		if strings.HasPrefix(r.what, "stock") || strings.HasPrefix(r.what, "forward") {
 			continue
 		}
 		broken := table{}

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"runtime/debug"
@@ -17,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
+	"github.com/lvs-fnat/lvs/internal/testpkt"
 	"github.com/lvs-fnat/lvs/internal/testvm"
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -106,13 +108,19 @@ func unloadIPVS() error {
 	return errors.Join(testvm.Rmmod("ip_vs_rr", time.Minute), testvm.Rmmod("ip_vs", time.Minute))
 }
 
-// countForward counts packets that the director routes without ip_vs.
+// countForward counts packets that the director routes without ip_vs, and SYNs on a
+// frame for somebody else: what the bed costs up to where IP begins.
 func countForward(t *testing.T) {
 	for _, k := range kinds {
 		b := newBed(t, k.net)
 		f := newFlows(b, k, path{name: "forward"}, manyPorts, many)
 		f.report("request", f.request(t, segment, rounds))
 		f.report("reply", f.reply(t, segment, rounds))
+		if k.proto == ipvs.TCP {
+			b.heads["front"] = append([]byte{2, 0, 0, 0, 0, 2}, b.heads["front"][6:]...)
+			syn := f.packet(netip.AddrPortFrom(f.client, manyPorts), netip.AddrPortFrom(f.vip, vport), opening)
+			f.report("elsewhere", b.flood(t, "front", nowhere, []testpkt.Packet{syn}, f.n, rounds))
+		}
 		b.close(t)
 	}
 }

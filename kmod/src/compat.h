@@ -19,6 +19,18 @@
 #include <asm/unaligned.h>
 #endif
 
+/*
+ * The kernel zeroes what is on the stack, for safety; not so what is written before
+ * it is read anyway, and large, and needed for each packet.
+ */
+#ifndef __uninitialized
+#if __has_attribute(__uninitialized__)
+#define __uninitialized	__attribute__((__uninitialized__))
+#else
+#define __uninitialized
+#endif
+#endif
+
 #ifndef dst_rtable
 #define dst_rtable(dst)	container_of(dst, struct rtable, dst)
 #endif

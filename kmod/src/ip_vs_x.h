@@ -464,6 +464,12 @@ static inline struct ip_vs_x_net *ip_vs_x_net(const struct netns_ipvs *ipvs)
 	return net_generic(ipvs->net, ip_vs_x_net_id);
 }
 
+/* The same for who is under RCU, as all packets are */
+static inline struct ip_vs_x_net *ip_vs_x_net_rcu(const struct netns_ipvs *ipvs)
+{
+	return rcu_dereference(ipvs->net->gen)->ptr[ip_vs_x_net_id];
+}
+
 /* The settings of a conn's service, as they are now; NULL: none, or no service. RCU. */
 static inline const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_conn *cp)
 {

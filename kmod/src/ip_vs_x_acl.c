@@ -235,7 +235,7 @@ bool ip_vs_x_invalid(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		     const struct ip_vs_iphdr *iph, const struct tcphdr *th,
 		     const struct ip_vs_x_svc_cfg *cfg)
 {
-	struct ip_vs_x_net *xnet = ip_vs_x_net(ipvs);
+	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(ipvs);
 	unsigned int stat = IPVS_EXT_STAT_INVALID_DROP;
 
 	if (cfg->invalid == IPVS_EXT_INVALID_ACCEPT)
@@ -301,7 +301,7 @@ void ip_vs_x_set_drop_vip(struct ip_vs_x_net *xnet, bool on)
 bool ip_vs_x_vip_drop(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
 		      const struct ip_vs_iphdr *iph)
 {
-	struct ip_vs_x_net *xnet = ip_vs_x_net(ipvs);
+	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(ipvs);
 
 	if (likely(!READ_ONCE(xnet->drop_vip)) || !x_is_vip(ipvs, af, &iph->daddr))
 		return false;

@@ -98,13 +98,17 @@ static bool x_equal(const struct ip_vs_x_conn *x, const struct x_tuple *t)
 
 struct ip_vs_conn *__ip_vs_x_out_get(const struct ip_vs_conn_param *p)
 {
-	struct ip_vs_x_net *xnet = ip_vs_x_net(p->ipvs);
+	struct ip_vs_x_net *xnet;
 	struct ip_vs_x_conn *x;
 	struct x_tuple t;
 
+	rcu_read_lock();
+	xnet = ip_vs_x_net_rcu(p->ipvs);
 	if (!(READ_ONCE(xnet->lips) & BIT_ULL(ip_vs_x_lips_bit(p->vaddr))) &&
-	    !READ_ONCE(xnet->any_lip))
+	    !READ_ONCE(xnet->any_lip)) {
+		rcu_read_unlock();
 		return NULL;
+	}
 
 	t = (struct x_tuple) {
 		.ipvs = p->ipvs, .af = p->af, .protocol = p->protocol,
@@ -112,8 +116,6 @@ struct ip_vs_conn *__ip_vs_x_out_get(const struct ip_vs_conn_param *p)
 		.raddr = p->caddr, .rport = p->cport,
 	};
 	t.hash = x_hash(&t);
-
-	rcu_read_lock();
 	hlist_for_each_entry_rcu(x, x_bucket(t.hash), out_node) {
 		if (x_equal(x, &t) && x_is_ready(x) && __ip_vs_conn_get(&x->c)) {
 			rcu_read_unlock();
@@ -248,7 +250,7 @@ static int x_bound(struct ip_vs_x_net *xnet, struct ip_vs_x_conn *x, struct ip_v
 static int x_bind(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg,
 		  const union nf_inet_addr *caddr)
 {
-	struct ip_vs_x_net *xnet = ip_vs_x_net(x->c.ipvs);
+	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(x->c.ipvs);
 	struct ip_vs_x_laddr *las[IP_VS_X_LIPS_PER_CONN], *la;
 	u32 seed = ip_vs_x_laddr_seed(cfg, caddr, x->c.af);
 	unsigned int n, i, budget, got, picks = X_PICKS;

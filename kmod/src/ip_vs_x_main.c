@@ -21,7 +21,7 @@ unsigned int ip_vs_x_net_id __read_mostly;
 
 void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat)
 {
-	ip_vs_x_count_cfg(ip_vs_x_net(cp->ipvs), ip_vs_x_conn_cfg(cp), stat);
+	ip_vs_x_count_cfg(ip_vs_x_net_rcu(cp->ipvs), ip_vs_x_conn_cfg(cp), stat);
 }
 
 u64 ip_vs_x_stats_sum(const struct ip_vs_x_stats __percpu *stats, unsigned int stat)

@@ -67,21 +67,21 @@ void ip_vs_x_tcp_reply(struct ip_vs_x_conn *x, const struct tcphdr *th, unsigned
  */
 bool ip_vs_x_tcp_storm(struct ip_vs_x_conn *x, struct tcphdr *th, unsigned int len);
 
-/* A TCP segment without data, all of it */
+/* A TCP segment without data, all of it. What it points to is the caller's. */
 struct ip_vs_x_seg {
 	int		af;
 	u8		ttl;
 	u8		tos;
 	u8		flags;		/* of byte 13 */
 	u8		opt_len;	/* multiple of 4 */
-	union nf_inet_addr saddr;
-	union nf_inet_addr daddr;
+	const union nf_inet_addr *saddr;
+	const union nf_inet_addr *daddr;
 	__be16		source;
 	__be16		dest;
 	u32		seq;
 	u32		ack;
 	__be16		window;
-	u8		opt[40];
+	const u8	*opt;		/* opt_len bytes */
 };
 
 #define IP_VS_X_TH_SYN	0x02

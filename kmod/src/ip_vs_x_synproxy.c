@@ -294,10 +294,11 @@ static struct sk_buff *x_turn(struct sk_buff *skb, const struct ip_vs_x_seg *seg
 int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		   const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg)
 {
-	struct ip_vs_x_net *xnet = ip_vs_x_net(ipvs);
+	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(ipvs);
 	struct ip_vs_x_syn_opts s, ours;
-	struct ip_vs_x_seg seg;
-	u8 buf[IP_VS_X_TCP_MAX];
+	u8 opt[IP_VS_X_SYN_OPTS_MAX];
+	struct ip_vs_x_seg seg __uninitialized;
+	u8 buf[IP_VS_X_TCP_MAX] __uninitialized;
 	struct dst_entry *dst;
 	struct ip_vs_x_flow f;
 	struct tcphdr *th;
@@ -310,11 +311,10 @@ int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	}
 	seg = (struct ip_vs_x_seg) {
 		.af = af, .ttl = cfg->sp.ttl, .flags = IP_VS_X_TH_SYN | IP_VS_X_TH_ACK,
-		.saddr = iph->daddr, .daddr = iph->saddr,
+		.saddr = &iph->daddr, .daddr = &iph->saddr, .opt = opt,
 		.source = th->dest, .dest = th->source, .window = htons(cfg->sp.window),
 	};
-	dst = ip_vs_x_route(ipvs->net, af, IPPROTO_TCP, &seg.daddr, &seg.saddr, seg.dest,
-			    seg.source);
+	dst = ip_vs_x_route(ipvs->net, af, IPPROTO_TCP, seg.daddr, seg.saddr, seg.dest, seg.source);
 	if (!dst) {
 		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_ROUTE_FAIL);
 		goto drop;
@@ -326,7 +326,7 @@ int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	seg.seq = ip_vs_x_cookie_make(&rcu_dereference(xnet->keys)->k, &f, isn, x_now(), &s,
 				      &ours.tsval);
 	seg.ack = isn + 1;
-	seg.opt_len = ip_vs_x_syn_opts_put(seg.opt, &ours);
+	seg.opt_len = ip_vs_x_syn_opts_put(opt, &ours);
 	skb = x_turn(skb, &seg);
 	if (!skb) {
 		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_MEM);
@@ -355,7 +355,7 @@ bool ip_vs_x_sp_valid(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	ack->cookie = ntohl(th->ack_seq) - 1;
 	ack->hlen = iph->len + th->doff * 4;
 	ack->window = th->window;
-	if (!ip_vs_x_cookie_check(&rcu_dereference(ip_vs_x_net(ipvs)->keys)->k, &f, ack->isn,
+	if (!ip_vs_x_cookie_check(&rcu_dereference(ip_vs_x_net_rcu(ipvs)->keys)->k, &f, ack->isn,
 				  ack->cookie, x_now(), ts, ts ? get_unaligned_be32(ts + 6) : 0,
 				  &ack->opts))
 		return false;
@@ -384,7 +384,7 @@ static bool x_has_dest(const struct ip_vs_service *svc)
 static int x_no_dest(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		     const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg)
 {
-	ip_vs_x_count_cfg(ip_vs_x_net(ipvs), cfg, IPVS_EXT_STAT_SP_NODEST);
+	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, IPVS_EXT_STAT_SP_NODEST);
 	ip_vs_x_answer_rst(ipvs, af, skb, iph);
 	return NF_DROP;
 }
@@ -439,7 +439,7 @@ static void x_decided(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb
 		      const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
 		      unsigned int stat)
 {
-	ip_vs_x_count_cfg(ip_vs_x_net(ipvs), cfg, stat);
+	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, stat);
 	ip_vs_x_trace_synproxy(ipvs, af, skb, iph, stat);
 }
 
@@ -455,8 +455,8 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		      struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
 		      const struct tcphdr *h)
 {
-	struct ip_vs_x_net *xnet = ip_vs_x_net(ipvs);
-	u8 buf[IP_VS_X_TCP_MAX];
+	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(ipvs);
+	u8 buf[IP_VS_X_TCP_MAX] __uninitialized;
 	struct ip_vs_x_ack ack;
 	struct tcphdr *th;
 	u32 half;
@@ -545,7 +545,7 @@ bool __ip_vs_x_intercept(struct ip_vs_conn *cp, struct sk_buff *skb, struct ip_v
 	const struct ip_vs_x_svc_cfg *cfg;
 	/* pairs with the release of who ended the handshake: its deltas are there */
 	bool pending = smp_load_acquire(&x->sp);
-	u8 buf[IP_VS_X_TCP_MAX];
+	u8 buf[IP_VS_X_TCP_MAX] __uninitialized;
 	struct ip_vs_x_ack ack;
 	struct sk_buff *syn;
 	struct tcphdr *th;

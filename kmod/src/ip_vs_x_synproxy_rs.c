@@ -88,7 +88,7 @@ void ip_vs_x_sp_drop(struct ip_vs_x_conn *x)
 static struct ip_vs_x_seg x_from_client(const struct ip_vs_conn *cp, u8 flags, u8 ttl)
 {
 	return (struct ip_vs_x_seg) {
-		.af = cp->af, .flags = flags, .ttl = ttl, .saddr = cp->caddr, .daddr = cp->vaddr,
+		.af = cp->af, .flags = flags, .ttl = ttl, .saddr = &cp->caddr, .daddr = &cp->vaddr,
 		.source = cp->cport, .dest = cp->vport,
 	};
 }
@@ -145,23 +145,28 @@ static void x_seg_to_client(struct ip_vs_x_conn *x, struct sk_buff *skb)
 	ip_vs_x_send(x->c.ipvs, x->c.af, skb);
 }
 
+/* The option of a segment that is no SYN, into IP_VS_X_SYN_OPTS_MAX bytes; its length */
+static u8 x_ts_put(u8 *opt, u32 tsval, u32 tsecr)
+{
+	opt[0] = TCPOPT_NOP;
+	opt[1] = TCPOPT_NOP;
+	return ip_vs_x_ts_put(opt + 2, tsval, tsecr) - opt;
+}
+
 /* From the service to the client; with TS if that was agreed on */
 static struct sk_buff *x_for_client(const struct ip_vs_x_sp *sp, u8 flags, u16 window, u32 ack)
 {
 	const struct ip_vs_conn *cp = &sp->x->c;
+	u8 opt[IP_VS_X_SYN_OPTS_MAX];
 	struct ip_vs_x_seg s = {
-		.af = cp->af, .flags = flags, .ttl = sp->ttl, .saddr = cp->vaddr,
-		.daddr = cp->caddr, .source = cp->vport, .dest = cp->cport,
-		.seq = sp->ack.cookie + 1, .ack = ack, .window = htons(window),
+		.af = cp->af, .flags = flags, .ttl = sp->ttl, .saddr = &cp->vaddr,
+		.daddr = &cp->caddr, .source = cp->vport, .dest = cp->cport,
+		.seq = sp->ack.cookie + 1, .ack = ack, .window = htons(window), .opt = opt,
 	};
 	struct sk_buff *skb;
 
-	if (sp->ack.opts.ts && !(flags & IP_VS_X_TH_RST)) {
-		s.opt[0] = TCPOPT_NOP;
-		s.opt[1] = TCPOPT_NOP;
-		ip_vs_x_ts_put(s.opt + 2, sp->ack.opts.tsecr, sp->ack.opts.tsval);
-		s.opt_len = 2 + TCPOLEN_TIMESTAMP;
-	}
+	if (sp->ack.opts.ts && !(flags & IP_VS_X_TH_RST))
+		s.opt_len = x_ts_put(opt, sp->ack.opts.tsecr, sp->ack.opts.tsval);
 	skb = ip_vs_x_seg_build(&s);
 	if (!skb)
 		ip_vs_x_count(cp, IPVS_EXT_STAT_MEM);
@@ -203,7 +208,7 @@ void ip_vs_x_sp_send(struct ip_vs_conn *cp, struct sk_buff *syn)
 }
 
 /* Built anew each time: nearly all are sent once, and none waits in memory. RCU. */
-static struct ip_vs_x_seg x_syn_seg(const struct ip_vs_x_sp *sp)
+static struct ip_vs_x_seg x_syn_seg(const struct ip_vs_x_sp *sp, u8 *opt)
 {
 	struct ip_vs_x_seg s = x_from_client(&sp->x->c, IP_VS_X_TH_SYN, sp->client_ttl);
 	struct ip_vs_x_syn_opts opts = sp->ack.opts;
@@ -212,13 +217,15 @@ static struct ip_vs_x_seg x_syn_seg(const struct ip_vs_x_sp *sp)
 	s.tos = sp->tos;
 	s.seq = sp->ack.isn;
 	s.window = sp->syn_window;
-	s.opt_len = ip_vs_x_syn_opts_put(s.opt, &opts);
+	s.opt = opt;
+	s.opt_len = ip_vs_x_syn_opts_put(opt, &opts);
 	return s;
 }
 
 static struct sk_buff *x_syn(const struct ip_vs_x_sp *sp)
 {
-	struct ip_vs_x_seg s = x_syn_seg(sp);
+	u8 opt[IP_VS_X_SYN_OPTS_MAX];
+	struct ip_vs_x_seg s = x_syn_seg(sp, opt);
 	struct sk_buff *syn = ip_vs_x_seg_build(&s);
 
 	if (syn) {
@@ -318,7 +325,7 @@ static struct ip_vs_x_sp *x_sp_new(struct ip_vs_conn *cp, struct sk_buff *skb,
  */
 static bool x_hold(struct ip_vs_x_sp *sp, struct sk_buff *skb, unsigned int data)
 {
-	struct ip_vs_x_net *xnet = ip_vs_x_net(sp->x->c.ipvs);
+	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(sp->x->c.ipvs);
 	unsigned int mem = skb->truesize;
 
 	if (skb_queue_len(&sp->held) >= sp->queue || sp->held_bytes + data > X_HELD_MAX ||
@@ -359,7 +366,8 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 	}
 	ip_vs_x_in_stats(cp, skb);
 	if (syn == skb) {
-		struct ip_vs_x_seg s = x_syn_seg(sp);
+		u8 opt[IP_VS_X_SYN_OPTS_MAX];
+		struct ip_vs_x_seg s = x_syn_seg(sp, opt);
 
 		x_detain(skb);
 		ip_vs_x_seg_turn(skb, &s);
@@ -469,7 +477,7 @@ static void x_agree(struct ip_vs_x_conn *x, struct ip_vs_x_sp *sp, u32 isn,
 }
 
 /* The ACK that ends the handshake, when there is no data to do it */
-static struct ip_vs_x_seg x_ack(const struct ip_vs_x_sp *sp)
+static struct ip_vs_x_seg x_ack(const struct ip_vs_x_sp *sp, u8 *opt)
 {
 	struct ip_vs_x_seg s = x_from_client(&sp->x->c, IP_VS_X_TH_ACK, sp->client_ttl);
 
@@ -477,19 +485,17 @@ static struct ip_vs_x_seg x_ack(const struct ip_vs_x_sp *sp)
 	s.seq = sp->ack.isn + 1;
 	s.ack = sp->ack.cookie + 1;
 	s.window = sp->ack.window;
-	if (sp->ack.opts.ts) {
-		s.opt[0] = TCPOPT_NOP;
-		s.opt[1] = TCPOPT_NOP;
-		ip_vs_x_ts_put(s.opt + 2, sp->ack.opts.tsval, sp->ack.opts.tsecr);
-		s.opt_len = 2 + TCPOLEN_TIMESTAMP;
-	}
+	s.opt = opt;
+	if (sp->ack.opts.ts)
+		s.opt_len = x_ts_put(opt, sp->ack.opts.tsval, sp->ack.opts.tsecr);
 	return s;
 }
 
 static void x_established(struct ip_vs_x_sp *sp, u16 window)
 {
 	struct ip_vs_x_conn *x = sp->x;
-	struct ip_vs_x_seg s = x_ack(sp);
+	u8 opt[IP_VS_X_SYN_OPTS_MAX];
+	struct ip_vs_x_seg s = x_ack(sp, opt);
 	struct sk_buff *skb = ip_vs_x_seg_build(&s), *data;
 
 	del_timer(&sp->timer);
@@ -526,7 +532,7 @@ bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct i
 {
 	struct ip_vs_x_conn *x = ip_vs_x_conn(cp);
 	enum { NOTHING, DONE, REFUSED, STRAY } what = NOTHING;
-	u8 buf[IP_VS_X_TCP_MAX];
+	u8 buf[IP_VS_X_TCP_MAX] __uninitialized;
 	struct ip_vs_x_syn_opts rs;
 	struct ip_vs_x_sp *sp;
 	struct dst_entry *dst = NULL;

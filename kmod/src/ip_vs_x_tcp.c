@@ -216,64 +216,63 @@ bool ip_vs_x_tcp_storm(struct ip_vs_x_conn *x, struct tcphdr *th, unsigned int l
 	return n > IP_VS_X_STORM;
 }
 
-static void ip_vs_x_seg_ip(struct sk_buff *skb, const struct ip_vs_x_seg *s, unsigned int len)
+static void ip_vs_x_seg_ip(struct iphdr *ih, const struct ip_vs_x_seg *s, unsigned int len)
 {
-	struct iphdr *ih = skb_put_zero(skb, sizeof(*ih));
-
 	ih->version = 4;
 	ih->ihl = 5;
 	ih->tos = s->tos;
 	ih->tot_len = htons(sizeof(*ih) + len);
+	ih->id = 0;
 	ih->frag_off = htons(IP_DF);
 	ih->ttl = s->ttl;
 	ih->protocol = IPPROTO_TCP;
-	ih->saddr = s->saddr.ip;
-	ih->daddr = s->daddr.ip;
+	ih->saddr = s->saddr->ip;
+	ih->daddr = s->daddr->ip;
 	ip_send_check(ih);
-	skb->protocol = htons(ETH_P_IP);
 }
 
-static void ip_vs_x_seg_ip6(struct sk_buff *skb, const struct ip_vs_x_seg *s, unsigned int len)
+static void ip_vs_x_seg_ip6(struct ipv6hdr *ih, const struct ip_vs_x_seg *s, unsigned int len)
 {
-	struct ipv6hdr *ih = skb_put_zero(skb, sizeof(*ih));
-
 	ip6_flow_hdr(ih, s->tos, 0);
 	ih->payload_len = htons(len);
 	ih->nexthdr = IPPROTO_TCP;
 	ih->hop_limit = s->ttl;
-	ih->saddr = s->saddr.in6;
-	ih->daddr = s->daddr.in6;
-	skb->protocol = htons(ETH_P_IPV6);
+	ih->saddr = s->saddr->in6;
+	ih->daddr = s->daddr->in6;
 }
 
 /* Behind the headroom of an empty skb that has IP_VS_X_SEG_MAX bytes of room */
 static void ip_vs_x_seg_write(struct sk_buff *skb, const struct ip_vs_x_seg *s)
 {
+	unsigned int hlen = s->af == AF_INET6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	unsigned int len = sizeof(struct tcphdr) + s->opt_len;
-	struct tcphdr *th;
+	void *ih = skb_put(skb, hlen + len);
+	struct tcphdr *th = ih + hlen;
 	__wsum sum;
 
 	skb->ip_summed = CHECKSUM_NONE;
 	skb_reset_network_header(skb);
-	if (s->af == AF_INET6)
-		ip_vs_x_seg_ip6(skb, s, len);
-	else
-		ip_vs_x_seg_ip(skb, s, len);
-	skb_set_transport_header(skb, skb->len);
-	th = skb_put_zero(skb, len);
+	skb_set_transport_header(skb, hlen);
 	th->source = s->source;
 	th->dest = s->dest;
 	th->seq = htonl(s->seq);
 	th->ack_seq = htonl(s->ack);
-	th->doff = len / 4;
-	tcp_flag_word(th) |= htonl((u32)s->flags << 16);
-	th->window = s->window;
-	memcpy(th + 1, s->opt, s->opt_len);
+	/* with the data offset, flags and window */
+	tcp_flag_word(th) = htonl((u32)len / 4 << 28 | (u32)s->flags << 16 | ntohs(s->window));
+	th->check = 0;
+	th->urg_ptr = 0;
+	if (s->opt_len)
+		memcpy(th + 1, s->opt, s->opt_len);
 	sum = csum_partial(th, len, 0);
-	if (s->af == AF_INET6)
-		th->check = csum_ipv6_magic(&s->saddr.in6, &s->daddr.in6, len, IPPROTO_TCP, sum);
-	else
-		th->check = csum_tcpudp_magic(s->saddr.ip, s->daddr.ip, len, IPPROTO_TCP, sum);
+	if (s->af == AF_INET6) {
+		skb->protocol = htons(ETH_P_IPV6);
+		ip_vs_x_seg_ip6(ih, s, len);
+		th->check = csum_ipv6_magic(&s->saddr->in6, &s->daddr->in6, len, IPPROTO_TCP, sum);
+	} else {
+		skb->protocol = htons(ETH_P_IP);
+		ip_vs_x_seg_ip(ih, s, len);
+		th->check = csum_tcpudp_magic(s->saddr->ip, s->daddr->ip, len, IPPROTO_TCP, sum);
+	}
 }
 
 bool ip_vs_x_seg_fits(const struct sk_buff *skb)
@@ -320,7 +319,7 @@ static void ip_vs_x_rst_to(struct ip_vs_x_seg *s, const struct tcphdr *th, unsig
 void ip_vs_x_answer_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 			const struct ip_vs_iphdr *iph)
 {
-	struct ip_vs_x_seg s = { .af = af, .ttl = 64, .saddr = iph->daddr, .daddr = iph->saddr };
+	struct ip_vs_x_seg s = { .af = af, .ttl = 64, .saddr = &iph->daddr, .daddr = &iph->saddr };
 	struct tcphdr _th, *th;
 	struct dst_entry *dst;
 	struct sk_buff *rst;
@@ -332,7 +331,7 @@ void ip_vs_x_answer_rst(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	    !ip_vs_checksum_common_check(skb, iph->len, IPPROTO_TCP, af))
 		return;
 	ip_vs_x_rst_to(&s, th, skb->len - iph->len - th->doff * 4);
-	dst = ip_vs_x_route(ipvs->net, af, IPPROTO_TCP, &s.daddr, &s.saddr, s.dest, s.source);
+	dst = ip_vs_x_route(ipvs->net, af, IPPROTO_TCP, s.daddr, s.saddr, s.dest, s.source);
 	if (!dst)
 		return;
 	rst = ip_vs_x_seg_build(&s);
@@ -370,7 +369,7 @@ void ip_vs_x_expire_rst(struct ip_vs_x_conn *x)
 	const struct ip_vs_x_svc_cfg *cfg = ip_vs_x_conn_cfg(cp);
 	struct ip_vs_x_seg s = {
 		.af = cp->af, .ttl = 64, .flags = IP_VS_X_TH_RST | IP_VS_X_TH_ACK,
-		.saddr = cp->vaddr, .daddr = cp->caddr, .source = cp->vport, .dest = cp->cport,
+		.saddr = &cp->vaddr, .daddr = &cp->caddr, .source = cp->vport, .dest = cp->cport,
 		.seq = x->rs_seq + x->sp_delta, .ack = x->rs_ack - x->isn_delta,
 	};
 	struct dst_entry *dst;
@@ -384,8 +383,8 @@ void ip_vs_x_expire_rst(struct ip_vs_x_conn *x)
 			    cp->vport);
 	if (dst)
 		ip_vs_x_expire_half(x, &s, dst);
-	s.saddr = x->laddr;
-	s.daddr = cp->daddr;
+	s.saddr = &x->laddr;
+	s.daddr = &cp->daddr;
 	s.source = x->lport;
 	s.dest = cp->dport;
 	s.seq = x->rs_ack;

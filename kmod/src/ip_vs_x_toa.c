@@ -62,24 +62,29 @@ static struct sk_buff *ip_vs_x_toa_carrier(const struct sk_buff *skb, int af, un
 		.seq = ntohl(th->seq), .ack = ntohl(th->ack_seq),
 	};
 	const u8 *ts = ip_vs_x_ts_find(th);
+	union nf_inet_addr saddr = {}, daddr = {};
+	u8 all[IP_VS_X_TOA_LEN6 + 2 + TCPOLEN_TIMESTAMP];
 
 	if (af == AF_INET6) {
 		s.ttl = ipv6_hdr(skb)->hop_limit;
 		s.tos = ipv6_get_dsfield(ipv6_hdr(skb));
-		s.saddr.in6 = ipv6_hdr(skb)->saddr;
-		s.daddr.in6 = ipv6_hdr(skb)->daddr;
+		saddr.in6 = ipv6_hdr(skb)->saddr;
+		daddr.in6 = ipv6_hdr(skb)->daddr;
 	} else {
 		s.ttl = ip_hdr(skb)->ttl;
 		s.tos = ip_hdr(skb)->tos;
-		s.saddr.ip = ip_hdr(skb)->saddr;
-		s.daddr.ip = ip_hdr(skb)->daddr;
+		saddr.ip = ip_hdr(skb)->saddr;
+		daddr.ip = ip_hdr(skb)->daddr;
 	}
+	s.saddr = &saddr;
+	s.daddr = &daddr;
 	/* RFC 3168: a bare ACK is not ECN capable */
 	s.tos &= ~INET_ECN_MASK;
-	memcpy(s.opt, opt, len);
+	memcpy(all, opt, len);
+	s.opt = all;
 	if (ts) {
-		memset(s.opt + len, TCPOPT_NOP, 2);
-		memcpy(s.opt + len + 2, ts, TCPOLEN_TIMESTAMP);
+		memset(all + len, TCPOPT_NOP, 2);
+		memcpy(all + len + 2, ts, TCPOLEN_TIMESTAMP);
 		s.opt_len += 2 + TCPOLEN_TIMESTAMP;
 	}
 	return ip_vs_x_seg_build(&s);

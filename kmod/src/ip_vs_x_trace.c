@@ -94,7 +94,7 @@ static const char *x_name(unsigned int stat)
 void ip_vs_x_trace_drop(const struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
 			const struct ip_vs_iphdr *iph, unsigned int stat)
 {
-	struct ip_vs_x_ends e;
+	struct ip_vs_x_ends e __uninitialized;
 
 	if (!trace_ip_vs_x_drop_enabled())
 		return;
@@ -104,7 +104,7 @@ void ip_vs_x_trace_drop(const struct netns_ipvs *ipvs, int af, const struct sk_b
 
 void ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat)
 {
-	struct ip_vs_x_ends e;
+	struct ip_vs_x_ends e __uninitialized;
 
 	if (!trace_ip_vs_x_drop_enabled())
 		return;
@@ -116,7 +116,7 @@ void ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat)
 void ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x)
 {
 	const struct ip_vs_conn *cp = &x->c;
-	struct ip_vs_x_ends in, out;
+	struct ip_vs_x_ends in __uninitialized, out __uninitialized;
 
 	if (!trace_ip_vs_x_conn_new_enabled())
 		return;
@@ -130,7 +130,7 @@ void ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x)
 void ip_vs_x_trace_lport_full(const struct ip_vs_x_conn *x, const union nf_inet_addr *caddr,
 			      const char *lgroup)
 {
-	struct ip_vs_x_ends e;
+	struct ip_vs_x_ends e __uninitialized;
 
 	if (!trace_ip_vs_x_lport_full_enabled())
 		return;
@@ -143,7 +143,7 @@ void ip_vs_x_trace_lport_full(const struct ip_vs_x_conn *x, const union nf_inet_
 void ip_vs_x_trace_synproxy(const struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
 			    const struct ip_vs_iphdr *iph, unsigned int stat)
 {
-	struct ip_vs_x_ends e;
+	struct ip_vs_x_ends e __uninitialized;
 
 	if (!trace_ip_vs_x_synproxy_enabled())
 		return;

@@ -124,6 +124,8 @@ func caseServerOnDirector(t *testing.T, r *rig) {
 	}
 	c.Took(a)
 	r.front.Send(t, c.Bare())
+	// An ACK that comes after the end would be answered by another reset.
+	acknowledged(t, d.conn)
 	testnet.Must(t, d.conn.(*net.TCPConn).SetLinger(0), d.conn.Close())
 	if rst := r.front.Recv(t); rst.Flags&testpkt.RST == 0 || rst.Src != vip || rst.Seq != c.Ack {
 		t.Errorf("the server's reset became\n%v", rst)

@@ -313,28 +313,51 @@ func caseACLSwap(t *testing.T, r *rig) {
 	r.makeSet(t, "now", "hash:net", r.nf(), r.cip[:10]...)
 	r.makeSet(t, "next", "hash:net", r.nf(), r.cip[10:]...)
 	r.serve(t, setup{more: r.acl(ipvs.ACLWhite, "now")})
-	for round := range 20 {
-		for i := range r.cip {
+	passed, refused := 0, 0
+	// syns has the clients from first to last connect.
+	syns := func(round, first, last int) {
+		for i := first; i <= last; i++ {
 			r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[i], uint16(3000+round)), netip.AddrPortFrom(r.vip, 80), 7).Syn(testpkt.MSS(1400)))
-			if i == len(r.cip)/2 {
-				r.ipset(t, func() error { return netlink.IpsetSwap("now", "next") })
+		}
+	}
+	// judged waits until each SYN that was sent has passed or been refused, and
+	// returns how many passed since it was asked last.
+	judged := func(sent int) int {
+		n := passed
+		testnet.Eventually(t, 10*time.Second, func() error {
+			passed += len(r.back.Come())
+			refused = int(r.stat(t, uapi.ExtStatAclDrop))
+			if passed+refused != sent {
+				return fmt.Errorf("%d passed and %d were refused, of %d", passed, refused, sent)
 			}
-		}
-		// The eleventh is the last to meet the old set: the first ten pass and the
-		// last nine, or in the next round only the eleventh.
-		want := 19
+			return nil
+		})
+		return passed - n
+	}
+	last, sent := len(r.cip)-1, 0
+	for round := range 20 {
+		// One is on its way while the sets change places, and meets the one or the other.
+		syns(round, 0, 9)
+		sent += 10
+		before := judged(sent)
+		syns(round, 10, 10)
+		r.ipset(t, func() error { return netlink.IpsetSwap("now", "next") })
+		syns(round, 11, last)
+		sent += last - 9
+		after := judged(sent)
+		want, others := 10, last-10
 		if round%2 == 1 {
-			want = 1
+			want, others = 0, 0
 		}
-		if n := len(r.back.Drain()); n != want {
-			t.Errorf("round %d: %d SYNs passed, want %d", round, n, want)
+		if before != want || after < others || after > others+1 {
+			t.Errorf("round %d: %d SYNs passed before the swap, want %d, and %d after it, want %d and perhaps the one between", round, before, want, after, others)
 		}
 	}
 	// An even number of swaps: the first ten.
 	for i := range r.cip {
 		r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[i], 3900), netip.AddrPortFrom(r.vip, 80), 7).Syn(testpkt.MSS(1400)))
 	}
-	r.back.Drain()
+	judged(sent + len(r.cip))
 	all := map[netip.Addr]bool{}
 	for _, c := range r.conns(t) {
 		if c.Client.Port() == 3900 {

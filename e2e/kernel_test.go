@@ -135,19 +135,36 @@ func columnOf(all, line, name string) string {
 // ending is what TCP_INFO says of one end when all is through.
 type ending struct{ mss, retransmitted, pmtu uint32 }
 
-func tcpInfo(c net.Conn) (ending, error) {
-	raw, err := c.(*net.TCPConn).SyscallConn()
-	if err != nil {
-		return ending{}, err
-	}
-	var info *unix.TCPInfo
-	if cerr := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); cerr != nil {
-		return ending{}, cerr
-	}
+func endOf(c net.Conn) (ending, error) {
+	info, err := tcpInfo(c)
 	if err != nil {
 		return ending{}, err
 	}
 	return ending{mss: info.Snd_mss, retransmitted: info.Total_retrans, pmtu: info.Pmtu}, nil
+}
+
+func tcpInfo(c net.Conn) (*unix.TCPInfo, error) {
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	var info *unix.TCPInfo
+	if cerr := raw.Control(func(fd uintptr) { info, err = unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO) }); cerr != nil {
+		return nil, cerr
+	}
+	return info, err
+}
+
+// acknowledged waits until all that was written to c is.
+func acknowledged(t *testing.T, c net.Conn) {
+	t.Helper()
+	testnet.Eventually(t, 10*time.Second, func() error {
+		info, err := tcpInfo(c)
+		if err == nil && info.Unacked != 0 {
+			err = fmt.Errorf("%d segments are not acknowledged", info.Unacked)
+		}
+		return err
+	})
 }
 
 // stream writes n bytes that depend on their place and returns their checksum.
@@ -194,7 +211,7 @@ func transfer(t *testing.T, client, server *testnet.NS, f fam, n int) (up, down 
 		served <- result{sum: sum.Sum32(), err: err}
 		sent, werr := stream(c, 77, n)
 		_, rerr := io.ReadFull(c, make([]byte, 1)) // the client has it all
-		end, ierr := tcpInfo(c)
+		end, ierr := endOf(c)
 		served <- result{sent, end, errors.Join(werr, rerr, ierr)}
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -220,7 +237,7 @@ func transfer(t *testing.T, client, server *testnet.NS, f fam, n int) (up, down 
 	if back.Sum32() != reply.sum {
 		t.Errorf("%d bytes to the client: checksum %#x, want %#x", n, back.Sum32(), reply.sum)
 	}
-	up, err = tcpInfo(c)
+	up, err = endOf(c)
 	testnet.Must(t, err)
 	return up, reply.end
 }

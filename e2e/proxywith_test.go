@@ -211,6 +211,7 @@ func caseSPServerOnDirector(t *testing.T, r *rig) {
 	}
 	f.c.Took(got)
 	r.front.Send(t, f.c.Bare())
+	acknowledged(t, d.conn)
 	testnet.Must(t, d.conn.(*net.TCPConn).SetLinger(0), d.conn.Close())
 	if rst := r.front.Recv(t); rst.Flags&testpkt.RST == 0 || rst.Seq != f.c.Ack {
 		t.Errorf("the server's reset became\n%v", rst)

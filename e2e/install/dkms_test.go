@@ -75,9 +75,8 @@ func TestDKMS(t *testing.T) {
 // wantComplete compares the list with what the archive has.
 func wantComplete(t *testing.T, all []headers) {
 	out, err := exec.CommandContext(t.Context(), "sh", "-c", `
-		for p in $(apt-cache search --names-only '^linux-headers-6\.(1|12)\.[0-9].*-amd64$' | awk '{print $1}'); do
-			apt-cache madison "$p" | awk -v p="$p" '{print p, $3}'
-		done | sort -u`).Output()
+		apt-cache madison $(apt-cache search --names-only '^linux-headers-6\.(1|12)\.[0-9].*-amd64$' | awk '{print $1}') |
+			awk '{print $1, $3}' | sort -u`).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -139,7 +139,7 @@ func (op Op) String() string {
 	case Flush:
 		return "-C"
 	case SetExtConfig:
-		return op.Kind.String() + op.Config.options()
+		return "--set-ext" + op.Config.options()
 	}
 	return op.Kind.String()
 }
@@ -272,22 +272,22 @@ func (e Ext) options() string {
 func (c ExtConfig) options() string {
 	var b strings.Builder
 	if c.Set&ExtConfigProbes != 0 {
-		fmt.Fprintf(&b, " probes %d", c.Probes)
+		fmt.Fprintf(&b, " --laddr-probes %d", c.Probes)
 	}
 	if c.Set&ExtConfigReclaim != 0 {
-		fmt.Fprintf(&b, " reclaim %t", c.Reclaim)
+		b.WriteString(map[bool]string{true: " --laddr-reclaim", false: " --no-laddr-reclaim"}[c.Reclaim])
 	}
 	if c.Set&ExtConfigSPQMem != 0 {
-		fmt.Fprintf(&b, " synproxy-memory %d", c.SPQMem)
+		fmt.Fprintf(&b, " --synproxy-memory %d", c.SPQMem)
 	}
 	if c.Set&ExtConfigCookieKey != 0 {
-		fmt.Fprintf(&b, " cookie-key %v", c.CookieKey)
+		fmt.Fprintf(&b, " --cookie-key %v", c.CookieKey)
 	}
 	if c.Set&ExtConfigCookieKeyPrev != 0 {
-		fmt.Fprintf(&b, " previous-cookie-key %v", c.CookieKeyPrev)
+		fmt.Fprintf(&b, " --previous-cookie-key %v", c.CookieKeyPrev)
 	}
 	if c.Set&ExtConfigDropVIP != 0 {
-		fmt.Fprintf(&b, " drop-vip %t", c.DropVIP)
+		b.WriteString(map[bool]string{true: " --drop-vip", false: " --no-drop-vip"}[c.DropVIP])
 	}
 	return b.String()
 }

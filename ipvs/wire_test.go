@@ -247,8 +247,8 @@ func TestOpString(t *testing.T) {
 			"--start-daemon master --mcast-interface eth0 --syncid 4 --sync-maxlen 1000 --mcast-group 10.0.0.11 --mcast-port 9 --mcast-ttl 2"},
 		{Op{Kind: StopDaemon, Daemon: Daemon{State: SyncBackup}}, "--stop-daemon backup"},
 		{Op{Kind: Zero}, "-Z"}, {Op{Kind: ZeroExt, Service: s}, "-Z -t 10.0.0.1:80"}, {Op{Kind: Flush}, "-C"},
-		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigProbes | ExtConfigReclaim, Probes: 9}}, "set extended configuration probes 9 reclaim false"},
-		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigDropVIP, DropVIP: true}}, "set extended configuration drop-vip true"},
+		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigProbes | ExtConfigReclaim, Probes: 9}}, "--set-ext --laddr-probes 9 --no-laddr-reclaim"},
+		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigDropVIP, DropVIP: true}}, "--set-ext --drop-vip"},
 		{Op{Kind: SetExt, Service: svc("10.0.0.1", 80), Ext: Ext{Set: limitFields | aclFields | ExtFieldInvalid, Invalid: InvalidRST, Limits: Limits{
 			TimeoutEst: 90 * time.Second, CPS: 100, CPSBurst: 5, BPSIn: 1 << 40, BPSOut: 7, ConnLimit: 9, ACL: ACLWhite, ACLSet4: "office"}}},
 			"-E -t 10.0.0.1:80 --invalid rst --est-timeout 90 --cps 100 --cps-burst 5 --bps-in 1099511627776 --bps-out 7 --conn-limit 9 --acl white --acl-set4 office --acl-set6 ''"},

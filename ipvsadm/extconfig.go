@@ -87,20 +87,18 @@ var usualConfig = ipvs.ExtConfig{Probes: 64, Reclaim: true, SPQMem: 16 << 20}
 // in front: all of them, or only what differs from the module's own. Keys are
 // not told by the kernel.
 func configWords(cfg ipvs.ExtConfig, all bool) string {
-	var b strings.Builder
-	if cfg.Set&ipvs.ExtConfigProbes != 0 && (all || cfg.Probes != usualConfig.Probes) {
-		fmt.Fprintf(&b, " --laddr-probes %d", cfg.Probes)
+	for _, f := range []struct {
+		field ipvs.ExtConfigField
+		usual bool
+	}{
+		{ipvs.ExtConfigProbes, cfg.Probes == usualConfig.Probes}, {ipvs.ExtConfigReclaim, cfg.Reclaim == usualConfig.Reclaim},
+		{ipvs.ExtConfigSPQMem, cfg.SPQMem == usualConfig.SPQMem}, {ipvs.ExtConfigDropVIP, cfg.DropVIP == usualConfig.DropVIP},
+	} {
+		if f.usual && !all {
+			cfg.Set &^= f.field
+		}
 	}
-	if cfg.Set&ipvs.ExtConfigReclaim != 0 && (all || cfg.Reclaim != usualConfig.Reclaim) {
-		b.WriteString(map[bool]string{true: " --laddr-reclaim", false: " --no-laddr-reclaim"}[cfg.Reclaim])
-	}
-	if cfg.Set&ipvs.ExtConfigSPQMem != 0 && (all || cfg.SPQMem != usualConfig.SPQMem) {
-		fmt.Fprintf(&b, " --synproxy-memory %d", cfg.SPQMem)
-	}
-	if cfg.Set&ipvs.ExtConfigDropVIP != 0 && (all || cfg.DropVIP != usualConfig.DropVIP) {
-		b.WriteString(map[bool]string{true: " --drop-vip", false: " --no-drop-vip"}[cfg.DropVIP])
-	}
-	return b.String()
+	return strings.TrimPrefix(ipvs.Op{Kind: ipvs.SetExtConfig, Config: cfg}.String(), "--set-ext")
 }
 
 // saveConfig writes the settings of the namespace, if any is of one's own.

@@ -39,13 +39,13 @@ func TestConfigOfAllServices(t *testing.T) {
 		}
 	}
 	words := "laddr_probes 128\nladdr_reclaim\nsynproxy_memory 4096\ndrop_vip\n"
-	sync(words, "set extended configuration probes 128 synproxy-memory 4096 drop-vip true")
+	sync(words, "--set-ext --laddr-probes 128 --synproxy-memory 4096 --drop-vip")
 	sync(words)
 	if err := table.Apply(ctx, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigDropVIP}}); err != nil {
 		t.Fatal(err)
 	}
 	ops, err := m.Watch()(ctx)
-	if err != nil || len(ops) != 1 || ops[0].String() != "set extended configuration drop-vip true" {
+	if err != nil || len(ops) != 1 || ops[0].String() != "--set-ext --drop-vip" {
 		t.Errorf("a comparison gives %v %v, want the one setting that was changed", ops, err)
 	}
 	sync("")

@@ -132,7 +132,7 @@ func TestCookieKeyStaysHidden(t *testing.T) {
 	if err := table.Apply(t.Context(), op); err != nil {
 		t.Fatal(err)
 	}
-	if want := "set extended configuration synproxy-memory 4096 cookie-key (hidden)"; op.String() != want {
+	if want := "--set-ext --synproxy-memory 4096 --cookie-key (hidden)"; op.String() != want {
 		t.Errorf("got %s", op)
 	}
 	got, err := table.ExtConfig(t.Context())

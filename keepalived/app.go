@@ -24,6 +24,7 @@ import (
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/doctor"
+	"github.com/lvs-fnat/lvs/internal/firewall"
 	"github.com/lvs-fnat/lvs/internal/logline"
 	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/internal/supervise"
@@ -35,6 +36,7 @@ type app struct {
 	config         config.Options
 	dial           func(ctx context.Context, netns string) (kernel, error)
 	load           func(context.Context) error // loads the kernel module
+	marker         func(firewall.MarkOptions) (marker, error)
 	engine         func(*slog.Logger, *atomic.Pointer[notify.Policy], *config.Processes) (engine, error)
 	syslog         func(ident string, facility int) (logline.Writer, error)
 	signals        func(inChild bool) (<-chan os.Signal, func())
@@ -69,7 +71,7 @@ func newApp(stdout, stderr *os.File) *app {
 	return &app{
 		stdout: stdout, stderr: stderr,
 		hasLink: hasLink,
-		dial:    dial, load: loadModule,
+		dial:    dial, load: loadModule, marker: openMarker,
 		engine: func(log *slog.Logger, p *atomic.Pointer[notify.Policy], g *config.Processes) (engine, error) {
 			// One processor of Go's more than loops: what a reload computes must not
 			// keep a loop from its checks until the scheduler takes turns.

@@ -38,6 +38,7 @@ type balancer struct {
 	checks engine
 	kernel kernel           // nil while no configuration needed one
 	mirror *director.Mirror // of kernel
+	marks  marks
 
 	changed    chan struct{}
 	stopEngine context.CancelFunc
@@ -70,6 +71,7 @@ func (b *balancer) run(ctx context.Context) error {
 		{do: b.openEngine, undo: b.closeEngine},
 		{undo: b.closeKernel},
 		{do: b.openKernel},
+		{do: b.openMarks, undo: b.closeMarks},
 		{do: b.fill, undo: b.empty},
 		{do: b.startChecks, undo: b.stopChecks},
 		{do: b.startSuspension, undo: b.stopSuspension},
@@ -176,6 +178,7 @@ func (b *balancer) fill(ctx context.Context) error {
 			return &exit{exitCode(err), line(b.dir.Explain(err))}
 		}
 	}
+	b.marks.ours = b.marks.marker != nil
 	b.herald.tell(notices)
 	b.herald.execute(notices)
 	return nil
@@ -377,6 +380,9 @@ func (b *balancer) vet(ctx context.Context, o *options) (*config.Config, error) 
 	if err != nil {
 		return nil, err
 	}
+	if !sameTable(b.dir.Config(), cfg) {
+		return nil, line(msgMarksTable)
+	}
 	removed := b.dir.Removed(cfg)
 	if d, spoilt := removed.Spoilt(cfg); spoilt {
 		return nil, line(d.String())
@@ -413,6 +419,9 @@ func (b *balancer) replace(ctx context.Context) error {
 		if err := bring(ctx, next.Tables()); err != nil {
 			return errors.Join(line(next.Explain(err)), b.restore(ctx))
 		}
+	}
+	if err := b.remark(cfg, next.Marks()); err != nil {
+		return errors.Join(err, b.restore(ctx))
 	}
 	b.dir = next
 	b.herald.follow(cfg)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/lvs-fnat/lvs/internal/firewall"
 	"github.com/lvs-fnat/lvs/ipvs"
 )
 
@@ -20,9 +21,10 @@ const driftLines = 20
 
 // drift is what one comparison has found.
 type drift struct {
-	rev uint64 // of the mirror when it began
-	ops []ipvs.Op
-	err error
+	rev   uint64 // of the mirror when it began
+	ops   []ipvs.Op
+	marks []firewall.Mark
+	err   error
 }
 
 // lookout compares the kernel with what it should hold, one comparison at a
@@ -42,11 +44,18 @@ func (b *balancer) look(ctx context.Context) {
 	}
 	b.lookout.busy, b.lookout.more = true, false
 	rev, watch := b.mirror.Rev(), b.mirror.Watch()
+	var read func() ([]firewall.Mark, error)
+	if b.marks.marker != nil {
+		read = b.marks.Read
+	}
 	b.workers.Go(func() {
 		ctx, cancel := context.WithTimeout(ctx, kernelTime)
 		defer cancel()
-		ops, err := watch(ctx)
-		b.lookout.seen <- drift{rev, ops, err}
+		d := drift{rev: rev}
+		if d.ops, d.err = watch(ctx); d.err == nil && read != nil {
+			d.marks, d.err = read()
+		}
+		b.lookout.seen <- d
 	})
 }
 
@@ -66,8 +75,9 @@ func (b *balancer) drifted(ctx context.Context, d drift) {
 	}
 	lines := make([]string, len(d.ops))
 	for i, op := range d.ops {
-		lines[i] = op.String()
+		lines[i] = "ipvsadm " + op.String()
 	}
+	lines = append(lines, b.markLines(d.marks)...)
 	repair := b.dir.Config().Global.LVSRepair
 	if !slices.Equal(lines, b.lookout.said) {
 		b.report(lines, repair)
@@ -77,7 +87,11 @@ func (b *balancer) drifted(ctx context.Context, d drift) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, kernelTime)
 	defer cancel()
-	b.settle(b.mirror.Sync(ctx, b.dir.Tables()))
+	err := b.mirror.Sync(ctx, b.dir.Tables())
+	if err == nil && b.marks.marker != nil {
+		err = b.marks.bring(b.dir.Marks())
+	}
+	b.settle(err)
 	if b.behind == "" {
 		b.lookout.said = nil
 		b.log.Info(msgRepaired)
@@ -90,9 +104,9 @@ func (b *balancer) report(lines []string, repair bool) {
 		b.log.Info(msgApplied)
 		return
 	}
-	verb := "'ipvsadm %s' would bring back what is configured"
+	verb := "'%s' would bring back what is configured"
 	if repair {
-		verb = "'ipvsadm %s' brings back what is configured"
+		verb = "'%s' brings back what is configured"
 	}
 	b.log.Warn(fmt.Sprintf(msgDrift, len(lines)))
 	for _, l := range lines[:min(len(lines), driftLines)] {

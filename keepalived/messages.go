@@ -40,6 +40,7 @@ const (
 	msgDropped        = "Ended %d connections to %s port %d, which is down"
 	msgIdent          = "Changing syslog ident to %s"
 	msgPlace          = "instance, net_namespace, net_namespace_ipvs and use_pid_dir cannot be changed by a reload: restart keepalived"
+	msgMarksTable     = "Cannot change IPVS nftables table name at a reload - please restart keepalived"
 	msgDump           = "Printing %s data for process(%d) on signal"
 	msgRelayLost      = "A word of the child process %s was lost: too many wait to be read"
 	msgChildDelay     = "Restart of %s process delayed %d seconds to limit respawn rate"

@@ -14,6 +14,7 @@ import (
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/director"
+	"github.com/lvs-fnat/lvs/internal/firewall"
 )
 
 // Verbs of the control socket.
@@ -62,6 +63,8 @@ func (a *app) planStart(ctx context.Context, cfg *config.Config, diags []config.
 		return answer{exitFatal, d.String() + "\n"}, nil
 	}
 	var mirror *director.Mirror
+	var m marks
+	var left []firewall.Mark
 	if needsKernel(cfg) {
 		k, err := a.dial(ctx, netnsFile(cfg.Root.NetNamespaceIPVS))
 		if err != nil {
@@ -70,9 +73,20 @@ func (a *app) planStart(ctx context.Context, cfg *config.Config, diags []config.
 		defer k.Close()
 		mirror = director.NewMirror(k)
 	}
+	if f := cfg.Global.NFTables; f != nil && f.On {
+		defer m.close()
+		if err := m.open(a, cfg); err != nil {
+			return answer{}, err
+		}
+		var err error
+		if left, err = m.Read(); err != nil {
+			return answer{}, err
+		}
+	}
 	var none *director.Director
-	tables, p := none.Preview(cfg, nil)
-	return planned(ctx, mirror, tables, p)
+	next, p := none.Preview(cfg, nil, left)
+	p.Marks = m.opts.Lines(left, next.Marks())
+	return planned(ctx, mirror, next.Tables(), p)
 }
 
 func planned(ctx context.Context, mirror *director.Mirror, want director.Tables, p director.Plan) (answer, error) {
@@ -119,8 +133,15 @@ func (b *balancer) planReload(ctx context.Context, file string) (answer, error) 
 	if err != nil {
 		return answer{}, fmt.Errorf("a reload would be refused: %w", err)
 	}
-	tables, p := b.dir.Preview(cfg, b.checks.Status())
-	return planned(ctx, b.mirror, tables, p)
+	next, p := b.dir.Preview(cfg, b.checks.Status(), nil)
+	if b.marks.marker != nil {
+		have, err := b.marks.Read()
+		if err != nil {
+			return answer{}, err
+		}
+		p.Marks = b.marks.opts.Lines(have, next.Marks())
+	}
+	return planned(ctx, b.mirror, next.Tables(), p)
 }
 
 // reloadDaemon is --reload, which asks the daemon first whether it would take

@@ -22,7 +22,7 @@ func (d *testDaemon) command(args ...string) (code int, out, err string) {
 	d.t.Helper()
 	var stdout, stderr bytes.Buffer
 	a := testApp(&stdout, &stderr)
-	a.dial = d.app.dial
+	a.dial, a.marker = d.app.dial, d.app.marker
 	a.kill = func(pid int, sig syscall.Signal) error {
 		if pid != os.Getpid() || sig != syscall.SIGHUP {
 			return fmt.Errorf("signal %v to process %d", sig, pid)

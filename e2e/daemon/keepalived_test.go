@@ -36,14 +36,15 @@ func TestMain(m *testing.M) { testvm.Main(m) }
 func TestGuestsKeepalived(t *testing.T) {
 	root, err := testvm.Root()
 	testnet.Must(t, err)
-	program := filepath.Join(t.TempDir(), "keepalived")
-	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-o", program, "./keepalived")
+	dir := t.TempDir()
+	build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags", "-s -w", "-o", dir, "./keepalived", "./ipvsadm")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("build keepalived: %v\n%s", err, out)
+		t.Fatalf("build: %v\n%s", err, out)
 	}
 	files := map[string]string{
-		"/usr/sbin/keepalived": program,
+		"/usr/sbin/keepalived": filepath.Join(dir, "keepalived"),
+		"/sbin/ipvsadm":        filepath.Join(dir, "ipvsadm"),
 		"/etc/demo.conf":       filepath.Join(root, "testdata/demo/keepalived.conf"),
 	}
 	for _, kernel := range testvm.Kernels() {

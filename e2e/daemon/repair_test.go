@@ -46,12 +46,38 @@ func (b *balanced) settings(c *ipvs.Client, key ipvs.ServiceKey) string {
 	return fmt.Sprintf("%s %+v %v", s.Scheduler, x.Ext, servers)
 }
 
+// remedies are the commands of a report of drift, the first in the log behind from.
+func (d *daemon) remedies(from int) []string {
+	d.t.Helper()
+	var commands []string
+	testnet.Eventually(d.t, 30*time.Second, func() error {
+		_, report, _ := strings.Cut(d.text()[from:], "IPVS: somebody has changed the tables in ")
+		var n int
+		if _, err := fmt.Sscan(report, &n); err != nil {
+			return err
+		}
+		commands = nil
+		for line := range strings.Lines(report) {
+			if _, command, ok := strings.Cut(line, "IPVS: '"); ok && strings.HasSuffix(line, "\n") {
+				commands = append(commands, command[:strings.LastIndex(command, "'")])
+			}
+		}
+		if len(commands) != n {
+			return fmt.Errorf("%d commands, want %d", len(commands), n)
+		}
+		return nil
+	})
+	return commands
+}
+
 // TestKeepalivedRepair: somebody deletes a service, or makes it anew as plain
-// NAT, the way kube-proxy cleans up. The daemon says what is missing; with
-// lvs_repair the service is whole again, FNAT and all else it has.
+// NAT, the way kube-proxy cleans up. The daemon says what is missing, in commands
+// that bring it back; with lvs_repair the service is whole again, FNAT and all else
+// it has.
 func TestKeepalivedRepair(t *testing.T) {
 	b := newBalanced(t)
 	demo := strings.Replace(b.read(), "    toa on\n", "    toa on\n    toa_kind4 252\n    mss_clamp 1380\n    cps 1000 50\n    rst_on_expire\n", 1)
+	demo = strings.Replace(demo, "router_id demo", "router_id demo\n    drop_vip\n    laddr_probes 100", 1)
 	b.write(demo)
 	d := b.run()
 	d.wait("Startup complete")
@@ -61,13 +87,30 @@ func TestKeepalivedRepair(t *testing.T) {
 	whole, err := c.Service(t.Context(), key)
 	testnet.Must(t, err)
 	plain := ipvs.Service{ServiceKey: key, Scheduler: "rr", Netmask: whole.Netmask}
-	testnet.Must(t, c.Apply(t.Context(), ipvs.Op{Kind: ipvs.DelService, Service: plain}))
+	addr := netip.MustParseAddr("10.0.2.202")
+	testnet.Must(t, c.Apply(t.Context(), ipvs.Op{Kind: ipvs.DelService, Service: plain},
+		ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigProbes | ipvs.ExtConfigDropVIP, Probes: 9}},
+		ipvs.Op{Kind: ipvs.DelLaddr, LGroup: ipvs.LGroup{Name: "back"}, Laddr: ipvs.Laddr{Addr: addr}}))
+	from := len(d.text())
 	d.signal(syscall.SIGUSR1)
 	d.wait("IPVS: somebody has changed the tables")
-	d.wait("would bring back what is configured")
 	if s, err := c.Service(t.Context(), key); err == nil {
 		t.Errorf("without lvs_repair there is %+v", s)
 	}
+	for _, command := range d.remedies(from) {
+		if out, err := b.D.Run(t.Context(), "/sbin/"+strings.Fields(command)[0], strings.Fields(command)[1:]...); err != nil {
+			t.Errorf("%s: %v\n%s", command, err, out)
+		}
+	}
+	if got := b.settings(c, key); got != want {
+		t.Errorf("brought back by hand:\n%s\nwant\n%s", got, want)
+	}
+	if cfg, err := c.ExtConfig(t.Context()); err != nil || !cfg.DropVIP || cfg.Probes != 100 {
+		t.Errorf("settings of all services: %+v %v", cfg, err)
+	}
+	b.both("brought back by hand", testnet.VIP4, 4)
+	d.signal(syscall.SIGUSR1)
+	d.wait("IPVS: the tables are as they should be again")
 	b.write(strings.Replace(demo, "router_id demo", "lvs_repair", 1))
 	d.signal(syscall.SIGHUP)
 	d.wait("Reload complete")

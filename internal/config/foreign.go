@@ -39,17 +39,10 @@ var remedies = map[string]string{
 // noSNMP is said of every word of the agent.
 const noSNMP = "there is no SNMP agent: 'ipvsadm -L --json --stats' and SIGUSR1 tell what it would"
 
-// noMarks is said of the words that have nftables mark packets for ip_vs.
-const noMarks = "every address of a group is a service by itself, without a mark"
-
 // reasons says, for keywords of the original that nothing acts on yet, why, or what
 // does the same.
 var reasons = map[string]string{
 	"SSL/password": "take it off the key: 'openssl pkey -in KEY -out NEW'",
-
-	"global_defs/nftables_ipvs":              noMarks,
-	"global_defs/nftables_ipvs_priority":     noMarks,
-	"global_defs/nftables_ipvs_start_fwmark": noMarks,
 
 	"global_defs/enable_snmp_checker":           noSNMP,
 	"global_defs/enable_snmp_keepalived":        noSNMP,

@@ -52,8 +52,10 @@ type Root struct {
 // LVSTimeoutMax is the longest connection timeout that ip_vs takes.
 const LVSTimeoutMax = 31 * 24 * time.Hour
 
-// NFTables is nftables_ipvs: firewall marks for the addresses of a group.
+// NFTables is nftables_ipvs: the addresses of a virtual_server_group get a firewall
+// mark, and are one service.
 type NFTables struct {
+	On          bool
 	Table       string // "": keepalived_ipvs
 	Priority    int
 	StartFWMark uint32
@@ -121,14 +123,15 @@ func init() {
 		"checker_log_all_failures": boolInto(func(g *Global, v bool) { g.CheckerLogAllFailures = v }),
 		"rs_init_notifies":         flagInto(func(g *Global) { g.RSInitNotifies = true }),
 		"nftables_ipvs": keyword[Global]{read: func(_ *loader, n *parser.Node, g *Global) {
-			g.nftables().Table = n.Arg(1)
-		}}.later(),
+			f := g.nftables()
+			f.On, f.Table = true, n.Arg(1)
+		}},
 		"nftables_ipvs_priority": intInto(math.MinInt32, math.MaxInt32, func(g *Global, v int) {
 			g.nftables().Priority = v
-		}).later(),
+		}),
 		"nftables_ipvs_start_fwmark": intInto(1, math.MaxUint32, func(g *Global, v int) {
 			g.nftables().StartFWMark = uint32(v)
-		}).later(),
+		}),
 		"lvs_flush":                flagInto(func(g *Global) { g.LVSFlush = true }),
 		"lvs_flush_on_stop":        {read: readFlushOnStop},
 		"lvs_flush_onstop":         {read: readFlushOnStop},

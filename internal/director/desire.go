@@ -48,11 +48,11 @@ func (v *virtual) services(now time.Time) []Service {
 	if same {
 		return v.made
 	}
-	v.made, v.stood = make([]Service, 0, len(v.cfg.Endpoints)), make([]standing, len(v.servers)+1)
+	v.made, v.stood = make([]Service, 0, len(v.served())), make([]standing, len(v.servers)+1)
 	for i := range v.stood {
 		v.stood[i] = stand(i)
 	}
-	for _, e := range v.cfg.Endpoints {
+	for _, e := range v.served() {
 		v.made = append(v.made, Service{Service: wantedService(v.cfg, e), Ext: wantedExt(v.cfg, e), Dests: v.dests(e, now)})
 	}
 	return v.made
@@ -158,8 +158,11 @@ var tunnelFlags = map[string]uint16{"nocsum": 0, "csum": 1, "remcsum": 2}
 
 func wantedDest(rs *config.RealServer, e config.Endpoint, weight int) ipvs.Dest {
 	port := rs.Addr.Port()
-	if port == 0 && e.FWMark == 0 {
+	switch {
+	case port == 0 && e.FWMark == 0:
 		port = e.Addr.Port()
+	case e.FWMark != 0 && rs.Method != config.NAT && rs.Method != config.FNAT:
+		port = 0 // that of the packet: what is not translated keeps it
 	}
 	d := ipvs.Dest{
 		DestKey:        destKeyOf(netip.AddrPortFrom(rs.Addr.Addr(), port)),

@@ -8,6 +8,7 @@ import (
 
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/firewall"
 	"github.com/lvs-fnat/lvs/ipvs"
 )
 
@@ -23,6 +24,9 @@ type Director struct {
 	now time.Time
 	// name is the router_id of mails.
 	name string
+	// marks are those of the virtual servers that have one; the next gets nextMark.
+	marks    []firewall.Mark
+	nextMark uint32
 }
 
 // virtual is a virtual server with its state.
@@ -36,6 +40,10 @@ type virtual struct {
 	// stood.
 	made  []Service
 	stood []standing
+	// mark stands for all addresses of a group, if it is not 0: see number.
+	mark      uint32
+	endpoints []config.Endpoint
+	marks     []firewall.Mark
 }
 
 // server is a real server of one virtual server with its state.
@@ -100,7 +108,11 @@ func (d *Director) Named(host string) {
 
 // New returns a director for cfg that knows nothing about health yet. What
 // [Director.Observe] is told first decides.
-func New(cfg *config.Config) *Director { return newDirector(cfg, nil, nil) }
+func New(cfg *config.Config) *Director {
+	d := newDirector(cfg, nil, nil)
+	d.number(func(*virtual) uint32 { return 0 })
+	return d
+}
 
 // newDirector is New with the virtual servers of former, whole, that cfg has the very
 // same of, by former.same.
@@ -159,6 +171,7 @@ func (d *Director) same(cfg *config.Config) map[*config.VirtualServer]*virtual {
 // take gives v the targets and the state of old, one of former's.
 func (d *Director) take(v, old *virtual, former *Director) {
 	v.quorum, v.made, v.stood = old.quorum, old.made, old.stood
+	v.mark, v.endpoints, v.marks = old.mark, old.endpoints, old.marks
 	for k, s := range v.servers {
 		*s = *old.servers[k]
 		s.first, s.known = len(d.targets), false
@@ -206,6 +219,13 @@ func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 			old[v.key()] = v
 		}
 	}
+	next.nextMark = d.nextMark
+	next.number(func(v *virtual) uint32 {
+		if o := old[v.key()]; o != nil {
+			return o.mark
+		}
+		return v.mark
+	})
 	var notices []Notice
 	for _, v := range next.virtuals {
 		if same[v.cfg] != nil {

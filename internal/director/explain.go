@@ -127,7 +127,7 @@ func (d *Director) where(op ipvs.Op) (config.Pos, bool) {
 		return d.whereGroup(op)
 	}
 	for _, v := range d.virtuals {
-		for _, e := range v.cfg.Endpoints {
+		for _, e := range v.served() {
 			if endpointKey(v.cfg, e) == op.Service.ServiceKey {
 				return v.whereDest(op, e), true
 			}

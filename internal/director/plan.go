@@ -8,32 +8,35 @@ import (
 
 	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/firewall"
 	"github.com/lvs-fnat/lvs/ipvs"
 )
 
 // Plan is what taking over a configuration would do.
 type Plan struct {
 	Ops              []ipvs.Op
+	Marks            []string // commands of nft(8)
 	Started, Stopped []healthcheck.Target
 	Retimed          []healthcheck.Target // kept, with another timing
 	Kept             int                  // checks that go on as they are
 }
 
-// Preview returns the tables of a configuration as they would be right after
-// a reload, and what would become of the checks. status are the states of the
-// checks of d. d may be nil: then it is a start.
-func (d *Director) Preview(cfg *config.Config, status []healthcheck.Status) (Tables, Plan) {
+// Preview returns a director for a configuration as it would be right after a
+// reload, and what would become of the checks. status are the states of the
+// checks of d. d may be nil: then it is a start, which finds the marks that are left.
+func (d *Director) Preview(cfg *config.Config, status []healthcheck.Status, left []firewall.Mark) (next *Director, p Plan) {
 	was := map[any]int{}
 	var old []healthcheck.Target
-	next := New(cfg)
 	if d != nil {
 		next, _ = d.Reload(cfg)
 		old = d.targets
+	} else {
+		next = New(cfg)
+		next.Adopt(left)
 	}
 	for i := range old {
 		was[old[i].Key()] = i
 	}
-	var p Plan
 	states := make([]healthcheck.Status, len(next.targets))
 	seen := map[any]bool{}
 	for i := range next.targets {
@@ -61,12 +64,12 @@ func (d *Director) Preview(cfg *config.Config, status []healthcheck.Status) (Tab
 		}
 	}
 	next.Observe(states)
-	return next.Tables(), p
+	return next, p
 }
 
 // Nothing tells whether the plan changes nothing.
 func (p *Plan) Nothing() bool {
-	return len(p.Ops)+len(p.Started)+len(p.Stopped)+len(p.Retimed) == 0
+	return len(p.Ops)+len(p.Marks)+len(p.Started)+len(p.Stopped)+len(p.Retimed) == 0
 }
 
 // String writes an ipvsadm line per operation, a line per check that starts,
@@ -75,6 +78,9 @@ func (p *Plan) String() string {
 	var b strings.Builder
 	for _, op := range p.Ops {
 		fmt.Fprintf(&b, "ipvsadm %s\n", op)
+	}
+	for _, l := range p.Marks {
+		fmt.Fprintf(&b, "%s\n", l)
 	}
 	for _, l := range []struct {
 		verb    string

@@ -21,7 +21,7 @@ const module = "github.com/lvs-fnat/lvs/"
 // where something new belongs is decided once, in this table.
 var mayImport = map[string][]string{
 	"ipvsadm":    {"ipvs", "internal/popt", "internal/schedule"},
-	"keepalived": {"internal/bfd", "internal/busapi", "internal/config", "internal/director", "internal/doctor", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
+	"keepalived": {"internal/bfd", "internal/busapi", "internal/config", "internal/director", "internal/doctor", "internal/firewall", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
 
 	"ipvs":          {"ipvs/uapi"},
 	"ipvs/ipvstest": {"ipvs", "ipvs/uapi"},
@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"internal/agentx":     {},
 	"internal/bfd":        {"internal/poll"},
 	"internal/config":     {"parser", "ipvs", "healthcheck", "vrrp", "internal/bfd"},
-	"internal/director":   {"ipvs", "healthcheck", "internal/config"},
+	"internal/director":   {"ipvs", "healthcheck", "internal/config", "internal/firewall"},
 	"internal/doctor":     {"internal/config", "internal/director", "ipvs", "parser"},
 	"internal/firewall":   {},
 	"internal/houserules": {},

@@ -8,6 +8,7 @@
 #                             (6.1, 6.12, or a release as 6.1.0-56-amd64)
 #   fetch.sh guest            unpack the programs that only guests run
 #   fetch.sh peers            unpack other programs that tests of this host speak with
+#   fetch.sh newer            unpack keepalived of the next Debian, for the same
 #   fetch.sh root             a Debian in which packages are installed by tests
 #   fetch.sh all              all of these, for every line of kmod/kernels
 #   fetch.sh where            print the cache folder
@@ -23,6 +24,7 @@
 #   source/RELEASE/           net/netfilter/ipvs and checkpatch of the same version
 #   guest/                    a root file system without kernel, modules and init
 #   peers/                    the same of programs that ours must understand
+#   newer/                    the same of the next Debian's keepalived
 #   root/                     Debian as debootstrap makes it, with DKMS, a kernel, headers
 #                             and sources of each line, stock ipvsadm and keepalived
 #
@@ -278,6 +280,39 @@ fetch_kernel() {
 	echo "$pin" >"$stamp"
 }
 
+# --- the next Debian's keepalived --------------------------------------------------
+
+newer=trixie
+
+fetch_newer() {
+	local stamp=$cache/.newer-release tmp archive file
+	[ -d "$cache/newer" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$newer" ] && return
+	locked newer
+	[ -d "$cache/newer" ] && [ "$(cat "$stamp" 2>/dev/null)" = "$newer" ] && return
+	say "keepalived of $newer"
+	archive=$(apt-get indextargets --format '$(REPO_URI) $(RELEASE)' 'Created-By: Packages' | awk '$2 ~ /^(bookworm|oldstable)$/ {print $1; exit}')
+	[ -n "$archive" ] || die "apt has no source with Debian 12 (bookworm)"
+	tmp=$(scratch newerroot)
+	mkdir -p "$tmp"/{lists,archives}/partial "$tmp/all" "$tmp/root/lib64"
+	: >"$tmp/status"
+	echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $archive $newer main" >"$tmp/sources.list"
+	# The lists of the host stay as they are.
+	local other=("${apt[@]}" -o Dir::Etc::sourcelist="$tmp/sources.list" -o Dir::Etc::sourceparts=/dev/null -o Acquire::Languages=none
+		-o Dir::State::lists="$tmp/lists" -o Dir::State::status="$tmp/status" -o Dir::Cache::archives="$tmp/archives"
+		-o Dir::Cache::pkgcache="$tmp/pkgcache" -o Dir::Cache::srcpkgcache="$tmp/srcpkgcache" -o Debug::NoLocking=1)
+	apt-get "${other[@]}" update </dev/null && apt-get "${other[@]}" -d -y --no-install-recommends install keepalived </dev/null >&2 ||
+		die "cannot download keepalived of $newer from $archive"
+	ln -s usr/lib usr/lib64 "$tmp/all" # its packages know only /usr
+	for file in "$tmp"/archives/*.deb; do dpkg-deb -x "$file" "$tmp/all"; done
+	keep "$tmp/all" "$tmp/root" /lib64/ld-linux-x86-64.so.2
+	keep "$tmp/all" "$tmp/root" /usr/sbin/keepalived
+	keep "$tmp/all" "$tmp/root" /etc/keepalived/keepalived.config-opts # without which it does not start
+	chmod -R u+w "$tmp/root"
+	place "$tmp/root" "$cache/newer"
+	rm -rf "$tmp"
+	echo "$newer" >"$stamp"
+}
+
 # --- guests' programs ----------------------------------------------------------
 
 # package and the files of it that guests get, with what they link with. A change
@@ -440,14 +475,16 @@ host) fetch_host ;;
 kernel) [ $# = 2 ] || die "which kernel? fetch.sh kernel 6.1"; fetch_kernel "$2" ;;
 guest) fetch_guest ;;
 peers) fetch_peers ;;
+newer) fetch_newer ;;
 root) fetch_root ;;
 all)
 	"$0" host
 	for line in $(awk '/^[0-9]/{print $1}' "$pins"); do "$0" kernel "$line"; done
 	"$0" guest
 	"$0" peers
+	"$0" newer
 	"$0" root
 	;;
 where) echo "$cache" ;;
-*) sed -n '4,14s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
+*) sed -n '4,15s/^# \{0,1\}//p' "$0" >&2; exit 2 ;;
 esac

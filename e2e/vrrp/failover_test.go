@@ -153,12 +153,6 @@ func same(v vi) func(int) vi { return func(int) vi { return v } }
 // takes it again.
 func TestFailover(t *testing.T) {
 	for name, v := range variants {
-		if v.dst == nil {
-			v.dst = []string{"224.0.0.18", "224.0.0.18"}
-		}
-		if v.ttl == 0 {
-			v.ttl = 255
-		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			combinations(t, func(t *testing.T, b *bed) int { failover(t, b, v); return 0 })
@@ -166,7 +160,25 @@ func TestFailover(t *testing.T) {
 	}
 }
 
+// TestFailoverNewer: the same with keepalived 2.3.3 as the other half.
+func TestFailoverNewer(t *testing.T) {
+	for _, name := range []string{"PASS", "v3", "IPv6", "vmac", "unicast"} {
+		for _, pair := range [][2]program{{ours, newer}, {newer, ours}} {
+			t.Run(fmt.Sprintf("%s/%s-%s", name, pair[0], pair[1]), func(t *testing.T) {
+				t.Parallel()
+				failover(t, newBed(t, pair[:]...), variants[name])
+			})
+		}
+	}
+}
+
 func failover(t *testing.T, b *bed, v variant) {
+	if v.dst == nil {
+		v.dst = []string{"224.0.0.18", "224.0.0.18"}
+	}
+	if v.ttl == 0 {
+		v.ttl = 255
+	}
 	high, low := b.nodes[0], b.nodes[1]
 	conf := func(i, prio int) string {
 		r := v.router(i)

@@ -34,6 +34,8 @@ type program string
 const (
 	ours program = "ours"
 	c    program = "C"
+	// newer is keepalived of the next Debian, 2.3.3.
+	newer program = "C2.3"
 )
 
 // built is where TestMain has built our keepalived.
@@ -80,8 +82,15 @@ func run(m *testing.M) int {
 
 // command runs the program in the foreground; C's is the one of the guests' root.
 func (p program) command(args ...string) *exec.Cmd {
-	if p == ours {
+	switch p {
+	case ours:
 		return exec.Command(built, args...)
+	case newer:
+		// It looks for a file of its package in /etc; the mount goes with the process.
+		root := filepath.Join(testvm.Cache(), "newer")
+		cmd := foreign(root, "/usr/sbin/keepalived", args...)
+		const etc = `mount -t overlay newer -o "lowerdir=$0/etc:/etc" /etc && exec "$@"`
+		return exec.Command("unshare", append([]string{"--mount", "sh", "-c", etc, root}, cmd.Args...)...)
 	}
 	return foreign(filepath.Join(testvm.Cache(), "guest"), "/usr/sbin/keepalived.stock", args...)
 }

@@ -25,8 +25,8 @@ type TLS struct {
 	// Compliant has a stream that ends without close_notify be a failure.
 	Compliant bool
 	// Certificate and Key are files of the certificate to show, both or neither
-	// (SSL block).
-	Certificate, Key string
+	// (SSL block), and Password what opens the key.
+	Certificate, Key, Password string
 }
 
 func (t *TLS) validate() error {
@@ -51,7 +51,7 @@ func (t *TLS) config() (*tls.Config, error) {
 		ClientSessionCache: tls.NewLRUClientSessionCache(1),
 	}
 	if t.Certificate != "" {
-		pair, err := tls.LoadX509KeyPair(t.Certificate, t.Key)
+		pair, err := t.pair()
 		if err != nil {
 			return nil, fmt.Errorf("SSL certificate: %w", err)
 		}

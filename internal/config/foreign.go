@@ -42,8 +42,6 @@ const noSNMP = "there is no SNMP agent: 'ipvsadm -L --json --stats' and SIGUSR1 
 // reasons says, for keywords of the original that nothing acts on yet, why, or what
 // does the same.
 var reasons = map[string]string{
-	"SSL/password": "take it off the key: 'openssl pkey -in KEY -out NEW'",
-
 	"global_defs/enable_snmp_checker":           noSNMP,
 	"global_defs/enable_snmp_keepalived":        noSNMP,
 	"global_defs/enable_snmp_rfc":               noSNMP,

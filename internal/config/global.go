@@ -193,7 +193,7 @@ func (g *Global) nftables() *NFTables {
 var globalKeywords keywords[Global]
 
 var tlsKeywords = keywords[SSL]{
-	"password": stringInto(func(s *SSL, v string) { s.Password = v }).later(),
+	"password": stringInto(func(s *SSL, v string) { s.Password = v }),
 	// Nothing is verified; the original only opens it.
 	"ca":          stringInto(func(s *SSL, v string) { s.CA = v }),
 	"certificate": stringInto(func(s *SSL, v string) { s.Certificate = v }),

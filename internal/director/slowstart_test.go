@@ -81,7 +81,7 @@ func TestTargetsOfElsewhere(t *testing.T) {
 	cfg := oneService(config.RealServer{Weight: 10, FileChecks: []config.FileCheck{{TrackFile: "f", Weight: 2}}})
 	vs := cfg.VirtualServers[0]
 	cfg.TrackFiles = []config.TrackFile{{Name: "f", Path: "/some/file"}}
-	cfg.SSL = config.SSL{Certificate: "/c", Key: "/k"}
+	cfg.SSL = config.SSL{Certificate: "/c", Key: "/k", Password: "p"}
 	cfg.LaddrGroups = []config.LaddrGroup{{Name: "g", Family: config.IPv4, Addrs: []config.Laddr{
 		{Addr: netip.MustParseAddr("10.0.2.201")}, {Addr: netip.MustParseAddr("10.0.2.202")}}}}
 	vs.CheckFromLaddr, vs.Endpoints[0].LaddrGroup = true, "g"
@@ -97,7 +97,7 @@ func TestTargetsOfElsewhere(t *testing.T) {
 	if from := list[1].Spec.Conn.Bind.Addr().String(); from != "10.0.2.9" {
 		t.Errorf("bindto was changed to %s", from)
 	}
-	if tls := list[2].Spec.TLS; tls.Certificate != "/c" || tls.Key != "/k" || rs.Checkers[2].TLS.Key != "" {
+	if tls := list[2].Spec.TLS; tls.Certificate != "/c" || tls.Key != "/k" || tls.Password != "p" || rs.Checkers[2].TLS.Key != "" {
 		t.Errorf("SSL_GET has %+v; the configuration %+v", tls, rs.Checkers[2].TLS)
 	}
 	if f := list[3].Spec.File; f == nil || *f != (healthcheck.File{Path: "/some/file", Weight: 2}) {

@@ -89,7 +89,7 @@ func bfdTarget(service, server string, b *config.BFDCheck) healthcheck.Target {
 func (d *Director) complete(t *healthcheck.Target, v *virtual) {
 	if s := &d.cfg.SSL; t.Spec.Kind == healthcheck.SSLGet && s.Certificate != "" {
 		own := *t.Spec.TLS
-		own.Certificate, own.Key = s.Certificate, s.Key
+		own.Certificate, own.Key, own.Password = s.Certificate, s.Key, s.Password
 		t.Spec.TLS = &own
 	}
 	c := &t.Spec.Conn

@@ -54,7 +54,8 @@ type options struct {
 	coreDump     bool
 	corePattern  string
 	ignoreSIGINT bool
-	snmp         bool // asked for, which is logged: there is none yet
+	snmp         bool   // enable every MIB
+	snmpSocket   string // overrides snmp_socket
 	// keepAddresses, releaseVIPs and monitor are for the child process of VRRP.
 	keepAddresses, releaseVIPs, monitor bool
 }
@@ -146,8 +147,8 @@ var optionRows = []optionRow{
 	row(optVRRPPID, "vrrp_pid", popt.Required, "FILE", "pid file of the VRRP child process (default "+defaultVRRPPID+")"),
 	row(optCheckersPID, "checkers_pid", popt.Required, "FILE", "pid file of the checkers' child process (default "+defaultCheckersPID+")"),
 	row(optBFDPID, "bfd_pid", popt.Required, "FILE", "pid file of the BFD child process (default "+defaultBFDPID+")"),
-	row(optSNMP, "snmp", popt.None, "", "taken and logged: SNMP is not in this version"),
-	row(optSNMPSocket, "snmp-agent-socket", popt.Required, "SOCKET", "likewise"),
+	row(optSNMP, "snmp", popt.None, "", "answer SNMP through the agent of this host, with every MIB"),
+	row(optSNMPSocket, "snmp-agent-socket", popt.Required, "SOCKET", "where that agent listens: unix:PATH or tcp:HOST:PORT"),
 	row(optNamespace, "namespace", popt.Required, "NAME", "run in this network namespace"),
 	row(optConfigID, "config-id", popt.Required, "ID", "what @ID lines of the configuration are compared with"),
 	row(optAllConfig, "all-config", popt.None, "", "refuse a configuration whose includes are not all there"),
@@ -258,8 +259,10 @@ func (o *options) take(m popt.Match) error {
 		o.coreDump, o.corePattern = true, m.Value
 	case optIgnoreSIGINT:
 		o.ignoreSIGINT = true
-	case optSNMP, optSNMPSocket:
+	case optSNMP:
 		o.snmp = true
+	case optSNMPSocket:
+		o.snmpSocket = m.Value
 	case optReleaseVIPs:
 		o.releaseVIPs = true
 	case optKeepVRRP:

@@ -162,9 +162,6 @@ func (p *parent) appear() error {
 	g := &p.cfg.Global.Processes
 	b := birth{Umask: umaskOf(p.opts, g), Tuning: supervise.Tuning{Name: g.Name}}
 	p.warn(p.embody(b))
-	if p.opts.snmp {
-		p.log.Info("SNMP is not in force in this version: -x and -A have no effect")
-	}
 	if p.opts.coreDump {
 		p.warn(supervise.CoreDump(p.opts.corePattern))
 	}

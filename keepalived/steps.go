@@ -62,6 +62,7 @@ func (a *app) readConfig(ctx context.Context, o *options, log *slog.Logger, tell
 	if err != nil {
 		return nil, nil, &exit{exitNoConfig, line(fmt.Sprintf(msgNoFile, err))}
 	}
+	o.enableSNMP(cfg)
 	d, refused := config.Refused(diags)
 	if tell {
 		for _, d := range diags {

@@ -50,6 +50,8 @@ type routers struct {
 	// bus is nil without enable_dbus, and requests come from there.
 	bus      *busapi.Service
 	requests chan busapi.Request
+	snmp     subagent
+	global   atomic.Bool // the objects of the program are told by this child
 	cancel   context.CancelFunc
 	done     chan error
 }
@@ -80,6 +82,7 @@ func (r *routers) run(ctx context.Context) error {
 		},
 		{do: r.openBus, undo: r.closeBus},
 		{do: r.open, undo: r.close},
+		{do: r.openSNMP, undo: r.closeSNMP},
 		{do: r.start, undo: r.stop},
 	}, func(ctx context.Context) error {
 		if err := r.ready(); err != nil {
@@ -99,7 +102,7 @@ func (r *routers) readConfig(ctx context.Context) (err error) {
 
 func (r *routers) open(ctx context.Context) (err error) {
 	r.engine, err = vrouter.Open(ctx, r.cfg, vrouter.Options{
-		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Command: r.command, Late: r.late, LogAddresses: r.opts.monitor, KeepAddresses: r.opts.keepAddresses,
+		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Trap: r.trap, RouterID: routerID, Command: r.command, Late: r.late, LogAddresses: r.opts.monitor, KeepAddresses: r.opts.keepAddresses,
 	})
 	var bad *vrouter.ConfigError
 	if errors.As(err, &bad) {
@@ -165,10 +168,7 @@ func (r *routers) tell(n vrouter.Notice) {
 		}
 	}
 	if n.Subject != "" {
-		router := r.herald.router
-		if router == "" {
-			router = hostname()
-		}
+		router := orDefault(r.herald.router, hostname())
 		r.herald.mailer.Send(r.herald.mail, notify.Alert{Subject: "[" + router + "] " + n.Subject, Body: n.Body})
 	}
 }
@@ -285,6 +285,7 @@ func (r *routers) reload(ctx context.Context) error {
 			r.bus.Reloaded()
 		}
 		r.cfg = cfg
+		r.followSNMP()
 	}
 	return err
 }

@@ -406,6 +406,9 @@ fetch_guest() {
 # Not in guests, whose every boot unpacks all that they have.
 peer_packages='
 bird2           /usr/sbin/bird
+snmpd           /usr/sbin/snmpd
+snmptrapd       /usr/sbin/snmptrapd
+snmp            /usr/bin/snmpget /usr/bin/snmpset /usr/bin/snmpwalk
 '
 
 fetch_peers() {

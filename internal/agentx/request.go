@@ -56,9 +56,11 @@ func (s *Session) handle(ctx context.Context, in incoming) error {
 func (s *Session) answer(ctx context.Context, m, r *Message) {
 	switch m.Verb {
 	case VerbCommitSet:
+		s.view = nil
 		r.Status, r.Index = s.commit(ctx, m.Transaction)
 		return
 	case VerbUndoSet:
+		s.view = nil
 		r.Status = s.undo(ctx, m.Transaction)
 		return
 	case VerbGet, VerbGetNext, VerbGetBulk, VerbTestSet:
@@ -66,7 +68,7 @@ func (s *Session) answer(ctx context.Context, m, r *Message) {
 		r.Status = StatusProcessingError
 		return
 	}
-	view, err := s.opts.View(ctx)
+	view, err := s.look(ctx)
 	if err != nil {
 		if ctx.Err() == nil {
 			s.opts.Log.Warn(fmt.Sprintf("SNMP: %v", err))

@@ -21,6 +21,8 @@ const (
 	// pingEvery is how long the master agent may be silent before it is asked whether
 	// it is there.
 	pingEvery = 15 * time.Second
+	// ViewAge is how old what is told may be: a walk asks for each object by itself.
+	ViewAge = time.Second
 	// answerTime bounds the wait for an answer, and for a message to be taken.
 	answerTime = 10 * time.Second
 	// goodbyeTime bounds the same at the end: nobody waits for the program to go
@@ -35,6 +37,14 @@ const queueLength = 4096
 type Clock struct {
 	// After returns a channel that says when d is over, and what ends that.
 	After func(d time.Duration) (<-chan time.Time, func())
+	Now   func() time.Time
+}
+
+func (c Clock) now() time.Time {
+	if c.Now != nil {
+		return c.Now()
+	}
+	return time.Now()
 }
 
 func (c Clock) after(d time.Duration) (<-chan time.Time, func()) {
@@ -61,8 +71,9 @@ type Options struct {
 	Clock   Clock
 	Name    string // of the program, for the master agent
 	Regions []Region
-	// View returns what there is. The session's goroutine calls it, for each message at
-	// most once.
+	// View returns what there is. The session's goroutine calls it when it is asked
+	// something, and answers from the same for [ViewAge], or until it has changed
+	// something itself.
 	View func(context.Context) (*View, error)
 }
 
@@ -78,6 +89,8 @@ type Session struct {
 	said    bool // that there is no master agent
 	changes map[uint32]*transaction
 	buf     []byte
+	view    *View // nil: none
+	viewed  time.Time
 }
 
 // transaction is a set of changes that is under way (RFC 2741, 7.2.4).
@@ -302,14 +315,14 @@ func (s *Session) serve(ctx context.Context, messages <-chan incoming) error {
 		select {
 		case <-ctx.Done():
 			stop()
+			s.flush()
 			// Whoever goes says so; that it is heard is not needed.
 			_ = s.sendWithin(goodbyeTime, &Message{Verb: VerbClose, Session: s.id, Reason: reasonShutdown})
 			return nil
 		case in := <-messages:
 			err = s.handle(ctx, in)
 		case list := <-s.queue:
-			s.packet++
-			err = s.send(&Message{Verb: VerbNotify, Session: s.id, Packet: s.packet, VarBinds: list})
+			err = s.send(s.notification(list))
 		case <-silent:
 			_, err = s.ask(ctx, messages, &Message{Verb: VerbPing})
 		}
@@ -318,4 +331,37 @@ func (s *Session) serve(ctx context.Context, messages <-chan incoming) error {
 			return err
 		}
 	}
+}
+
+func (s *Session) notification(list []VarBind) *Message {
+	s.packet++
+	return &Message{Verb: VerbNotify, Session: s.id, Packet: s.packet, VarBinds: list}
+}
+
+// flush sends the events that wait at the end.
+func (s *Session) flush() {
+	for {
+		select {
+		case list := <-s.queue:
+			if s.sendWithin(goodbyeTime, s.notification(list)) != nil {
+				return
+			}
+		default:
+			return
+		}
+	}
+}
+
+// look returns what is told now.
+func (s *Session) look(ctx context.Context) (*View, error) {
+	now := s.opts.Clock.now()
+	if s.view != nil && now.Sub(s.viewed) < ViewAge && !now.Before(s.viewed) {
+		return s.view, nil
+	}
+	v, err := s.opts.View(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s.view, s.viewed = v, now
+	return v, nil
 }

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -50,6 +51,8 @@ type master struct {
 	s       *Session
 	peers   map[string]int
 	mu      sync.Mutex
+	views   atomic.Int64 // that were made
+	later   atomic.Int64 // the time, in nanoseconds
 	end     func()
 }
 
@@ -87,9 +90,10 @@ func newMaster(t *testing.T, refused int) *master {
 			x := timer{d, make(chan time.Time, 1)}
 			m.timers <- x
 			return x.fire, func() {}
-		}},
+		}, Now: func() time.Time { return time.Unix(0, m.later.Load()) }},
 		Regions: []Region{{base.Append(1), "first"}, {base.Append(2), ""}},
 		View: func(context.Context) (*View, error) {
+			m.views.Add(1)
 			return sample(func(p *peer, n int) error {
 				m.mu.Lock()
 				defer m.mu.Unlock()
@@ -404,6 +408,46 @@ func TestRegister(t *testing.T) {
 	m.respond(267)
 	m.fire(RetryEvery)
 	m.open()
+}
+
+// TestView: many questions are answered from one view, until it is old, or something
+// was set.
+func TestView(t *testing.T) {
+	m := newMaster(t, 0)
+	m.open()
+	ask := func(want int64) {
+		t.Helper()
+		m.ask(&Message{Verb: VerbGet, Ranges: []Range{{Start: base}}})
+		if got := m.views.Load(); got != want {
+			t.Errorf("%d views, want %d", got, want)
+		}
+	}
+	ask(1)
+	ask(1)
+	m.later.Add(int64(ViewAge - 1))
+	ask(1)
+	m.later.Add(1)
+	ask(2)
+	m.ask(&Message{Verb: VerbTestSet, Transaction: 1, VarBinds: []VarBind{{base.Append(1, 5, 1, 7, 2), Integer(5)}}})
+	ask(2)
+	m.ask(&Message{Verb: VerbCommitSet, Transaction: 1})
+	ask(3)
+}
+
+// TestLastEvents: what has happened before the end is told, then comes the goodbye.
+func TestLastEvents(t *testing.T) {
+	m := newMaster(t, 0)
+	m.open()
+	m.ask(&Message{Verb: VerbGet, Ranges: []Range{{Start: base}}})
+	for range 3 {
+		m.s.Notify(base)
+	}
+	m.end()
+	for i := range 4 {
+		if x := m.read(); x.Verb != VerbNotify && i < 3 || i == 3 && x.Verb != VerbClose {
+			t.Errorf("message %d: %+v", i, x)
+		}
+	}
 }
 
 // TestEnd: the end of the context says goodbye, wherever the session is.

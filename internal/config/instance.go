@@ -704,9 +704,9 @@ func (d *Instance) implied() {
 		}
 		is := func(x Tracked) bool { return x.Name == link }
 		if i := slices.IndexFunc(d.Track.Interfaces, is); i >= 0 {
-			d.Track.Interfaces[i] = Tracked{Name: link}
+			d.Track.Interfaces[i] = Tracked{Name: link, Implied: d.Track.Interfaces[i].Implied}
 		} else {
-			d.Track.Interfaces = append(d.Track.Interfaces, Tracked{Name: link})
+			d.Track.Interfaces = append(d.Track.Interfaces, Tracked{Name: link, Implied: true})
 		}
 	}
 	for _, a := range append(slices.Clone(d.Addrs), d.Excluded...) {

@@ -86,13 +86,13 @@ var dumpKeywords = keywords[Global]{
 }
 
 var snmpKeywords = keywords[Global]{
-	"snmp_socket":            stringInto(func(g *Global, v string) { g.SNMP.Socket = v }).later(),
-	"enable_traps":           flagInto(func(g *Global) { g.SNMP.Traps = true }).later(),
-	"enable_snmp_vrrp":       flagInto(func(g *Global) { g.SNMP.VRRP = true }).later(),
-	"enable_snmp_keepalived": flagInto(func(g *Global) { g.SNMP.VRRP = true }).later(),
-	"enable_snmp_rfc":        flagInto(func(g *Global) { g.SNMP.RFCv2, g.SNMP.RFCv3 = true, true }).later(),
-	"enable_snmp_rfcv2":      flagInto(func(g *Global) { g.SNMP.RFCv2 = true }).later(),
-	"enable_snmp_rfcv3":      flagInto(func(g *Global) { g.SNMP.RFCv3 = true }).later(),
+	"snmp_socket":            stringInto(func(g *Global, v string) { g.SNMP.Socket = v }),
+	"enable_traps":           flagInto(func(g *Global) { g.SNMP.Traps = true }),
+	"enable_snmp_vrrp":       flagInto(func(g *Global) { g.SNMP.VRRP = true }),
+	"enable_snmp_keepalived": flagInto(func(g *Global) { g.SNMP.VRRP = true }),
+	"enable_snmp_rfc":        flagInto(func(g *Global) { g.SNMP.RFCv2, g.SNMP.RFCv3 = true, true }),
+	"enable_snmp_rfcv2":      flagInto(func(g *Global) { g.SNMP.RFCv2 = true }),
+	"enable_snmp_rfcv3":      flagInto(func(g *Global) { g.SNMP.RFCv3 = true }),
 	"enable_snmp_checker":    flagInto(func(g *Global) { g.SNMP.Checker = true }).later(),
 	"snmp_vs_stats_update_interval": secondsInto(time.Millisecond, 30*time.Second, func(g *Global, v time.Duration) {
 		g.SNMP.VSInterval = v

@@ -173,7 +173,7 @@ func (l *loader) resolveTrack(d *trackDraft, owner string) Track {
 	names := l.trackNames()
 	var t Track
 	for _, x := range d.interfaces {
-		t.Interfaces = append(t.Interfaces, Tracked{x.name, x.weight.or(0), x.reverse.or(false)})
+		t.Interfaces = append(t.Interfaces, Tracked{Name: x.name, Weight: x.weight.or(0), Reverse: x.reverse.or(false)})
 	}
 	for _, x := range d.scripts {
 		s, ok := names.scripts[x.name]
@@ -182,7 +182,7 @@ func (l *loader) resolveTrack(d *trackDraft, owner string) Track {
 			continue
 		}
 		names.used["script "+x.name] = true
-		t.Scripts = append(t.Scripts, Tracked{x.name, x.weight.or(s.Weight), x.reverse.or(s.Reverse)})
+		t.Scripts = append(t.Scripts, Tracked{Name: x.name, Weight: x.weight.or(s.Weight), Reverse: x.reverse.or(s.Reverse)})
 	}
 	for _, x := range d.files {
 		f, ok := names.files[x.name]
@@ -190,7 +190,7 @@ func (l *loader) resolveTrack(d *trackDraft, owner string) Track {
 			l.error(x.at, "(%s) track_file %s: no such track_file block%s", owner, x.name, defined(maps.Keys(names.files)))
 			continue
 		}
-		t.Files = append(t.Files, Tracked{x.name, x.weight.or(f.Weight), x.reverse.or(f.Reverse)})
+		t.Files = append(t.Files, Tracked{Name: x.name, Weight: x.weight.or(f.Weight), Reverse: x.reverse.or(f.Reverse)})
 	}
 	for _, x := range d.processes {
 		p, ok := names.processes[x.name]
@@ -199,11 +199,11 @@ func (l *loader) resolveTrack(d *trackDraft, owner string) Track {
 			continue
 		}
 		names.used["process "+x.name] = true
-		t.Processes = append(t.Processes, Tracked{x.name, x.weight.or(p.Weight), x.reverse.or(p.Reverse)})
+		t.Processes = append(t.Processes, Tracked{Name: x.name, Weight: x.weight.or(p.Weight), Reverse: x.reverse.or(p.Reverse)})
 	}
 	for _, x := range d.sessions {
 		if b := l.session(x.name, x.at, "("+owner+") track_bfd", func(b *BFDInstance) bool { return b.VRRP }); b != nil {
-			t.Sessions = append(t.Sessions, Tracked{x.name, x.weight.or(b.Weight), x.reverse.or(b.Reverse)})
+			t.Sessions = append(t.Sessions, Tracked{Name: x.name, Weight: x.weight.or(b.Weight), Reverse: x.reverse.or(b.Reverse)})
 		}
 	}
 	return t

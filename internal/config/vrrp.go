@@ -145,6 +145,8 @@ type Tracked struct {
 	Name    string
 	Weight  int // 0: a failure is a fault
 	Reverse bool
+	// Implied says that no line names it: an address, a route or a rule is on that link.
+	Implied bool
 }
 
 // Notify is whom to tell what.

@@ -21,7 +21,7 @@ const module = "github.com/lvs-fnat/lvs/"
 // where something new belongs is decided once, in this table.
 var mayImport = map[string][]string{
 	"ipvsadm":    {"ipvs", "internal/popt", "internal/schedule"},
-	"keepalived": {"internal/bfd", "internal/busapi", "internal/config", "internal/director", "internal/doctor", "internal/firewall", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
+	"keepalived": {"internal/agentx", "internal/bfd", "internal/busapi", "internal/config", "internal/director", "internal/doctor", "internal/firewall", "internal/logline", "internal/netif", "internal/notify", "internal/popt", "internal/supervise", "internal/vrouter", "healthcheck", "ipvs", "vrrp"},
 
 	"ipvs":          {"ipvs/uapi"},
 	"ipvs/ipvstest": {"ipvs", "ipvs/uapi"},
@@ -46,7 +46,7 @@ var mayImport = map[string][]string{
 	"internal/popt":       {},
 	"internal/schedule":   {"ipvs"},
 	"internal/supervise":  {},
-	"internal/vrouter":    {"internal/config", "internal/firewall", "internal/netif", "internal/poll", "vrrp"},
+	"internal/vrouter":    {"internal/agentx", "internal/config", "internal/firewall", "internal/netif", "internal/poll", "vrrp"},
 
 	"kmod/toa/bpf": {},
 }

@@ -104,3 +104,9 @@ func (b *beats) believe(index int, name string, up bool) {
 	}
 	e.tracks.link(name)
 }
+
+// polled tells whether the link of that name is asked.
+func (b *beats) polled(name string) bool {
+	_, ok := b.method[name]
+	return ok
+}

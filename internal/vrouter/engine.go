@@ -33,6 +33,10 @@ type Options struct {
 	Tell func(Notice)
 	// Changed is told each new state of an instance; as Tell, by the loop.
 	Changed func(name string, vrid uint8, state vrrp.State)
+	// Trap is told each event that SNMP has; as Tell, by the loop. nil: nobody asks.
+	Trap func(Trap)
+	// RouterID gives the name of the router under a configuration.
+	RouterID func(*config.Config) string
 	// Command makes a command of a tracked script, as whom it has to run, in a
 	// process group of its own; it is not started. It may be called from several
 	// goroutines.
@@ -76,6 +80,7 @@ type Engine struct {
 	cfg        *config.Config
 	virtuals   map[netip.Addr]bool // all virtual addresses of cfg
 	order      []*instance         // as in the file
+	born       time.Time
 	started    bool
 	stopping   bool
 	drainUntil time.Time     // when what is still queued for a link that goes is given up
@@ -95,7 +100,7 @@ func (e *ConfigError) Error() string { return strings.Join(e.Errs, "; ") }
 // that a dead process has left are removed. A *ConfigError says that cfg cannot
 // run here. Close the Engine.
 func Open(ctx context.Context, cfg *config.Config, opts Options) (*Engine, error) {
-	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, inbox: &netif.Inbox{}, queues: map[int]*announceQueue{}, shared: map[string]*shared{}, byName: map[string]*instance{}}
+	e := &Engine{opts: opts, log: opts.Log, sockets: map[socketKey]*socket{}, inbox: &netif.Inbox{}, born: time.Now(), queues: map[int]*announceQueue{}, shared: map[string]*shared{}, byName: map[string]*instance{}}
 	e.tracks.e, e.tracks.sessions = e, map[string]bool{}
 	e.beats.ask = netif.Beat
 	e.cmdCtx, e.stopCmds = context.WithCancel(context.Background())
@@ -363,6 +368,9 @@ func (e *Engine) Close() error {
 // Do runs f on the loop's goroutine and waits for it; an error says that the
 // engine does not run or ctx has ended.
 func (e *Engine) Do(ctx context.Context, f func() error) error { return e.loop.Do(ctx, f) }
+
+// Config is the configuration in force. The loop calls it, or [Engine.Do].
+func (e *Engine) Config() *config.Config { return e.cfg }
 
 // Session says whether a BFD session is up; one that nothing was said of is down.
 // It may be called from any goroutine.

@@ -45,6 +45,12 @@ type instance struct {
 	oldSettings    map[string]string   // sysctls to restore, by path
 	weights        map[string]int      // as the machine was told, by object
 	extra          poll.Timer          // of garp_extra_if, while master
+
+	routed     map[string]bool // routes and rules that are set, by their line
+	born       time.Time
+	reason     newMaster  // of the present state
+	next       newMaster  // if it became master now
+	protoFault protoError // of the last packet that was refused for such a reason
 }
 
 // heldKey is where an address is.
@@ -55,7 +61,8 @@ type heldKey struct {
 
 // newInstance makes an instance that is not yet in any unit.
 func (e *Engine) newInstance(cfg *config.Instance) (*instance, error) {
-	in := &instance{e: e, aside: map[string]*ownLink{}, held: map[heldKey]config.Address{}, oldSettings: map[string]string{}, weights: map[string]int{}}
+	in := &instance{e: e, aside: map[string]*ownLink{}, held: map[heldKey]config.Address{}, oldSettings: map[string]string{}, weights: map[string]int{},
+		routed: map[string]bool{}, born: time.Now(), next: noResponse}
 	in.extra.E = expirer(in.announceExtra)
 	in.set(cfg)
 	m, err := vrrp.New(in.machineConfig())
@@ -240,12 +247,14 @@ func (in *instance) received(d vrrp.Datagram) {
 	a, notice, err := in.accept.Accept(d)
 	if err != nil {
 		in.e.log.Info(fmt.Sprintf("(%s) received an invalid advert from %s: %v", in.name(), d.Src, err))
+		in.refused(d.Src, err)
 		return
 	}
 	if notice.Addrs != nil {
 		in.complain(d.Src, notice.Addrs)
 	}
 	in.masterPriority = a.Priority
+	in.learn(&a)
 	in.heard = vrrp.Received{Advert: a, Src: d.Src}
 	in.event(&in.heard)
 }
@@ -351,13 +360,25 @@ func (in *instance) AddAddrs(_ context.Context, _ vrrp.Config) error {
 		errs = append(errs, in.add(a))
 	}
 	for _, r := range in.cfg.Routes {
-		errs = append(errs, in.e.host.AddRoute(in.route(r), in.e.links.index))
+		errs = append(errs, in.addRoute(r))
 	}
 	for _, r := range in.cfg.Rules {
-		errs = append(errs, in.e.host.AddRule(r))
+		errs = append(errs, in.addRule(r))
 	}
 	in.armExtra()
 	return errors.Join(errs...)
+}
+
+func (in *instance) addRoute(r config.Route) error {
+	err := in.e.host.AddRoute(in.route(r), in.e.links.index)
+	in.routed[routeLine(r)] = err == nil
+	return err
+}
+
+func (in *instance) addRule(r config.Rule) error {
+	err := in.e.host.AddRule(r)
+	in.routed[ruleLine(r)] = err == nil
+	return err
 }
 
 // armExtra begins to announce on further links, where garp_extra_if asks for it.
@@ -410,6 +431,7 @@ func (in *instance) DelAddrs(_ context.Context, _ vrrp.Config) error {
 	for _, r := range slices.Backward(in.cfg.Routes) {
 		errs = append(errs, in.e.host.DelRoute(in.route(r), in.e.links.index))
 	}
+	clear(in.routed)
 	for _, a := range slices.Backward(in.addresses()) {
 		if link := in.place(a); link != nil {
 			errs = append(errs, in.del(link.Index, a))

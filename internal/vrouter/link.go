@@ -89,6 +89,11 @@ func (l *links) has(addr netip.Addr) bool {
 	return false
 }
 
+// hasOn tells whether one link has the address.
+func (l *links) hasOn(index int, addr netip.Addr) bool {
+	return slices.ContainsFunc(l.addrs[index], func(a netif.Addr) bool { return a.Prefix.Addr() == addr })
+}
+
 // forwards tells whether the host routes IPv6 on the link.
 func (l *links) forwards(x *netif.Link) bool {
 	b, err := os.ReadFile("/proc/sys/net/ipv6/conf/" + x.Name + "/forwarding")

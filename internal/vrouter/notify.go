@@ -35,9 +35,12 @@ func (in *instance) Notify(_ context.Context, cfg vrrp.Config, a vrrp.Action) er
 		in.e.log.Info(a.Text)
 	case vrrp.Notify:
 		in.changed = time.Now()
+		in.entered(a.State)
 		in.e.opts.Changed(in.name(), in.cfg.Machine.VRID, a.State)
+		in.trapInstance(int(a.State))
 		in.e.tell(n, kindInstance, in.name(), a.State.String(), in.m.Priority())
 	case vrrp.NotifyStop:
+		in.trapInstance(trapStop)
 		in.e.tell(n, kindInstance, in.name(), stateStop, in.m.Priority())
 	case vrrp.NotifyLowerPrio:
 		// One line per advertisement would fill the pipes of those who never asked.

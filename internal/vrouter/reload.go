@@ -211,12 +211,12 @@ func (in *instance) reconfigure(c *config.Instance) error {
 		}
 		for _, r := range c.Routes {
 			if !has(old.Routes, r) {
-				in.e.warn(in.e.host.AddRoute(in.route(r), in.e.links.index))
+				in.e.warn(in.addRoute(r))
 			}
 		}
 		for _, r := range c.Rules {
 			if !has(old.Rules, r) {
-				in.e.warn(in.e.host.AddRule(r))
+				in.e.warn(in.addRule(r))
 			}
 		}
 	}

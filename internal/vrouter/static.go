@@ -3,6 +3,7 @@
 package vrouter
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"reflect"
@@ -15,7 +16,9 @@ import (
 // statics are the static objects that instances need.
 type statics struct {
 	failed map[string]string // track groups of which something is missing, and what
-	watch  *netif.Removals   // nil while no route or rule has a track group
+	// refused are routes and rules that could not be set, by their line.
+	refused map[string]bool
+	watch   *netif.Removals // nil while no route or rule has a track group
 }
 
 // faultStatic is the reason for FAULT when a static object is missing.
@@ -32,12 +35,12 @@ func (e *Engine) static(_ context.Context, from, to config.Static) {
 	}
 	for _, r := range to.Routes {
 		if !has(from.Routes, r) {
-			e.warn(e.host.AddRoute(r, e.links.index))
+			e.warn(e.statics.note(routeLine(r), e.host.AddRoute(r, e.links.index)))
 		}
 	}
 	for _, r := range to.Rules {
 		if !has(from.Rules, r) {
-			e.warn(e.host.AddRule(r))
+			e.warn(e.statics.note(ruleLine(r), e.host.AddRule(r)))
 		}
 	}
 	for _, r := range slices.Backward(from.Rules) {
@@ -57,12 +60,22 @@ func (e *Engine) static(_ context.Context, from, to config.Static) {
 	}
 }
 
-func (e *Engine) staticAddr(a config.Address, do func(int, config.Address) error) error {
-	name := a.Interface
-	if name == "" {
-		name = "eth0" // default_interface's own default
+// note keeps whether a route or rule is set; it returns err.
+func (s *statics) note(line string, err error) error {
+	if s.refused == nil {
+		s.refused = map[string]bool{}
 	}
-	index, err := e.links.index(name)
+	s.refused[line] = err != nil
+	return err
+}
+
+// staticLink is the link of a static address.
+func staticLink(a config.Address) string {
+	return cmp.Or(a.Interface, "eth0") // default_interface's own default
+}
+
+func (e *Engine) staticAddr(a config.Address, do func(int, config.Address) error) error {
+	index, err := e.links.index(staticLink(a))
 	if err != nil {
 		return fmt.Errorf("static address %s: %w", a.Prefix, err)
 	}
@@ -123,10 +136,10 @@ func (e *Engine) restoreStatic() {
 		try(a.TrackGroup, func() error { return e.staticAddr(a, e.host.AddAddr) })
 	}
 	for _, r := range s.Routes {
-		try(r.TrackGroup, func() error { return e.host.AddRoute(r, e.links.index) })
+		try(r.TrackGroup, func() error { return e.statics.note(routeLine(r), e.host.AddRoute(r, e.links.index)) })
 	}
 	for _, r := range s.Rules {
-		try(r.TrackGroup, func() error { return e.host.AddRule(r) })
+		try(r.TrackGroup, func() error { return e.statics.note(ruleLine(r), e.host.AddRule(r)) })
 	}
 	old := e.statics.failed
 	e.statics.failed = failed

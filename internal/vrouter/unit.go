@@ -67,6 +67,7 @@ func (u *unit) apply(actions []vrrp.MemberAction) {
 		case a.Kind == vrrp.Log:
 			u.e.log.Info(a.Text)
 		case a.Kind == vrrp.NotifyGroup:
+			u.e.trapGroup(u, int(a.State))
 			u.e.notifyGroup(u, a.State.String())
 		}
 	}
@@ -113,6 +114,7 @@ func (u *unit) resign() {
 		u.handle(0, vrrp.Stop{})
 		u.e.loop.Stop(&u.timer)
 		if u.group != nil {
+			u.e.trapGroup(u, trapStop)
 			u.e.notifyGroup(u, stateStop)
 		}
 	}

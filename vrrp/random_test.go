@@ -110,27 +110,31 @@ func anyEvent(t *rapid.T, version int) Event {
 	return Timeout{}
 }
 
-func TestRandomEvents(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		cfg := anyConfig(t)
-		m, err := New(cfg)
-		if err != nil {
-			t.Fatal(err)
+func TestRandomEvents(t *testing.T) { rapid.Check(t, randomEvents) }
+
+// FuzzEvents is the same, led by what code it reaches.
+func FuzzEvents(f *testing.F) { f.Fuzz(rapid.MakeFuzz(randomEvents)) }
+
+// randomEvents gives one machine any events at any times.
+func randomEvents(t *rapid.T) {
+	cfg := anyConfig(t)
+	m, err := New(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, now := &world{}, epoch
+	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		now = elapse(t, now, m.Next())
+		ev := anyEvent(t, cfg.Version)
+		before, state, base := w.adverts, m.State(), m.Next()
+		for _, a := range m.Handle(now, ev) {
+			w.apply(t, a)
 		}
-		w, now := &world{}, epoch
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			now = elapse(t, now, m.Next())
-			ev := anyEvent(t, cfg.Version)
-			before, state, base := w.adverts, m.State(), m.Next()
-			for _, a := range m.Handle(now, ev) {
-				w.apply(t, a)
-			}
-			check(t, m, w, now)
-			if _, ok := ev.(Timeout); ok && !base.IsZero() && now.Before(base) && (w.adverts != before || m.State() != state) {
-				t.Fatal("a timeout before its time did something")
-			}
+		check(t, m, w, now)
+		if _, ok := ev.(Timeout); ok && !base.IsZero() && now.Before(base) && (w.adverts != before || m.State() != state) {
+			t.Fatal("a timeout before its time did something")
 		}
-	})
+	}
 }
 
 // elapse lets some time pass: none, a little, or up to the next timer.
@@ -147,43 +151,47 @@ func elapse(t *rapid.T, now, next time.Time) time.Time {
 	return next
 }
 
-func TestRandomGroups(t *testing.T) {
-	rapid.Check(t, func(t *rapid.T) {
-		var members []*Machine
-		var worlds []*world
-		for range rapid.IntRange(1, 3).Draw(t, "members") {
-			m, err := New(anyConfig(t))
-			if err != nil {
-				t.Fatal(err)
-			}
-			members, worlds = append(members, m), append(worlds, &world{})
-		}
-		g, err := NewGroup("G", members...)
+func TestRandomGroups(t *testing.T) { rapid.Check(t, randomGroups) }
+
+// FuzzGroups is the same, led by what code it reaches.
+func FuzzGroups(f *testing.F) { f.Fuzz(rapid.MakeFuzz(randomGroups)) }
+
+// randomGroups gives the members of a sync group any events at any times.
+func randomGroups(t *rapid.T) {
+	var members []*Machine
+	var worlds []*world
+	for range rapid.IntRange(1, 3).Draw(t, "members") {
+		m, err := New(anyConfig(t))
 		if err != nil {
 			t.Fatal(err)
 		}
-		now, told := epoch, Init
-		for range rapid.IntRange(1, 60).Draw(t, "steps") {
-			now = elapse(t, now, g.Next())
-			i := rapid.IntRange(0, len(members)-1).Draw(t, "member")
-			for _, a := range g.Handle(now, i, anyEvent(t, members[i].cfg.Version)) {
-				if a.Member >= 0 {
-					worlds[a.Member].apply(t, a.Action)
-				} else if a.Kind == NotifyGroup {
-					told = a.State
-				}
-			}
-			for i, m := range members {
-				check(t, m, worlds[i], now)
-				if m.State() != g.State() {
-					t.Fatalf("group %v, member %d %v", g.State(), i, m.State())
-				}
-			}
-			if g.State() != Init && told != g.State() {
-				t.Fatalf("told %v, is %v", told, g.State())
+		members, worlds = append(members, m), append(worlds, &world{})
+	}
+	g, err := NewGroup("G", members...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now, told := epoch, Init
+	for range rapid.IntRange(1, 60).Draw(t, "steps") {
+		now = elapse(t, now, g.Next())
+		i := rapid.IntRange(0, len(members)-1).Draw(t, "member")
+		for _, a := range g.Handle(now, i, anyEvent(t, members[i].cfg.Version)) {
+			if a.Member >= 0 {
+				worlds[a.Member].apply(t, a.Action)
+			} else if a.Kind == NotifyGroup {
+				told = a.State
 			}
 		}
-	})
+		for i, m := range members {
+			check(t, m, worlds[i], now)
+			if m.State() != g.State() {
+				t.Fatalf("group %v, member %d %v", g.State(), i, m.State())
+			}
+		}
+		if g.State() != Init && told != g.State() {
+			t.Fatalf("told %v, is %v", told, g.State())
+		}
+	}
 }
 
 // TestRandomPairs: on a network that loses nothing, two routers with any

@@ -195,3 +195,30 @@ func TestAddressMonitoring(t *testing.T) {
 		n.until("reports IP 10.90.0.1 removed from eth0", 1)
 	})
 }
+
+// TestNetNamespace: a daemon that is started elsewhere works in the namespace that the
+// file names, or the command line, which wins.
+func TestNetNamespace(t *testing.T) {
+	t.Parallel()
+	for name, s := range map[string]func(ns string) (words string, args []string){
+		"file":    func(ns string) (string, []string) { return "net_namespace " + ns + "\n", nil },
+		"command": func(ns string) (string, []string) { return "", []string{"-s", ns} },
+		"both":    func(ns string) (string, []string) { return "net_namespace nosuch\n", []string{"-s", ns} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			each(t, func(t *testing.T, b *bed, n *node) {
+				elsewhere := *n
+				elsewhere.NS = b.sw
+				t.Cleanup(elsewhere.kill)
+				words, args := s(n.Name)
+				began := time.Now()
+				elsewhere.start(words+vi{prio: 150}.conf(), args...)
+				b.await("node 0 is master", func(f []frame) bool { return masterSince(f, 0, began) })
+				b.holds(vip, 0)
+				elsewhere.stop()
+				b.holds(vip, -1)
+			})
+		})
+	}
+}

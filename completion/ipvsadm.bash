@@ -33,7 +33,7 @@ _ipvsadm() {
 	--tun-type) COMPREPLY=($(compgen -W "ipip gue gre" -- "$2")); return ;;
 	--mcast-interface) COMPREPLY=($(compgen -W "$(ls /sys/class/net)" -- "$2")); return ;;
 	--by) COMPREPLY=($(compgen -W "cps pps bps conns" -- "$2")); return ;;
-	--state) COMPREPLY=($(compgen -W "NONE ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN SYNACK UDP" -- "$2")); return ;;
+	--state) COMPREPLY=($(compgen -W "NONE ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN SYNACK UDP ASSURED INIT1 INIT COOKIE_SENT COOKIE_REPLIED COOKIE_WAIT COOKIE COOKIE_ECHOED SHUTDOWN_SENT SHUTDOWN_RECEIVED SHUTDOWN_ACK_SENT REJECTED CLOSED" -- "$2")); return ;;
 	--protocol) COMPREPLY=($(compgen -W "tcp udp sctp" -- "$2")); return ;;
 	--laddr-flags) COMPREPLY=($(compgen -W "no-new foreign force none" -- "$2")); return ;;
 	--timestamps) COMPREPLY=($(compgen -W "keep strip rebase" -- "$2")); return ;;

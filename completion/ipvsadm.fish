@@ -80,7 +80,7 @@ complete -c ipvsadm -n 'not __ipvsadm_first' -l client -x -d 'only connections o
 complete -c ipvsadm -n 'not __ipvsadm_first' -l vip -x -d 'only connections to these virtual addresses'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l lip -x -d 'only connections through these local addresses'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l rip -x -d 'only connections to these real servers'
-complete -c ipvsadm -n 'not __ipvsadm_first' -l state -xa 'NONE ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN SYNACK UDP' -d 'only connections in these states, with commas'
+complete -c ipvsadm -n 'not __ipvsadm_first' -l state -xa 'NONE ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN SYNACK UDP ASSURED INIT1 INIT COOKIE_SENT COOKIE_REPLIED COOKIE_WAIT COOKIE COOKIE_ECHOED SHUTDOWN_SENT SHUTDOWN_RECEIVED SHUTDOWN_ACK_SENT REJECTED CLOSED' -d 'only connections in these states, with commas'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l protocol -xa 'tcp udp sctp' -d 'only connections of tcp, udp or sctp'
 complete -c ipvsadm -n 'not __ipvsadm_first' -s z -l local-address -x -d 'local address and its ports'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l lgroup -x -d 'group of local addresses; \'\' with -E detaches'

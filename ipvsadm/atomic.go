@@ -50,18 +50,20 @@ func atLine(line int, err error) error {
 	return &failure{code: f.code, text: fmt.Sprintf(msgLine, line, strings.TrimSuffix(f.text, "\n")), ends: true, err: err}
 }
 
-// readTables reads standard input. Unlike -R alone it takes comments.
+// readTables reads standard input, which must have a line at least. Unlike -R
+// alone it takes comments.
 func (a *app) readTables(ctx context.Context) (*tables, error) {
 	ours, err := a.extended(ctx)
 	if err != nil {
 		return nil, listFailed(err)
 	}
-	t := &tables{ext: ours}
+	t, empty := &tables{ext: ours}, true
 	in := bufio.NewReader(a.stdin)
 	for line := 1; ; line++ {
 		text, readErr := in.ReadString('\n')
 		if args := splitLine(text); len(args) > 0 && !strings.HasPrefix(args[0], "#") {
 			var c call
+			empty = false
 			err := a.read(ctx, &c, args)
 			if err == nil {
 				err = a.enter(ctx, t, &c, line)
@@ -71,6 +73,8 @@ func (a *app) readTables(ctx context.Context) (*tables, error) {
 			}
 		}
 		switch {
+		case errors.Is(readErr, io.EOF) && empty:
+			return nil, usagef(msgNoTables) // a file that was cut off, or a program that failed
 		case errors.Is(readErr, io.EOF):
 			return t, nil
 		case readErr != nil:

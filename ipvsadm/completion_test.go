@@ -23,7 +23,7 @@ var completionWords = map[string]string{
 	"laddr-flags": "no-new foreign force none", "pe": "sip", "by": "cps pps bps conns", "acl": "white black off", "synproxy": "enable disable auto", "invalid": "accept drop rst",
 	"scheduler": "rr wrr lc wlc lblc lblcr dh sh mh sed nq fo ovf twos",
 	"protocol":  "tcp udp sctp",
-	"state":     "NONE ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT TIME_WAIT CLOSE CLOSE_WAIT LAST_ACK LISTEN SYNACK UDP",
+	"state":     strings.Join(connStates, " "),
 }
 
 // completed is one command or option as the completions see it.

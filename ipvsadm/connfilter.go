@@ -86,10 +86,22 @@ func endNet(v string) (p netip.Prefix, port uint16, ok bool) {
 	return p.Masked(), port, err == nil
 }
 
+// connStates are the names that the kernel has for states of connections
+// (net/netfilter/ipvs/ip_vs_proto*.c), those of TCP and UDP first.
+var connStates = []string{
+	"NONE", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT", "TIME_WAIT", "CLOSE", "CLOSE_WAIT", "LAST_ACK", "LISTEN", "SYNACK", "UDP", "ASSURED",
+	"INIT1", "INIT", "COOKIE_SENT", "COOKIE_REPLIED", "COOKIE_WAIT", "COOKIE", "COOKIE_ECHOED",
+	"SHUTDOWN_SENT", "SHUTDOWN_RECEIVED", "SHUTDOWN_ACK_SENT", "REJECTED", "CLOSED",
+}
+
+// setState takes no name that no connection can have: a --kill would end none
+// and a listing be empty, as if there were none.
 func (c *call) setState(v string, _ bool) error {
 	c.filter.states = strings.Split(strings.ToUpper(v), ",")
-	if slices.Contains(c.filter.states, "") {
-		return usagef(msgState, v)
+	for _, s := range c.filter.states {
+		if !slices.Contains(connStates, s) {
+			return usagef(msgState, s, strings.Join(connStates, " "))
+		}
 	}
 	return nil
 }

@@ -30,7 +30,8 @@ type explanation struct {
 	service  ipvs.Service
 	protocol ipvs.Protocol
 	client   netip.AddrPort // port 0: any
-	virtual  netip.AddrPort
+	virtual  netip.AddrPort // port 0: any
+	mark     uint32         // instead of protocol and virtual; 0 = none
 
 	verdict  string // see the constants below
 	sure     string
@@ -91,7 +92,7 @@ func (a *app) explain(ctx context.Context, c *call) error {
 
 func (a *app) explained(ctx context.Context, c *call) (*explanation, error) {
 	key := c.service.ServiceKey
-	e := &explanation{protocol: key.Protocol, client: netip.AddrPortFrom(c.filter.Client.Addr(), c.filter.ClientPort)}
+	e := &explanation{protocol: key.Protocol, mark: key.FWMark, client: netip.AddrPortFrom(c.filter.Client.Addr(), c.filter.ClientPort)}
 	e.virtual = netip.AddrPortFrom(key.Addr, key.Port)
 	s, err := a.serviceFor(ctx, key)
 	switch {
@@ -146,6 +147,10 @@ func (a *app) explained(ctx context.Context, c *call) (*explanation, error) {
 // explainNone: no service is there for the packet; the module may drop it then.
 func (a *app) explainNone(ctx context.Context, e *explanation) error {
 	e.verdict, e.sure, e.because = verdictElsewhere, certain, "no service has this address, protocol and port"
+	if e.mark != 0 {
+		e.because = "no service has this mark"
+		return nil
+	}
 	ours, err := a.extended(ctx)
 	if err != nil {
 		return listFailed(err)
@@ -181,7 +186,7 @@ func (a *app) serviceFor(ctx context.Context, key ipvs.ServiceKey) (ipvs.Service
 // marks warns of services by firewall mark, which come before all others: the
 // mark is made by rules that nothing here knows.
 func (a *app) marks(ctx context.Context, e *explanation) error {
-	if e.service.FWMark != 0 {
+	if e.mark != 0 {
 		return nil
 	}
 	services, err := a.kernel.Services(ctx)

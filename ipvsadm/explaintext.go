@@ -25,16 +25,17 @@ func (e *explanation) print(ctx context.Context, a *app, numeric bool) {
 	line := func(name, format string, args ...any) {
 		fmt.Fprintf(a.stdout, "%-16s %s\n", name, fmt.Sprintf(format, args...))
 	}
-	client := end(e.client)
-	if e.client.Port() == 0 {
-		client = strings.TrimSuffix(client, ":0") + ", any port"
+	ofAny := func(ap netip.AddrPort) string {
+		if ap.Port() == 0 {
+			return strings.TrimSuffix(end(ap), ":0") + ", any port"
+		}
+		return end(ap)
 	}
-	line("client", "%s", client)
-	switch {
-	case e.service.FWMark != 0:
-		line("to", "any packet with the mark")
-	default:
-		line("to", "%s %s", strings.ToUpper(protocolWord(e.protocol)), end(e.virtual))
+	line("client", "%s", ofAny(e.client))
+	if e.mark != 0 {
+		line("to", "any packet with the mark %d", e.mark)
+	} else {
+		line("to", "%s %s", strings.ToUpper(protocolWord(e.protocol)), ofAny(e.virtual))
 	}
 	if e.service != (ipvs.Service{}) {
 		line("service", "%s %s", l.serviceName(ctx, &e.service), schedulerName(&e.service))

@@ -86,12 +86,13 @@ const (
 	msgCookieKey      = "%s: %v"
 	msgNothingSet     = "The '%s' command needs an option that says what to set"
 	msgLine           = "line %d: %s"
+	msgNoTables       = "standard input says nothing, and nothing is done; the line -C alone empties the tables"
 	msgNotAtomic      = "the '%s' command describes no table and cannot stand in the input of --atomic"
 	msgLaddrFamily    = "the local address and the service have different address families"
 	msgLaddrElsewhere = "Local address %s is in group %s already; share that with --lgroup %[2]s"
 	msgNet            = "illegal %s specified: `%s' (as 10.0.0.1, 10.0.0.0/8:80, 2001:db8::/32, [2001:db8::1]:80 or :80)"
 	msgNetFamily      = "%s `%s' is of another address family than the options before it"
-	msgState          = "illegal state `%s': names as -L -c lists them, with commas"
+	msgState          = "illegal state `%s': use of these, with commas: %s"
 	msgProtocol       = "illegal protocol `%s': use tcp, udp or sctp"
 	msgOldKernel      = "Warning: the kernel's IP Virtual Server has version %s;\n" +
 		"this ipvsadm needs 1.1.4 or newer.\n" +

@@ -98,9 +98,12 @@ type topView struct {
 // topTable is what one look at the kernel gave.
 type topTable struct {
 	at    time.Time
+	by    topKey
 	total topRow
 	items []topItem // services by key
 	rows  []topRow  // of a screen: services, each before its servers by key
+	read  int       // so many of items are in rows
+	with  bool      // with their servers
 }
 
 // runTop is --top: live on a terminal, else as text.
@@ -163,7 +166,7 @@ type topItem struct {
 // look reads the services and sorts them; only where the key is a sum over
 // servers it reads those too, and keeps the sum alone.
 func (l *lister) look(ctx context.Context, c *call, view topView) (*topTable, error) {
-	t := &topTable{at: l.now()}
+	t := &topTable{at: l.now(), by: view.by}
 	var services []ipvs.Service
 	var err error
 	if c.set.has(colService) {
@@ -234,14 +237,14 @@ func (l *lister) topRows(ctx context.Context, view topView, it *topItem) ([]topR
 	return append(rows, servers...), nil
 }
 
-// fill reads as many rows as a screen shows.
+// fill reads as many rows as a screen shows, if they are not there yet: a paused
+// screen stays what it is.
 func (l *lister) fill(ctx context.Context, t *topTable, view topView, lines int) error {
-	t.rows = nil
-	for i := range t.items {
-		if len(t.rows) >= lines {
-			break
-		}
-		rows, err := l.topRows(ctx, view, &t.items[i])
+	if t.with != view.servers {
+		t.rows, t.read, t.with = nil, 0, view.servers
+	}
+	for ; t.read < len(t.items) && len(t.rows) < lines; t.read++ {
+		rows, err := l.topRows(ctx, view, &t.items[t.read])
 		if err != nil {
 			return err
 		}
@@ -368,7 +371,7 @@ func (l *lister) topLive(ctx context.Context, c *call, t top, tty terminal) (err
 		if err != nil {
 			return &failure{code: 1, text: err.Error(), err: err}
 		}
-		if table == nil || !view.paused {
+		if table == nil || !view.paused || table.by != view.by {
 			table, err = l.look(ctx, c, view)
 		}
 		if err == nil {

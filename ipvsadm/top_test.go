@@ -182,7 +182,8 @@ func TestTopOnATerminal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := testApp(busy(t, 30), t.TempDir(), strings.NewReader(""), io.Discard, io.Discard)
+	k := busy(t, 30)
+	a := testApp(k, t.TempDir(), strings.NewReader(""), io.Discard, io.Discard)
 	a.now = time.Now
 	a.openTTY = func() terminal {
 		s, err := openScreen(tty.Name())
@@ -242,6 +243,22 @@ func TestTopOnATerminal(t *testing.T) {
 	w.until("the beginning", first("192.0.2.1:80"))
 	w.press(" ")
 	w.until("paused", func(l []string) bool { return strings.HasPrefix(l[1], "paused") })
+	w.press("v")
+	lines = w.until("paused, with servers", func(l []string) bool { return strings.HasPrefix(l[4], "  -> 10.1.0.1:8080 ") })
+	first1 := ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: netip.MustParseAddr("192.0.2.1"), Port: 80}
+	if err := k.SetStats(first1, &ipvs.DestKey{Family: ipvs.IPv4, Addr: netip.MustParseAddr("10.1.0.1"), Port: 8080}, ipvs.Stats{CPS: 77}); err != nil {
+		t.Fatal(err)
+	}
+	w.press("j")
+	if again := w.until("scrolled in a pause", func(l []string) bool { return strings.HasPrefix(l[3], "  -> 10.1.0.1:8080 ") }); again[3] != lines[4] {
+		t.Errorf("a pause shows\n%s\nthen\n%s", lines[4], again[3])
+	}
+	w.press("v")
+	w.until("without servers", func(l []string) bool { return strings.HasPrefix(l[4], "TCP  192.0.2.2:80 ") })
+	w.press("c")
+	w.until("paused, and sorted anew", func(l []string) bool {
+		return strings.HasPrefix(l[1], "paused") && strings.HasPrefix(l[3], "TCP  192.0.2.30:80 ")
+	})
 	w.press(" n\x1b[B")
 	w.until("by connections, and scrolled", first("192.0.2.2:80"))
 	if err := pty.Setsize(ptmx, &pty.Winsize{Rows: 6, Cols: 60}); err != nil {

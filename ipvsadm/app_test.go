@@ -3,6 +3,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"regexp"
@@ -143,4 +144,19 @@ func FuzzRestore(f *testing.F) {
 			t.Fatalf("saved\n%s\nrestored\n%s", saved, again)
 		}
 	})
+}
+
+// TestOrderOfOutput: where both outputs go to one file, errors stand where they
+// happened. The stock program's stand before all that it lists.
+func TestOrderOfOutput(t *testing.T) {
+	var both bytes.Buffer
+	in := "-A -t 192.0.2.1:80 -s rr\n-S -n\n-A -t 192.0.2.1:80\n-A -t 192.0.2.2:80 -s wlc\n-S -n\n"
+	a := testApp(ipvstest.New(), t.TempDir(), strings.NewReader(in), &both, &both)
+	if code := a.run(t.Context(), []string{"ipvsadm", "-R"}); code != 0 {
+		t.Errorf("exit code %d", code)
+	}
+	want := "-A -t 192.0.2.1:80 -s rr\nService already exists\n-A -t 192.0.2.1:80 -s rr\n-A -t 192.0.2.2:80 -s wlc\n"
+	if both.String() != want {
+		t.Errorf("got\n%swant\n%s", &both, want)
+	}
 }

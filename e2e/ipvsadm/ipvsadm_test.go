@@ -191,6 +191,9 @@ func (c *testCase) space(t *testing.T, program string) *space {
 			t.Fatalf("%s: the table of the case: %v, %v", program, o, err)
 		}
 	}
+	if c.in("down") {
+		testnet.Must(t, n.do(func() error { return loopback(0) }))
+	}
 	for _, network := range []string{"udp", "tcp"} {
 		if to := c.value(map[string]string{"udp": "sends", "tcp": "connects"}[network]); to != "" {
 			testnet.Must(t, n.do(func() error { return traffic(network, strings.Split(to, ",")) }))
@@ -199,8 +202,8 @@ func (c *testCase) space(t *testing.T, program string) *space {
 	return n
 }
 
-// traffic sends to each address, from a port of its own and the namespace of the
-// calling thread. That a port refuses makes no difference to ip_vs.
+// traffic sends a request of SIP to each address, from a port of its own and the
+// namespace of the calling thread. That a port refuses makes no difference to ip_vs.
 func traffic(network string, addrs []string) error {
 	for i, addr := range addrs {
 		d := net.Dialer{LocalAddr: &net.UDPAddr{Port: 40000 + i}}
@@ -214,7 +217,7 @@ func traffic(network string, addrs []string) error {
 		if err != nil {
 			return err
 		}
-		_, err = conn.Write([]byte("datagram"))
+		_, err = conn.Write([]byte("OPTIONS sip:a@b SIP/2.0\r\nCall-ID: 5ac1@c\r\n\r\n"))
 		if err := errors.Join(err, conn.Close()); err != nil {
 			return err
 		}
@@ -288,6 +291,14 @@ func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome
 	}
 	var out, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(k.stdin), &out, &stderr
+	if c.in("full") {
+		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+		if err != nil {
+			return outcome{}, err
+		}
+		defer full.Close()
+		cmd.Stdout = full
+	}
 	if err := n.do(cmd.Start); err != nil {
 		return outcome{}, err
 	}

@@ -27,10 +27,11 @@ func newSpace() (*space, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &space{fd}, errors.Join(loopbackUp(), netns.Set(here))
+	return &space{fd}, errors.Join(loopback(unix.IFF_UP), netns.Set(here))
 }
 
-func loopbackUp() error {
+// loopback sets the flags of the loopback of the calling thread's namespace.
+func loopback(flags uint16) error {
 	s, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
@@ -40,7 +41,7 @@ func loopbackUp() error {
 	if err != nil {
 		return err
 	}
-	ifr.SetUint16(unix.IFF_UP)
+	ifr.SetUint16(flags)
 	return unix.IoctlIfreq(s, unix.SIOCSIFFLAGS, ifr)
 }
 

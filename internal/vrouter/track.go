@@ -169,17 +169,18 @@ func (t *tracks) effect(kind string, x config.Tracked) (fault bool, delta int, k
 
 // effect of an object that is up or down: without weight its failure is a
 // fault; a weight above 0 counts while it is up, one below while it is down.
+// Reversed, it is a fault while it is up, and the weight counts at the same time with
+// the other sign, as in keepalived 2.2.7.
 func effect(x config.Tracked, up bool) (fault bool, delta int) {
-	if x.Reverse {
-		up = !up
-	}
 	switch {
 	case x.Weight == 0:
-		return !up, 0
-	case x.Weight > 0 == up:
-		return false, x.Weight
+		return up == x.Reverse, 0
+	case x.Weight > 0 != up:
+		return false, 0
+	case x.Reverse:
+		return false, -x.Weight
 	}
-	return false, 0
+	return false, x.Weight
 }
 
 // faultValue is the product of value and weight from which on a file is a fault.

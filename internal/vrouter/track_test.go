@@ -21,7 +21,7 @@ func TestEffect(t *testing.T) {
 	}{
 		{0, false, true, false, 0}, {0, false, false, true, 0}, {0, true, true, true, 0}, {0, true, false, false, 0},
 		{10, false, true, false, 10}, {10, false, false, false, 0}, {-10, false, true, false, 0}, {-10, false, false, false, -10},
-		{10, true, true, false, 0}, {10, true, false, false, 10}, {-10, true, true, false, -10},
+		{10, true, true, false, -10}, {10, true, false, false, 0}, {-10, true, true, false, 0}, {-10, true, false, false, 10},
 	} {
 		fault, delta := effect(config.Tracked{Weight: c.weight, Reverse: c.reverse}, c.up)
 		if fault != c.fault || delta != c.delta {

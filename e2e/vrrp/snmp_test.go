@@ -4,6 +4,7 @@ package vrrp
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -66,6 +67,16 @@ func (n *node) manage() *manager {
 		testnet.Must(n.t, os.WriteFile(n.path(name), []byte(text), 0o644))
 	}
 	m.spawn(m.events, "/usr/sbin/snmptrapd", "-f", "-Lo", "-C", "-c", n.path("trapd.conf"), "-On", "-F", "%v\n", "-p", n.path("trapd.pid"), "udp:127.0.0.1:162")
+	// What comes before it listens is lost.
+	testnet.Eventually(n.t, limit, func() error {
+		return n.NS.Do(func() error {
+			b, err := os.ReadFile("/proc/thread-self/net/udp")
+			if err == nil && !strings.Contains(string(b), ":00A2 ") {
+				err = errors.New("nobody listens for events")
+			}
+			return err
+		})
+	})
 	m.serve()
 	return m
 }
@@ -247,7 +258,7 @@ vrrp_instance V6 {
   2001:db8:50::100/64
  }
  track_interface {
-  eth1 weight -10
+  eth1 weight 10 reverse
  }
  track_script {
   chk
@@ -337,7 +348,7 @@ func TestSNMP(t *testing.T) {
 				}
 				const master, fault = "INTEGER: 2", "INTEGER: 3"
 				masters(master)
-				m.await(keepalivedMIB+".2.3.1.8.2", "INTEGER: 103") // 4 times 2 and 3 more, less 3, less 5
+				m.await(keepalivedMIB+".2.3.1.8.2", "INTEGER: 93") // 4 times 2 and 3 more, less 3, less 5, less 10
 				m.await(keepalivedMIB+".2.9.1.6.1", "INTEGER: 3")
 				var s seen
 				s.Objects = map[string]string{}
@@ -373,7 +384,7 @@ func TestSNMP(t *testing.T) {
 					n.reload(conf)
 					masters(master)
 					_ = m.agent.Process.Signal(syscall.SIGTERM)
-					n.until("it has closed the ", 1)
+					n.until("SNMP: master agent: ", 1)
 					m.serve()
 					masters(master)
 				}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"syscall"
 )
 
 const (
@@ -28,7 +29,7 @@ func (s *Session) handle(ctx context.Context, in incoming) error {
 		r := in.m.reply(nil)
 		r.Status = StatusParseError
 		return s.send(r)
-	case errors.Is(in.err, io.EOF) || errors.Is(in.err, io.ErrUnexpectedEOF):
+	case errors.Is(in.err, io.EOF) || errors.Is(in.err, io.ErrUnexpectedEOF) || errors.Is(in.err, syscall.ECONNRESET):
 		return errors.New("it has closed the connection")
 	case in.err != nil:
 		return in.err

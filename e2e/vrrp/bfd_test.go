@@ -170,8 +170,8 @@ func TestBFDProcesses(t *testing.T) {
 	b.sessionsUp(began)
 	b.holds(vip, 0)
 
-	// A new process of VRRP asks for the sessions.
-	faults := n.said("(VI) Entering FAULT STATE")
+	// A new process of VRRP asks for the sessions. On a busy host it may know how they are
+	// before it begins: then it is never in FAULT.
 	testnet.Must(t, syscall.Kill(n.child(), syscall.SIGKILL))
 	n.until("VRRP_Instance(VI) Tracked BFD instance P4 is UP", 2)
 	b.holds(vip, 0)
@@ -181,10 +181,10 @@ func TestBFDProcesses(t *testing.T) {
 	testnet.Must(t, err)
 	_, err = fmt.Sscan(string(text), &pid)
 	testnet.Must(t, err)
-	died := time.Now()
+	died, faults := time.Now(), n.said("(VI) Entering FAULT STATE")
 	testnet.Must(t, syscall.Kill(pid, syscall.SIGKILL))
 	n.until("VRRP_Instance(VI) Tracked BFD instance P4 is UP", 3)
-	n.until("(VI) Entering FAULT STATE", faults+2)
+	n.until("(VI) Entering FAULT STATE", faults+1)
 	b.sessionsUp(died)
 	b.holds(vip, 0)
 

@@ -19,8 +19,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/director"
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/internal/testvm"
+	"github.com/lvs-fnat/lvs/ipvs"
 )
 
 // The distribution's keepalived and ours, in the guest.
@@ -97,8 +101,15 @@ func (p *program) Write(b []byte) (int, error) {
 	return p.log.Write(b)
 }
 
-// runProgram starts one with a configuration.
+// runProgram starts one with a configuration, and waits until it is up.
 func runProgram(t *testing.T, path, conf string) *program {
+	t.Helper()
+	p := startProgram(t, path, conf)
+	p.wait("Startup complete")
+	return p
+}
+
+func startProgram(t *testing.T, path, conf string) *program {
 	t.Helper()
 	p := &program{t: t, dir: t.TempDir()}
 	p.conf = filepath.Join(p.dir, "k.conf")
@@ -114,7 +125,6 @@ func runProgram(t *testing.T, path, conf string) *program {
 			p.cmd.Wait()
 		}
 	})
-	p.wait("Startup complete")
 	return p
 }
 
@@ -237,6 +247,66 @@ func TestCostOfReload(t *testing.T) {
 		if per, small := c.weight.Seconds()/float64(n), mine.weight.Seconds()/float64(both); per > 1.5*small {
 			t.Errorf("a reload of %d takes %.2f times as long for each as one of %d", n, per/small, both)
 		}
+	}
+}
+
+// applyShare is what the first apply to the kernel may take of the original's time. The
+// kernel's own work alone is four tenths of that.
+const applyShare = 1.2
+
+// trashTime is how long the kernel keeps real servers that were removed, and looks
+// through all of them for each that is added (IP_VS_DEST_TRASH_PERIOD, and a timer).
+const trashTime = 5 * time.Minute
+
+// TestCostOfApply holds the first apply of all services to the kernel to applyShare: for
+// the original from its reaching for ip_vs until it is up, for ours all that the
+// daemon does between its configuration and the last service. LVS_BENCH=1 measures
+// 10,000 virtual servers.
+func TestCostOfApply(t *testing.T) {
+	testnet.Must(t, testvm.Modprobe("ip_vs"))
+	testnet.Must(t, testvm.Modprobe("ip_vs_wrr"))
+	n := 500
+	if os.Getenv("LVS_BENCH") != "" {
+		n = 10_000
+	}
+	text := virtualServers(n)
+	time.Sleep(trashTime)
+	p := startProgram(t, stock, text)
+	p.wait("Initializing ipvs")
+	began := time.Now()
+	p.wait("Startup complete")
+	theirs := time.Since(began)
+	p.stop()
+	time.Sleep(trashTime)
+
+	cfg, _, err := config.Parse(t.Context(), "k.conf", text, config.Options{})
+	testnet.Must(t, err)
+	k, err := ipvs.Dial(t.Context())
+	testnet.Must(t, err)
+	defer k.Close()
+	var before, after unix.Rusage
+	testnet.Must(t, unix.Getrusage(unix.RUSAGE_SELF, &before))
+	began = time.Now()
+	d := director.New(cfg)
+	up := make([]healthcheck.Status, len(d.Targets()))
+	for i := range up {
+		up[i].Up = true
+	}
+	d.Observe(up)
+	m := director.NewMirror(k)
+	testnet.Must(t, m.Sync(t.Context(), d.Tables()))
+	mine := time.Since(began)
+	testnet.Must(t, unix.Getrusage(unix.RUSAGE_SELF, &after))
+	kernel := time.Duration(after.Stime.Nano() - before.Stime.Nano())
+	services, err := k.Services(t.Context())
+	if err != nil || len(services) != n {
+		t.Errorf("%d services: %v", len(services), err)
+	}
+	testnet.Must(t, m.Remove(t.Context()))
+	of := mine.Seconds() / theirs.Seconds()
+	t.Logf("the first apply of %d: %v, %v of it in the kernel; original %v: %.3f", n, mine, kernel, theirs, of)
+	if of > applyShare {
+		t.Errorf("the first apply of %d takes %.2f of the original's time, want at most %v", n, of, applyShare)
 	}
 }
 

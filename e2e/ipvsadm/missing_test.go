@@ -16,23 +16,11 @@ import (
 	"github.com/lvs-fnat/lvs/internal/testvm"
 )
 
-// TestGuestsMissing compares where ip_vs is not loaded: the distribution's, and ours.
-func TestGuestsMissing(t *testing.T) {
-	t.Parallel()
-	files, kernels := guestFiles(t), testvm.Kernels()
-	for module, name := range map[testvm.Module]string{testvm.Stock: "stock", testvm.Ours: "ours"} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			testvm.Run(t, testvm.Config{Kernel: kernels[len(kernels)-1], Module: module, Run: "^TestMissing", Programs: true, Files: files, Load: []string{}})
-		})
-	}
-}
-
 // loader is where both programs and the kernel look for modprobe.
 const loader = "/sbin/modprobe"
 
 // TestMissing: without ip_vs both load it, or say alike that they cannot, whatever
-// modprobe does.
+// modprobe does. It is the last test of its guest: it leaves nothing loaded.
 func TestMissing(t *testing.T) {
 	const real = loader + ".real"
 	testnet.Must(t, os.Rename(loader, real))

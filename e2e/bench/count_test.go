@@ -14,6 +14,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -51,7 +52,7 @@ var kinds = []kind{{"udp", ipvs.UDP, net4}, {"tcp", ipvs.TCP, net4}, {"tcp6", ip
 func TestCount(t *testing.T) {
 	// Garbage is collected when flood says so, not beside it.
 	defer debug.SetGCPercent(debug.SetGCPercent(-1))
-	testnet.Must(t, softirqFirst())
+	testnet.Must(t, softirqFirst(), seedRandom())
 	t.Run("forward", countForward)
 	t.Run("stock", func(t *testing.T) {
 		testnet.Must(t, testvm.Insmod(stockModule(t)))
@@ -70,6 +71,25 @@ func TestCount(t *testing.T) {
 		reportSize(t, "ip_vs_x_conn", "fnat")
 		saysSize(t)
 	})
+}
+
+// seedRandom gives the kernel entropy, as any host has that is up for a while: before,
+// each new page of objects pays for a seed of its own.
+func seedRandom() error {
+	f, err := os.OpenFile("/dev/urandom", os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	// struct rand_pool_info of linux/random.h: bits, bytes, and these.
+	info := struct {
+		bits, size int32
+		bytes      [64]byte
+	}{bits: 512, size: 64}
+	if _, _, errno := unix.Syscall(unix.SYS_IOCTL, f.Fd(), unix.RNDADDENTROPY, uintptr(unsafe.Pointer(&info))); errno != 0 {
+		return fmt.Errorf("RNDADDENTROPY: %w", errno)
+	}
+	return nil
 }
 
 // softirqFirst puts the kernel's thread for packets before flood, which is before

@@ -36,6 +36,7 @@
 #define _IP_VS_X_H
 
 #include <linux/jump_label.h>
+#include <linux/tracepoint-defs.h>
 #include <linux/types.h>
 #include <net/ip_vs.h>
 #include "compat.h"
@@ -493,18 +494,42 @@ static inline void ip_vs_x_count_cfg(struct ip_vs_x_net *xnet,
 }
 
 /*
- * ip_vs_x_trace.c: the tracepoints of group ip_vs_x, each free while nobody
- * looks. stat is the counter, IPVS_EXT_STAT_*, that says why.
+ * ip_vs_x_trace.c: the tracepoints of group ip_vs_x, each a jump that is not taken
+ * while nobody looks. stat is the counter, IPVS_EXT_STAT_*, that says why.
  */
-void ip_vs_x_trace_drop(const struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
-			const struct ip_vs_iphdr *iph, unsigned int stat);
+DECLARE_TRACEPOINT(ip_vs_x_drop);
+DECLARE_TRACEPOINT(ip_vs_x_conn_new);
+DECLARE_TRACEPOINT(ip_vs_x_synproxy);
+
+void __ip_vs_x_trace_drop(int af, const struct sk_buff *skb, const struct ip_vs_iphdr *iph,
+			  unsigned int stat);
+void __ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x);
+void __ip_vs_x_trace_synproxy(int af, const struct sk_buff *skb, const struct ip_vs_iphdr *iph,
+			      unsigned int stat);
 void ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat);
-void ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x);
 void ip_vs_x_trace_lport_full(const struct ip_vs_x_conn *x, const union nf_inet_addr *caddr,
 			      const char *lgroup);
+
+static inline void ip_vs_x_trace_drop(int af, const struct sk_buff *skb,
+				      const struct ip_vs_iphdr *iph, unsigned int stat)
+{
+	if (tracepoint_enabled(ip_vs_x_drop))
+		__ip_vs_x_trace_drop(af, skb, iph, stat);
+}
+
+static inline void ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x)
+{
+	if (tracepoint_enabled(ip_vs_x_conn_new))
+		__ip_vs_x_trace_conn_new(x);
+}
+
 /* What was done with a packet of a handshake: the SP_* counter that it moved */
-void ip_vs_x_trace_synproxy(const struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
-			    const struct ip_vs_iphdr *iph, unsigned int stat);
+static inline void ip_vs_x_trace_synproxy(int af, const struct sk_buff *skb,
+					  const struct ip_vs_iphdr *iph, unsigned int stat)
+{
+	if (tracepoint_enabled(ip_vs_x_synproxy))
+		__ip_vs_x_trace_synproxy(af, skb, iph, stat);
+}
 
 u64 ip_vs_x_stats_sum(const struct ip_vs_x_stats __percpu *stats, unsigned int stat);
 

@@ -96,19 +96,16 @@ static bool x_equal(const struct ip_vs_x_conn *x, const struct x_tuple *t)
 	       ip_vs_addr_equal(t->af, &x->c.daddr, t->raddr);
 }
 
+/* RCU: only packets ask, and those are under it in all hooks */
 struct ip_vs_conn *__ip_vs_x_out_get(const struct ip_vs_conn_param *p)
 {
-	struct ip_vs_x_net *xnet;
+	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(p->ipvs);
 	struct ip_vs_x_conn *x;
 	struct x_tuple t;
 
-	rcu_read_lock();
-	xnet = ip_vs_x_net_rcu(p->ipvs);
 	if (!(READ_ONCE(xnet->lips) & BIT_ULL(ip_vs_x_lips_bit(p->vaddr))) &&
-	    !READ_ONCE(xnet->any_lip)) {
-		rcu_read_unlock();
+	    !READ_ONCE(xnet->any_lip))
 		return NULL;
-	}
 
 	t = (struct x_tuple) {
 		.ipvs = p->ipvs, .af = p->af, .protocol = p->protocol,
@@ -118,12 +115,10 @@ struct ip_vs_conn *__ip_vs_x_out_get(const struct ip_vs_conn_param *p)
 	t.hash = x_hash(&t);
 	hlist_for_each_entry_rcu(x, x_bucket(t.hash), out_node) {
 		if (x_equal(x, &t) && x_is_ready(x) && __ip_vs_conn_get(&x->c)) {
-			rcu_read_unlock();
 			this_cpu_inc(xnet->stats->n[IPVS_EXT_STAT_OUT_HIT]);
 			return &x->c;
 		}
 	}
-	rcu_read_unlock();
 	return NULL;
 }
 

@@ -86,7 +86,7 @@ bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb, struct ip_v
 	else if (ip_vs_x_limit_admit(svc, cfg, &stat))
 		return true;
 	ip_vs_x_count_cfg(ip_vs_x_net(svc->ipvs), cfg, stat);
-	ip_vs_x_trace_drop(svc->ipvs, svc->af, skb, iph, stat);
+	ip_vs_x_trace_drop(svc->af, skb, iph, stat);
 	return false;
 }
 
@@ -98,7 +98,7 @@ static bool x_unwelcome(struct netns_ipvs *ipvs, int af, const struct sk_buff *s
 	if (likely(!cfg->acl_mode) || ip_vs_x_acl_permits(cfg, svc, skb, iph))
 		return false;
 	ip_vs_x_count_cfg(ip_vs_x_net(ipvs), cfg, IPVS_EXT_STAT_ACL_DROP);
-	ip_vs_x_trace_drop(ipvs, af, skb, iph, IPVS_EXT_STAT_ACL_DROP);
+	ip_vs_x_trace_drop(af, skb, iph, IPVS_EXT_STAT_ACL_DROP);
 	return true;
 }
 

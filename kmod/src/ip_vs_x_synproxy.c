@@ -224,13 +224,20 @@ void ip_vs_x_sp_net_exit(struct ip_vs_x_net *xnet)
 
 /* Cookies */
 
+/* All of the TCP header whose first part h is; NULL: it is not there */
+static struct tcphdr *x_whole(const struct sk_buff *skb, unsigned int thoff,
+			      const struct tcphdr *h, u8 *buf)
+{
+	if (h->doff < 5 || thoff + h->doff * 4 > skb->len)
+		return NULL;
+	return skb_header_pointer(skb, thoff, h->doff * 4, buf);
+}
+
 struct tcphdr *ip_vs_x_sp_header(const struct sk_buff *skb, unsigned int thoff, u8 *buf)
 {
 	struct tcphdr *th = skb_header_pointer(skb, thoff, sizeof(*th), buf);
 
-	if (!th || th->doff < 5 || thoff + th->doff * 4 > skb->len)
-		return NULL;
-	return skb_header_pointer(skb, thoff, th->doff * 4, buf);
+	return th ? x_whole(skb, thoff, th, buf) : NULL;
 }
 
 static struct ip_vs_x_flow x_flow(int af, const struct ip_vs_iphdr *iph, const struct tcphdr *th)
@@ -440,7 +447,7 @@ static void x_decided(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb
 		      unsigned int stat)
 {
 	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, stat);
-	ip_vs_x_trace_synproxy(ipvs, af, skb, iph, stat);
+	ip_vs_x_trace_synproxy(af, skb, iph, stat);
 }
 
 /* SYN and nothing else that counts */
@@ -455,9 +462,8 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		      struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
 		      const struct tcphdr *h)
 {
-	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(ipvs);
 	u8 buf[IP_VS_X_TCP_MAX] __uninitialized;
-	struct ip_vs_x_ack ack;
+	struct ip_vs_x_ack ack __uninitialized;	/* all of it is filled in, or none used */
 	struct tcphdr *th;
 	u32 half;
 
@@ -480,7 +486,7 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	}
 	if (!h->ack || h->syn || h->rst || !ip_vs_x_sp_takes(cfg))
 		return false;
-	th = ip_vs_x_sp_header(skb, iph->len, buf);
+	th = x_whole(skb, iph->len, h, buf);
 	if (!th || !ip_vs_x_sp_valid(ipvs, af, skb, iph, cfg, th, &ack)) {
 		x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_ACK_BAD);
 		return false;
@@ -491,11 +497,11 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		return true;
 	}
 	/* counted once it is known to be ours; by then the packet is gone */
-	ip_vs_x_trace_synproxy(ipvs, af, skb, iph, IPVS_EXT_STAT_SP_ACK_OK);
+	ip_vs_x_trace_synproxy(af, skb, iph, IPVS_EXT_STAT_SP_ACK_OK);
 	*verdict = x_open(ipvs, af, skb, pd, iph, svc, cfg, th, &ack);
 	if (*verdict < 0)
 		return false;
-	ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_SP_ACK_OK);
+	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, IPVS_EXT_STAT_SP_ACK_OK);
 	if (x_auto(cfg))
 		atomic_dec(&cfg->aut->unanswered[READ_ONCE(cfg->aut->bucket)]);
 	return true;

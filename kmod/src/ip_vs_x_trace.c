@@ -91,13 +91,11 @@ static const char *x_name(unsigned int stat)
 	return ip_vs_x_stat_name(stat) ?: "?";
 }
 
-void ip_vs_x_trace_drop(const struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
-			const struct ip_vs_iphdr *iph, unsigned int stat)
+void __ip_vs_x_trace_drop(int af, const struct sk_buff *skb, const struct ip_vs_iphdr *iph,
+			  unsigned int stat)
 {
-	struct ip_vs_x_ends e __uninitialized;
+	struct ip_vs_x_ends e;
 
-	if (!trace_ip_vs_x_drop_enabled())
-		return;
 	x_ends_of(&e, af, skb, iph);
 	trace_ip_vs_x_drop(iph->protocol, &e, x_name(stat));
 }
@@ -113,13 +111,11 @@ void ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat)
 	trace_ip_vs_x_drop(cp->protocol, &e, x_name(stat));
 }
 
-void ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x)
+void __ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x)
 {
 	const struct ip_vs_conn *cp = &x->c;
-	struct ip_vs_x_ends in __uninitialized, out __uninitialized;
+	struct ip_vs_x_ends in, out;
 
-	if (!trace_ip_vs_x_conn_new_enabled())
-		return;
 	x_end(&in.a, cp->af, &cp->caddr, cp->cport);
 	x_end(&in.b, cp->af, &cp->vaddr, cp->vport);
 	x_end(&out.a, cp->af, &x->laddr, x->lport);
@@ -140,13 +136,11 @@ void ip_vs_x_trace_lport_full(const struct ip_vs_x_conn *x, const union nf_inet_
 	trace_ip_vs_x_lport_full(x->c.protocol, &e, lgroup);
 }
 
-void ip_vs_x_trace_synproxy(const struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
-			    const struct ip_vs_iphdr *iph, unsigned int stat)
+void __ip_vs_x_trace_synproxy(int af, const struct sk_buff *skb, const struct ip_vs_iphdr *iph,
+			      unsigned int stat)
 {
-	struct ip_vs_x_ends e __uninitialized;
+	struct ip_vs_x_ends e;
 
-	if (!trace_ip_vs_x_synproxy_enabled())
-		return;
 	x_ends_of(&e, af, skb, iph);
 	trace_ip_vs_x_synproxy(iph->protocol, &e, x_name(stat));
 }

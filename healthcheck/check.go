@@ -31,9 +31,11 @@ type check struct {
 	plan   plan
 	state  state
 	timer  poll.Timer
-	peer   *poll.Target
-	phase  phase
-	fd     int
+	// asked is when the exchange began.
+	asked time.Time
+	peer  *poll.Target
+	phase phase
+	fd    int
 	// talk is the dialogue in progress; nil otherwise.
 	talk dialogue
 	// awaits is what fd is watched for.
@@ -379,9 +381,16 @@ func (c *check) Ready(ev poll.Events) {
 		c.handOverGRPC()
 		return
 	}
-	c.phase = exchanging
+	c.phase, c.asked = exchanging, c.shard.loop.Now()
 	c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.ConnectTimeout)
 	c.exchange()
+}
+
+// part is how long the next part of an answer may take that began so long ago. As
+// with keepalived each has the whole time; but a server that drips for ever, of which
+// keepalived never thinks worse, is given up.
+func (t *Timing) part(elapsed time.Duration) time.Duration {
+	return max(0, min(t.ConnectTimeout, max(t.DelayLoop, 10*t.ConnectTimeout)-elapsed))
 }
 
 // exchange carries the dialogue on as far as it goes now.
@@ -403,6 +412,9 @@ func (c *check) exchange() {
 			}
 			c.finish(r)
 			return
+		}
+		if k := c.target.Spec.Kind; k == HTTPGet || k == SMTPCheck {
+			c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.part(c.shard.loop.Now().Sub(c.asked)))
 		}
 	}
 	want := c.awaited()

@@ -110,7 +110,9 @@ type Timing struct {
 	// DelayLoop is the time between the end of one run and the next.
 	DelayLoop time.Duration
 	// ConnectTimeout bounds the connection, and once more all that follows
-	// over it. For MISC_CHECK it bounds the command (misc_timeout).
+	// over it; with HTTP_GET and SMTP_CHECK the wait for the next part of
+	// an answer, however small, which as a whole may take ten times as long, or
+	// DelayLoop if that is more. For MISC_CHECK it bounds the command (misc_timeout).
 	ConnectTimeout time.Duration
 	// Retry is how often a failure of a server that is up is tried again
 	// before it counts. The very first run of a check is never tried again.

@@ -146,6 +146,7 @@ func halves() []*half {
 			{"nothing, closed", status, say()},
 			{"half of the chunks, closed; status", status, say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "64\r\n"+somePage)},
 			{"byte by byte in time; status", status, slowly("HTTP/1.0 200 OK\r\n\r\nx", 2*time.Millisecond)},
+			{"byte by byte, longer than the time; status", status, slowly("HTTP/1.0 200 OK\r\n\r\nx", 100*time.Millisecond)},
 			{"more than the length; status", status, say("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n", somePage)},
 		} {
 			list = append(list, &half{name: b.name + ": " + what.name, check: get(b.kind, what.more), answer: what.answer, tls: b.tls})
@@ -173,6 +174,7 @@ func halves() []*half {
 		{"half an answer to QUIT, closed", then(say("220 one\r\n"), hear, say("250 two\r\n"), hear, say("22"))},
 		{"QUIT refused", then(say("220 one\r\n"), hear, say("250 two\r\n"), hear, say("500 three\r\n"))},
 		{"no answer to QUIT, stalled", then(say("220 one\r\n"), hear, say("250 two\r\n"), hear, stall)},
+		{"byte by byte, longer than the time", then(slowly("220 one two three\r\n", 100*time.Millisecond), hear, say("250 two\r\n"), hear, say("221 three\r\n"))},
 		{"byte by byte in time", then(slowly("220 one\r\n", 5*time.Millisecond), hear, slowly("250 two\r\n", 5*time.Millisecond), hear, say("221 three\r\n"))},
 	} {
 		list = append(list, &half{name: "SMTP_CHECK: " + what.name, check: "SMTP_CHECK {\nconnect_port PORT\n}\n", answer: what.answer, mail: true})

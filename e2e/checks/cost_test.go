@@ -250,9 +250,10 @@ func TestCostOfReload(t *testing.T) {
 	}
 }
 
-// applyShare is what the first apply to the kernel may take of the original's time. The
-// kernel's own work alone is four tenths of that.
-const applyShare = 1.2
+// applyShare is what the first apply to the kernel may take of the original's time at
+// 10,000 virtual servers, of which the kernel's own work alone is four tenths;
+// applyShareFew is that at a size where the log, which times the original, is coarse.
+const applyShare, applyShareFew = 1.2, 4
 
 // trashTime is how long the kernel keeps real servers that were removed, and looks
 // through all of them for each that is added (IP_VS_DEST_TRASH_PERIOD, and a timer).
@@ -265,9 +266,9 @@ const trashTime = 5 * time.Minute
 func TestCostOfApply(t *testing.T) {
 	testnet.Must(t, testvm.Modprobe("ip_vs"))
 	testnet.Must(t, testvm.Modprobe("ip_vs_wrr"))
-	n := 500
+	n, limit := 500, float64(applyShareFew)
 	if os.Getenv("LVS_BENCH") != "" {
-		n = 10_000
+		n, limit = 10_000, applyShare
 	}
 	text := virtualServers(n)
 	time.Sleep(trashTime)
@@ -305,8 +306,8 @@ func TestCostOfApply(t *testing.T) {
 	testnet.Must(t, m.Remove(t.Context()))
 	of := mine.Seconds() / theirs.Seconds()
 	t.Logf("the first apply of %d: %v, %v of it in the kernel; original %v: %.3f", n, mine, kernel, theirs, of)
-	if of > applyShare {
-		t.Errorf("the first apply of %d takes %.2f of the original's time, want at most %v", n, of, applyShare)
+	if of > limit {
+		t.Errorf("the first apply of %d takes %.2f of the original's time, want at most %v", n, of, limit)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/lvs-fnat/lvs/internal/popt"
 	"github.com/lvs-fnat/lvs/ipvs"
@@ -494,7 +495,7 @@ var destColumns = []column{colWeight, colUThreshold, colLThreshold}
 
 // demand is a column of the table of allowed options.
 type demand struct {
-	known                     bool
+	once                      sync.Once
 	required, refused, single columnSet // single: at most one of them
 }
 
@@ -513,13 +514,13 @@ func (d *demand) met(set columnSet) bool {
 	return ones <= 1
 }
 
-// demandOf is not safe for concurrent use.
 func demandOf(cmd command) *demand {
 	d := &demands[cmd]
-	if d.known {
-		return d
-	}
-	d.known = true
+	d.once.Do(func() { d.fill(cmd) })
+	return d
+}
+
+func (d *demand) fill(cmd command) {
 	for i := range columnRows {
 		switch columnRows[i].rule(cmd) {
 		case required:
@@ -530,7 +531,6 @@ func demandOf(cmd command) *demand {
 			d.single.add(column(i))
 		}
 	}
-	return d
 }
 
 // check applies the table of allowed options; the first offending row speaks.

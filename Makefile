@@ -6,8 +6,9 @@ export LVS_CACHE ?= $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/lvs-fnat
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 GOFLAGS_STATIC = -trimpath -ldflags '-s -w -X main.version=$(VERSION) $(LINK)'
 # where `make install` puts things, below DESTDIR
-export VERSION DESTDIR PREFIX SBINDIR SYSCONFDIR UNITDIR
+export VERSION DESTDIR PREFIX BINDIR SBINDIR SYSCONFDIR UNITDIR
 PREFIX     ?= /usr/local
+BINDIR     ?= $(PREFIX)/bin
 SBINDIR    ?= $(PREFIX)/sbin
 SYSCONFDIR ?= /etc
 UNITDIR    ?= $(PREFIX)/lib/systemd/system
@@ -64,7 +65,7 @@ lint: deps	## gofmt, vet, staticcheck; checkpatch and sparse over kmod/
 race:	## the unit tests alone, with the race detector
 	$(Q)go run ./internal/testsum -race $(UNIT) --
 
-install: all	## install commands, manuals, units; DESTDIR, PREFIX, SBINDIR, SYSCONFDIR, UNITDIR
+install: all	## install commands, manuals, units; DESTDIR, PREFIX, BINDIR, SBINDIR, SYSCONFDIR, UNITDIR
 	$(Q)packaging/install.sh commands
 
 dkms-install:	## install ip_vs.ko and toa.ko by DKMS, for this and later kernels

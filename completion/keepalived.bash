@@ -5,7 +5,7 @@ _keepalived() {
 	local options="--use-file --log-file --flush-log-file --no-syslog --dump-conf --namespace --config-id --all-config --umask --core-dump --core-dump-pattern --release-vips --dont-release-vrrp --address-monitoring --ignore-sigint --snmp --snmp-agent-socket
 		--vrrp --check --no_bfd --all --dont-respawn --vrrp_pid --checkers_pid --bfd_pid
 		--log-console --log-detail --log-facility --dont-release-ipvs
-		--dont-fork --pid --config-test --plan --doctor --reload --force-reload --signum --version --help"
+		--dont-fork --pid --config-test --plan --doctor --reload --force-reload --signum --genhash --version --help"
 	COMPREPLY=()
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	-f|--use-file|-g|--log-file|-p|--pid|-r|--vrrp_pid|-c|--checkers_pid|-b|--bfd_pid) COMPREPLY=($(compgen -f -- "$2")); return ;;

@@ -177,12 +177,15 @@ func (x *exchange) end() result {
 	if x.sum == nil {
 		return passed()
 	}
-	sum := hex.EncodeToString(x.sum.Sum(nil))
+	sum := x.digest()
 	if !strings.EqualFold(sum, x.url.Digest) {
 		return failed(func(t *Target) string { return msgDigest(t, x.url.Path, sum) })
 	}
 	return passed()
 }
+
+// digest is that of the body so far, as hex digits.
+func (x *exchange) digest() string { return hex.EncodeToString(x.sum.Sum(nil)) }
 
 func (x *exchange) lineNoStatus(t *Target) string { return msgNoStatus(t, x.url.Path) }
 

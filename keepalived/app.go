@@ -137,6 +137,9 @@ func (e *exit) Unwrap() error { return e.err }
 
 // run returns the exit code.
 func (a *app) run(ctx context.Context, args []string) int {
+	if program, rest, ok := genhashArgs(args); ok {
+		return a.genhash(ctx, program, rest)
+	}
 	program := filepath.Base(args[0])
 	o, err := parseOptions(args[1:])
 	if err != nil {

@@ -27,6 +27,11 @@ func found(text, mark string, patterns ...string) map[string]bool {
 // TestOptionsAgree reads help, manual page and completions for the options
 // they name, and wants those of the table: no more, no fewer.
 func TestOptionsAgree(t *testing.T) {
+	agree(t, "keepalived", "man/keepalived.8", optionRows, usage("keepalived"))
+	agree(t, "genhash", "man/genhash.1", genhashRows, genhashUsage("genhash"))
+}
+
+func agree(t *testing.T, command, manual string, rows []optionRow, help string) {
 	read := func(name string) string {
 		b, err := os.ReadFile(filepath.Join("..", name))
 		if err != nil {
@@ -35,30 +40,30 @@ func TestOptionsAgree(t *testing.T) {
 		return string(b)
 	}
 	all, long := map[string]bool{}, map[string]bool{}
-	for _, o := range optionTable() {
+	for _, o := range rows {
 		all["--"+o.Long], long["--"+o.Long] = true, true
 		if o.Short != 0 {
 			all["-"+string(rune(o.Short))] = true
 		}
 	}
 	var items strings.Builder
-	for line := range strings.Lines(read("man/keepalived.8")) {
+	for line := range strings.Lines(read(manual)) {
 		if strings.HasPrefix(line, ".It Fl ") {
 			items.WriteString(line)
 		}
 	}
-	fish := found(read("completion/keepalived.fish"), "--", ` -l ([\w-]+)`)
-	maps.Copy(fish, found(read("completion/keepalived.fish"), "-", ` -s (\w)\b`))
+	fish := found(read("completion/"+command+".fish"), "--", ` -l ([\w-]+)`)
+	maps.Copy(fish, found(read("completion/"+command+".fish"), "-", ` -s (\w)\b`))
 	for name, sides := range map[string][2]map[string]bool{
-		"--help":      {found(usage("keepalived"), "", `(?m)^  (-\w),`, `(?m)^  .{4}(--[\w-]+)`), all},
+		"--help":      {found(help, "", `(?m)^  (-\w),`, `(?m)^  .{4}(--[\w-]+)`), all},
 		"manual page": {found(items.String(), "-", ` Fl (-?[\w-]+)`), all},
-		"zsh":         {found(read("completion/_keepalived"), "", `(?m)^  '(?:\([^)]*\))?(--[a-z_-]*[a-z]|-\w)[-=]*\[`), all},
+		"zsh":         {found(read("completion/_"+command), "", `(?m)^  '(?:\([^)]*\))?(--[a-z_-]*[a-z]|-\w)[-=]*\[`), all},
 		"fish":        {fish, all},
-		"bash":        {found(read("completion/keepalived.bash"), "", `(--\w[\w-]*)`), long},
+		"bash":        {found(read("completion/"+command+".bash"), "", `(--\w[\w-]*)`), long},
 	} {
 		got, want := slices.Sorted(maps.Keys(sides[0])), slices.Sorted(maps.Keys(sides[1]))
 		if !slices.Equal(got, want) {
-			t.Errorf("%s:\n got %s\nwant %s", name, got, want)
+			t.Errorf("%s of %s:\n got %s\nwant %s", name, command, got, want)
 		}
 	}
 }

@@ -101,6 +101,7 @@ const (
 	optSNMPSocket  = 'A'
 	optKeepVRRP    = 'V'
 	optMonitor     = 'a'
+	optGenhash     = 'T'
 	optSignum      = 256 + iota
 	optAll
 	optFlushLog
@@ -163,6 +164,7 @@ var optionRows = []optionRow{
 	row(optReload, "reload", popt.None, "", "have the daemon reload; exit with 1 and the reason if it would refuse"),
 	row(optForceReload, "force-reload", popt.None, "", "reload, whatever lvs_max_changes says"),
 	row(optSignum, "signum", popt.Required, "NAME", "print the number of the signal for STOP, RELOAD, DATA, STATS, STATS_CLEAR or JSON"),
+	row(optGenhash, genhashName, popt.None, "", "as the first word: print the digest of a page, see genhash(1)"),
 	row(optVersion, "version", popt.None, "", "print the version"),
 	row(optHelp, "help", popt.None, "", "print this"),
 }
@@ -294,6 +296,8 @@ func (o *options) take(m popt.Match) error {
 		o.forceReload = true
 	case optSignum:
 		o.signal = m.Value
+	case optGenhash:
+		return errors.New("-T, --genhash must be the first word")
 	case optVersion:
 		o.version = true
 	case optHelp:
@@ -319,7 +323,13 @@ func logFacility(word string) (int, bool) {
 func usage(program string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "Usage: %s [OPTION...]\n\n", program)
-	for _, r := range optionRows {
+	writeRows(&b, optionRows)
+	return b.String()
+}
+
+// writeRows writes a line for each option.
+func writeRows(b *strings.Builder, rows []optionRow) {
+	for _, r := range rows {
 		short := "    "
 		if r.Short != 0 {
 			short = fmt.Sprintf("-%c, ", r.Short)
@@ -331,9 +341,8 @@ func usage(program string) string {
 		case popt.Optional:
 			long += "[=" + r.value + "]"
 		}
-		fmt.Fprintf(&b, "  %s%-22s %s\n", short, long, r.text)
+		fmt.Fprintf(b, "  %s%-22s %s\n", short, long, r.text)
 	}
-	return b.String()
 }
 
 // signalNumbers are those that scripts send, by the words of --signum.

@@ -38,7 +38,7 @@ package() {
 	mkdir -p "$root/DEBIAN"
 	while read -r path; do
 		for file in "$work/all"$path; do
-			[ -e "$file" ] || { echo "deb.sh: $name wants $path, which is not installed" >&2; exit 1; }
+			[ -e "$file" ] || [ -L "$file" ] || { echo "deb.sh: $name wants $path, which is not installed" >&2; exit 1; }
 			mkdir -p "$root$(dirname "${file#"$work/all"}")"
 			mv "$file" "$root${file#"$work/all"}"
 		done

@@ -7,11 +7,11 @@
 #                        them for new kernels; without DESTDIR, builds them too
 #
 # `make install` and `make dkms-install` call it with VERSION and DESTDIR, PREFIX,
-# SBINDIR, SYSCONFDIR and UNITDIR. Settings that exist are left as they are.
+# BINDIR, SBINDIR, SYSCONFDIR and UNITDIR. Settings that exist are left as they are.
 set -eu
 cd "$(dirname "$0")/.."
 : "${DESTDIR=}" "${PREFIX:=/usr/local}" "${SYSCONFDIR:=/etc}" "${VERSION:?}"
-: "${SBINDIR:=$PREFIX/sbin}" "${UNITDIR:=$PREFIX/lib/systemd/system}"
+: "${BINDIR:=$PREFIX/bin}" "${SBINDIR:=$PREFIX/sbin}" "${UNITDIR:=$PREFIX/lib/systemd/system}"
 share=$PREFIX/share
 
 # put MODE FILE TARGET: with the folders of this installation in place of the
@@ -28,9 +28,12 @@ setting() { [ -e "$DESTDIR$2" ] || put 644 "$1" "$2"; }
 
 commands() {
 	install -D -m 755 -t "$DESTDIR$SBINDIR" bin/ipvsadm bin/keepalived bin/toa-bpf
+	# genhash is keepalived by another name.
+	mkdir -p "$DESTDIR$BINDIR"
+	ln -sfr "$DESTDIR$SBINDIR/keepalived" "$DESTDIR$BINDIR/genhash"
 	for name in save restore; do put 755 packaging/ipvsadm-$name "$SBINDIR/ipvsadm-$name"; done
 	for page in man/*; do install -D -m 644 "$page" "$DESTDIR$share/man/man${page##*.}/${page#man/}"; done
-	for c in ipvsadm keepalived; do
+	for c in ipvsadm keepalived genhash; do
 		install -D -m 644 "completion/$c.bash" "$DESTDIR$share/bash-completion/completions/$c"
 		install -D -m 644 "completion/_$c" "$DESTDIR$share/zsh/vendor-completions/_$c"
 		install -D -m 644 "completion/$c.fish" "$DESTDIR$share/fish/vendor_completions.d/$c.fish"

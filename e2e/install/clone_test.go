@@ -34,8 +34,8 @@ func installFromClone(t *testing.T, clone string) {
 	dest := t.TempDir()
 	output(t, "make", "-s", "-C", clone, "install", "DESTDIR="+dest)
 	for _, file := range []string{
-		"usr/local/sbin/ipvsadm", "usr/local/sbin/ipvsadm-save", "usr/local/sbin/ipvsadm-restore", "usr/local/sbin/keepalived", "usr/local/sbin/toa-bpf",
-		"usr/local/share/man/man8/ipvsadm.8", "usr/local/share/man/man5/keepalived.conf.5", "usr/local/lib/systemd/system/keepalived.service",
+		"usr/local/sbin/ipvsadm", "usr/local/sbin/ipvsadm-save", "usr/local/sbin/ipvsadm-restore", "usr/local/sbin/keepalived", "usr/local/bin/genhash", "usr/local/sbin/toa-bpf",
+		"usr/local/share/man/man1/genhash.1", "usr/local/share/man/man8/ipvsadm.8", "usr/local/share/man/man5/keepalived.conf.5", "usr/local/lib/systemd/system/keepalived.service",
 		"etc/default/keepalived", "etc/ipvsadm.rules", "usr/local/share/bash-completion/completions/keepalived", "usr/local/share/doc/lvs-dkms/kernel-module.md",
 	} {
 		if info, err := os.Stat(filepath.Join(dest, file)); err != nil || info.Size() == 0 {

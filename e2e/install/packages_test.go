@@ -78,7 +78,7 @@ func TestPackages(t *testing.T) {
 			[]string{"-rwxr-xr-x root/root ./usr/sbin/ipvsadm", "-rw-r--r-- root/root ./lib/systemd/system/ipvsadm.service", "./usr/share/man/man8/ipvsadm.8.gz"}},
 		{"lvs-keepalived", "/etc/default/keepalived",
 			[]string{"Provides: keepalived (= 1:2.2.7)", "Conflicts: keepalived", "Replaces: keepalived"},
-			[]string{"-rwxr-xr-x root/root ./usr/sbin/keepalived", "-rw-r--r-- root/root ./lib/systemd/system/keepalived.service", "./usr/share/man/man5/keepalived.conf.5.gz"}},
+			[]string{"-rwxr-xr-x root/root ./usr/sbin/keepalived", "lrwxrwxrwx root/root ./usr/bin/genhash -> ../sbin/keepalived", "./usr/share/man/man1/genhash.1.gz", "-rw-r--r-- root/root ./lib/systemd/system/keepalived.service", "./usr/share/man/man5/keepalived.conf.5.gz"}},
 		{"lvs-toa", "/etc/default/toa-bpf /etc/kernel/header_postinst.d/lvs-toa /etc/kernel/postinst.d/lvs-toa",
 			nil,
 			[]string{"-rwxr-xr-x root/root ./usr/sbin/toa-bpf", "-rw-r--r-- root/root ./lib/systemd/system/toa-bpf.service", "./usr/src/lvs-toa-1.0/toa.c"}},
@@ -225,6 +225,7 @@ func stepInstall(t *testing.T, m *machine) {
 		}
 	}
 	want(t, m.run(t, "/tmp", "keepalived -v 2>&1"), "lvs-fnat")
+	want(t, m.run(t, "/tmp", "genhash -h 2>&1 || echo $?"), "Usage: genhash ", "--use-virtualhost", "\n1")
 	m.run(t, "/tmp", "keepalived -t")
 	want(t, m.run(t, "/tmp", "ls /etc/systemd/system/multi-user.target.wants"), "ipvsadm.service", "keepalived.service")
 	if out, err := m.try(t.Context(), "/tmp", "test -e /etc/systemd/system/multi-user.target.wants/toa-bpf.service"); err == nil {

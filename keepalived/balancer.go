@@ -46,6 +46,11 @@ type balancer struct {
 
 	suspension suspension
 
+	snmp     subagent
+	counters counters
+	// calls are what the session of SNMP has serve do.
+	calls chan func(context.Context)
+
 	// cannotDrop is set once a refusal to end connections was logged.
 	cannotDrop bool
 
@@ -72,6 +77,7 @@ func (b *balancer) run(ctx context.Context) error {
 		{undo: b.closeKernel},
 		{do: b.openKernel},
 		{do: b.openMarks, undo: b.closeMarks},
+		{do: b.openSNMP, undo: b.closeSNMP},
 		{do: b.fill, undo: b.empty},
 		{do: b.startChecks, undo: b.stopChecks},
 		{do: b.startSuspension, undo: b.stopSuspension},
@@ -103,6 +109,7 @@ func (b *balancer) readConfig(ctx context.Context) error {
 
 func (b *balancer) openHerald(context.Context) error {
 	b.herald = newHerald(b.log, &b.policy, func(f *config.FIFOs) config.FIFO { return f.LVS })
+	b.herald.trap = b.trap
 	b.herald.follow(b.dir.Config())
 	return nil
 }
@@ -310,6 +317,8 @@ func (b *balancer) serve(ctx context.Context) error {
 			b.drifted(ctx, d)
 		case q := <-b.control.asked:
 			b.answer(ctx, q)
+		case f := <-b.calls:
+			f(ctx)
 		}
 		if retry = nil; b.behind != "" {
 			retry = b.after(retryEvery)
@@ -425,6 +434,7 @@ func (b *balancer) replace(ctx context.Context) error {
 	}
 	b.dir = next
 	b.herald.follow(cfg)
+	b.followSNMP()
 	b.followAddresses()
 	b.herald.tell(notices)
 	b.settle(nil)

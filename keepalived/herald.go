@@ -97,6 +97,8 @@ type herald struct {
 	own     *pipe  // of this child
 	ownOf   func(*config.FIFOs) config.FIFO
 	policy  *atomic.Pointer[notify.Policy]
+	// trap tells an event by SNMP; of who has notices with one.
+	trap func(director.Trap)
 }
 
 func newHerald(log *slog.Logger, p *atomic.Pointer[notify.Policy], own func(*config.FIFOs) config.FIFO) *herald {
@@ -129,6 +131,9 @@ func (h *herald) tell(notices []director.Notice) {
 	for _, n := range notices {
 		if n.Text != "" {
 			h.log.Info(n.Text)
+		}
+		if n.Trap.Event != nil {
+			h.trap(n.Trap)
 		}
 	}
 }

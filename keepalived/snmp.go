@@ -200,6 +200,13 @@ func (r *routers) closeSNMP(context.Context) error {
 	return nil
 }
 
+// tellsProgram tells whether this child answers for globalRegion: if that of the
+// checkers does not.
+func (r *routers) tellsProgram() bool {
+	s := &r.cfg.Global.SNMP
+	return s.VRRP && !(s.Checker && needsKernel(r.cfg) && r.opts.subsystems&subsystemChecker != 0)
+}
+
 // followSNMP has the session that the configuration in force asks for.
 func (r *routers) followSNMP() {
 	s := &r.cfg.Global.SNMP
@@ -209,7 +216,7 @@ func (r *routers) followSNMP() {
 			regions = append(regions, agentx.Region{OID: oid, Text: text})
 		}
 	}
-	r.global.Store(s.VRRP)
+	r.global.Store(r.tellsProgram())
 	add(r.global.Load(), globalRegion.OID, globalRegion.Text)
 	add(s.VRRP, vrouter.KeepalivedMIB.Append(2), "The MIB module for KEEPALIVED-VRRP")
 	add(s.RFCv2, vrouter.VRRPMIB, "The MIB module for VRRP")

@@ -149,3 +149,27 @@ func TestProgramObjects(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoTellsOfTheProgram: one child, that of the checkers if it runs and speaks SNMP.
+func TestWhoTellsOfTheProgram(t *testing.T) {
+	for name, c := range map[string]struct {
+		snmp     config.SNMP
+		services int
+		run      subsystem
+		want     bool
+	}{
+		"routers alone":         {config.SNMP{VRRP: true}, 1, subsystems, true},
+		"nobody":                {config.SNMP{RFCv3: true}, 1, subsystems, false},
+		"checkers, too":         {config.SNMP{VRRP: true, Checker: true}, 1, subsystems, false},
+		"no virtual servers":    {config.SNMP{VRRP: true, Checker: true}, 0, subsystems, true},
+		"checkers do not run":   {config.SNMP{VRRP: true, Checker: true}, 1, subsystemVRRP, true},
+		"routers do not answer": {config.SNMP{Checker: true}, 0, subsystems, false},
+	} {
+		cfg := &config.Config{Services: c.services}
+		cfg.Global.SNMP = c.snmp
+		r := &routers{child: &child{opts: &options{subsystems: c.run}}, cfg: cfg}
+		if got := r.tellsProgram(); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

@@ -156,14 +156,20 @@ func hide(address string) string {
 	return address
 }
 
-// start runs a program as launch does.
+// start runs the routers of a program as launch does.
 func start(t *testing.T, ns *testnet.NS, program []string, conf string) *daemon {
+	t.Helper()
+	return startPart(t, ns, "-P", program, conf)
+}
+
+// startPart is start for the part of the program that an option chooses.
+func startPart(t *testing.T, ns *testnet.NS, part string, program []string, conf string) *daemon {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "k.conf")
 	testnet.Must(t, os.WriteFile(file, []byte(conf), 0o600))
 	d := &daemon{t: t, done: make(chan error, 1)}
-	args := append(slices.Clone(program[1:]), "-n", "-l", "-D", "-P", "-f", file, "-p", dir+"/pid", "-r", dir+"/vrrp", "-c", dir+"/checkers", "-b", dir+"/bfd")
+	args := append(slices.Clone(program[1:]), "-n", "-l", "-D", part, "-f", file, "-p", dir+"/pid", "-r", dir+"/vrrp", "-c", dir+"/checkers", "-b", dir+"/bfd")
 	d.cmd = exec.Command(program[0], args...)
 	d.cmd.Stdout, d.cmd.Stderr, d.cmd.Env = d, d, append(os.Environ(), "TMPDIR="+dir)
 	d.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

@@ -174,7 +174,7 @@ func TestCompatibility(t *testing.T) {
 			t.Errorf("%s is %q in testdata/compatibility.tsv, and in force is %t", path, r.state, inForce)
 		}
 		count[r.state]++
-		note := cmp.Or(r.note, remedies[path], reasons[path])
+		note := cmp.Or(r.note, remedies[path])
 		fmt.Fprintf(&rows, "| `%s` | %s | %s | %s |\n", path, r.state, strings.Join(names, ", "), note)
 	}
 	var states []string

@@ -177,6 +177,8 @@ func (l *loader) complete(d *draft) bool {
 	}
 	vs.Alpha = d.timing.alpha.v
 	vs.InhibitOnFailure = d.timing.inhibit.v
+	vs.Timing = l.shared(d.timing.or(Timing{DelayLoop: delayLoopDefault, ConnectTimeout: connectTimeoutDefault}))
+	vs.VirtualHost, vs.Weight = d.host, d.weight
 	vs.SMTPAlert = d.smtpAlert.or(l.cfg.Global.Mail.alert(false))
 	l.completeReals(d)
 	switch {
@@ -189,6 +191,15 @@ func (l *loader) complete(d *draft) bool {
 	}
 	l.quorum(vs)
 	return true
+}
+
+// shared keeps t: thousands of servers in a row have the same.
+func (l *loader) shared(t Timing) *Timing {
+	if l.timed == nil || *l.timed != t {
+		own := t
+		l.timed = &own
+	}
+	return l.timed
 }
 
 func (l *loader) quorum(vs *VirtualServer) {
@@ -313,7 +324,8 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 	rs.RSTOnFailure = r.rst.or(d.rst)
 	rs.InhibitOnFailure = r.timing.inhibit.or(vs.InhibitOnFailure)
 	rs.Alpha = r.timing.alpha.or(vs.Alpha)
-	rs.VirtualHost = r.host.or(d.host)
+	rs.VirtualHost = r.host.v
+	rs.Timing = l.shared(r.timing.or(*vs.Timing))
 	rs.SMTPAlert = r.smtpAlert.or(l.cfg.Global.Mail.alert(true))
 	if rs.LThreshold > rs.UThreshold {
 		l.warn(rs.Pos, "real_server %s: lthreshold %d is above uthreshold %d: raise uthreshold", rs.Addr, rs.LThreshold, rs.UThreshold)

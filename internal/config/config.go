@@ -17,9 +17,10 @@ import (
 type Config struct {
 	Global         Global
 	Root           Root
-	SSL            SSL          // of every SSL_GET
-	TrackFiles     []TrackFile  // track_file and vrrp_track_file, in file order
-	LaddrGroups    []LaddrGroup // kernel groups to exist, those with a name first
+	SSL            SSL           // of every SSL_GET
+	TrackFiles     []TrackFile   // track_file and vrrp_track_file, in file order
+	LaddrGroups    []LaddrGroup  // kernel groups to exist, those with a name first
+	ServerGroups   []ServerGroup // virtual_server_group, in file order
 	VirtualServers []*VirtualServer
 	// Services is the number of virtual servers, which with [Options.Verdict] is all
 	// there is of them.
@@ -160,6 +161,28 @@ type Endpoint struct {
 	Pos        Pos
 }
 
+// ServerGroup is a virtual_server_group as it is written; [VirtualServer.Endpoints] are
+// what becomes of it.
+type ServerGroup struct {
+	Name    string
+	Members []GroupMember
+}
+
+// GroupMember is one line of a virtual_server_group.
+type GroupMember struct {
+	FWMark      uint32     // 0 for addresses
+	First, Last netip.Addr // the same but for a range
+	Ports       parser.PortRange
+}
+
+// Timing is when checks run, as a virtual or real server gives it to those that do not
+// say. A virtual server that says nothing has 60 s for DelayLoop, 5 s for ConnectTimeout,
+// and 0 for the rest, which then is a matter of the kind of check.
+type Timing struct {
+	DelayLoop, DelayBeforeRetry, Warmup, ConnectTimeout time.Duration
+	Retry                                               int
+}
+
 // VirtualServer is one virtual_server block: one set of real servers behind
 // one or, with a virtual_server_group, several endpoints.
 type VirtualServer struct {
@@ -189,6 +212,10 @@ type VirtualServer struct {
 	HASuspend bool   // no checks while none of the addresses is on this host
 	SMTPAlert bool   // mail about the quorum; default: smtp_alert_checker, smtp_alert, else no
 	SNMPName  string // "" for none
+
+	Timing      *Timing
+	VirtualHost string // of checks that do not say, "" for none
+	Weight      int    // of real servers that do not say: the last there is
 
 	Quorum, Hysteresis   int
 	QuorumUp, QuorumDown Script
@@ -279,7 +306,8 @@ type RealServer struct {
 	NotifyDown   Script
 	SMTPAlert    bool   // mail about this server; default: smtp_alert_checker, smtp_alert, else yes
 	SNMPName     string // "" for none
-	VirtualHost  string
+	VirtualHost  string // of this server alone, "" for that of its virtual server
+	Timing       *Timing
 	Checkers     []Checker
 	FileChecks   []FileCheck
 	BFDChecks    []BFDCheck

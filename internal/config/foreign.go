@@ -35,16 +35,3 @@ var remedies = map[string]string{
 	"virtual_server/nat_mask":             "it has no meaning since kernel 2.4",
 	"virtual_server/real_server/CI-LINUX": "use one of the checks",
 }
-
-// noSNMP is said of the words of SNMP for virtual servers.
-const noSNMP = "SNMP tells nothing of virtual servers: 'ipvsadm -L --json --stats' and SIGUSR1 tell what it would"
-
-// reasons says, for keywords of the original that nothing acts on yet, why, or what
-// does the same.
-var reasons = map[string]string{
-	"global_defs/enable_snmp_checker":           noSNMP,
-	"global_defs/snmp_vs_stats_update_interval": noSNMP,
-	"global_defs/snmp_rs_stats_update_interval": noSNMP,
-	"virtual_server/snmp_name":                  noSNMP,
-	"virtual_server/real_server/snmp_name":      noSNMP,
-}

@@ -16,11 +16,12 @@ const maxEndpoints = 65536
 // serverGroup is a virtual_server_group: addresses and marks that share real servers.
 type serverGroup struct {
 	pos       Pos
+	members   []GroupMember
 	endpoints []Endpoint
 	broken    bool
 }
 
-func readServerGroup(l *loader, n *parser.Node, _ *Config) {
+func readServerGroup(l *loader, n *parser.Node, cfg *Config) {
 	name, ok := l.word(n, 1, "name of the group")
 	if !ok {
 		return
@@ -40,6 +41,9 @@ func readServerGroup(l *loader, n *parser.Node, _ *Config) {
 		l.error(g.pos, "virtual_server_group '%s' has no addresses: write lines of ADDRESS PORT or fwmark NUMBER into it", name)
 		g.broken = true
 	}
+	if !g.broken {
+		cfg.ServerGroups = append(cfg.ServerGroups, ServerGroup{Name: name, Members: g.members})
+	}
 }
 
 // readEntry reads ADDRESS[-LAST] [PORT[-PORT]] or fwmark NUMBER [inet|inet6].
@@ -58,6 +62,7 @@ func (l *loader) readEntry(n *parser.Node, g *serverGroup) bool {
 			e.Family = [...]Family{IPv4, IPv6}[k]
 		}
 		g.endpoints = append(g.endpoints, e)
+		g.members = append(g.members, GroupMember{FWMark: e.FWMark})
 		return true
 	}
 	addrs, err := parser.ParseAddrRange(n.Key())
@@ -69,7 +74,11 @@ func (l *loader) readEntry(n *parser.Node, g *serverGroup) bool {
 	if !ok {
 		return false
 	}
+	m := GroupMember{Ports: ports}
 	for a := range addrs.All() {
+		if m.Last = a.Unmap(); !m.First.IsValid() {
+			m.First = m.Last
+		}
 		for p := int(ports.Min); p <= int(ports.Max); p++ {
 			if len(g.endpoints) == maxEndpoints {
 				l.error(n.Pos(), "more than %d addresses and ports in one virtual_server_group: make the ranges smaller", maxEndpoints)
@@ -79,6 +88,7 @@ func (l *loader) readEntry(n *parser.Node, g *serverGroup) bool {
 			g.endpoints = append(g.endpoints, Endpoint{Addr: netip.AddrPortFrom(a, uint16(p)), Family: FamilyOf(a), Pos: n.Pos()})
 		}
 	}
+	g.members = append(g.members, m)
 	return true
 }
 

@@ -3,7 +3,6 @@
 package config
 
 import (
-	"cmp"
 	_ "embed"
 	"strings"
 	"sync"
@@ -38,15 +37,6 @@ var known = sync.OnceValue(func() (k struct {
 type keyword[T any] struct {
 	read  func(l *loader, n *parser.Node, to *T)
 	block bool // a { must follow
-
-	// delayed says that the word is read into the Config, and nothing acts on it yet: one line says so.
-	delayed bool
-}
-
-// later is k for a value that nothing acts on yet.
-func (k keyword[T]) later() keyword[T] {
-	k.delayed = true
-	return k
 }
 
 type keywords[T any] map[string]keyword[T]
@@ -68,9 +58,6 @@ func walk[T any](l *loader, nodes []*parser.Node, path string, table keywords[T]
 				l.warn(n.Pos(), "Unexpected '{' - ignoring: %s has no block", n.Key())
 			}
 			k.read(l, n, to)
-			if k.delayed {
-				l.notYet(n, path)
-			}
 		}
 	}
 }
@@ -105,7 +92,7 @@ func (l *loader) unread(n *parser.Node, path string, here func(func(string) bool
 // notYet says once per path that a keyword does nothing.
 func (l *loader) notYet(n *parser.Node, path string) {
 	full := strings.TrimPrefix(path+"/"+n.Key(), "/")
-	remedy := cmp.Or(remedies[full], reasons[full])
+	remedy := remedies[full]
 	if remedy != "" {
 		remedy = ": " + remedy
 	}

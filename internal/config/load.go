@@ -66,6 +66,7 @@ type loader struct {
 	groups []*laddrSource    // local_address_group blocks, in order
 	byName map[string]*laddrSource
 	vsGrp  map[string]*serverGroup
+	timed  *Timing // the last of shared
 	vrrp   vrrpDraft
 
 	servers   []*parser.Node // virtual_server blocks, which are read last

@@ -57,7 +57,7 @@ func init() {
 		"rst_on_failure": boolInto(func(r *realDraft, v bool) { r.rst.put(v) }),
 		"BFD_CHECK":      {block: true, read: readBFDCheck},
 		"smtp_alert":     boolInto(func(r *realDraft, v bool) { r.smtpAlert.put(v) }),
-		"snmp_name":      stringInto(func(r *realDraft, v string) { r.rs.SNMPName = v }).later(),
+		"snmp_name":      stringInto(func(r *realDraft, v string) { r.rs.SNMPName = v }),
 	})
 }
 

@@ -93,13 +93,13 @@ var snmpKeywords = keywords[Global]{
 	"enable_snmp_rfc":        flagInto(func(g *Global) { g.SNMP.RFCv2, g.SNMP.RFCv3 = true, true }),
 	"enable_snmp_rfcv2":      flagInto(func(g *Global) { g.SNMP.RFCv2 = true }),
 	"enable_snmp_rfcv3":      flagInto(func(g *Global) { g.SNMP.RFCv3 = true }),
-	"enable_snmp_checker":    flagInto(func(g *Global) { g.SNMP.Checker = true }).later(),
+	"enable_snmp_checker":    flagInto(func(g *Global) { g.SNMP.Checker = true }),
 	"snmp_vs_stats_update_interval": secondsInto(time.Millisecond, 30*time.Second, func(g *Global, v time.Duration) {
 		g.SNMP.VSInterval = v
-	}).later(),
+	}),
 	"snmp_rs_stats_update_interval": secondsInto(time.Millisecond, 30*time.Second, func(g *Global, v time.Duration) {
 		g.SNMP.RSInterval = v
-	}).later(),
+	}),
 	"enable_dbus":            flagInto(func(g *Global) { g.DBus.Enable = true }),
 	"dbus_service_name":      stringInto(func(g *Global, v string) { g.DBus.ServiceName = v }),
 	"dbus_no_interface_name": stringInto(func(g *Global, v string) { g.DBus.NoInterfaceName = v }),

@@ -70,8 +70,8 @@ func readKeywords() map[string]bool {
 }
 
 func add[T any](m map[string]bool, path string, table keywords[T]) {
-	for w, k := range table {
-		m[strings.TrimPrefix(path+"/"+w, "/")] = !k.delayed
+	for w := range table {
+		m[strings.TrimPrefix(path+"/"+w, "/")] = true
 	}
 }
 

@@ -76,6 +76,14 @@ type timing struct {
 	alpha, inhibit, logAll                              opt[bool]
 }
 
+// or gives what t says, and of what it does not, def.
+func (t *timing) or(def Timing) Timing {
+	return Timing{
+		DelayLoop: t.delayLoop.or(def.DelayLoop), DelayBeforeRetry: t.delayBeforeRetry.or(def.DelayBeforeRetry),
+		Warmup: t.warmup.or(def.Warmup), ConnectTimeout: t.connectTimeout.or(def.ConnectTimeout), Retry: t.retry.or(def.Retry),
+	}
+}
+
 // timed are the keywords that the three levels share.
 func timed[T any](of func(*T) *timing) keywords[T] {
 	return keywords[T]{
@@ -162,7 +170,7 @@ func init() {
 		"rst_on_failure":   boolInto(func(d *draft, v bool) { d.rst = v }),
 		"check_from_laddr": boolInto(func(d *draft, v bool) { d.vs.CheckFromLaddr = v }),
 		"smtp_alert":       boolInto(func(d *draft, v bool) { d.smtpAlert.put(v) }),
-		"snmp_name":        stringInto(func(d *draft, v string) { d.vs.SNMPName = v }).later(),
+		"snmp_name":        stringInto(func(d *draft, v string) { d.vs.SNMPName = v }),
 		// The original reads it, too, and does nothing.
 		"hashed": {read: func(l *loader, n *parser.Node, d *draft) {
 			if d.vs.Scheduler != "sh" && d.vs.Scheduler != "mh" {

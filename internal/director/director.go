@@ -40,6 +40,8 @@ type virtual struct {
 	// stood.
 	made  []Service
 	stood []standing
+	// voted is set once the quorum has been looked at.
+	voted bool
 	// mark stands for all addresses of a group, if it is not 0: see number.
 	mark      uint32
 	endpoints []config.Endpoint
@@ -61,11 +63,22 @@ type server struct {
 	known bool
 	// extra is what the checks add to the configured weight, negative for less.
 	extra int
+	// hand is the weight that somebody has set in place of the one configured; nil:
+	// nobody has.
+	hand *int
+}
+
+// base is the weight before the checks add to it.
+func (s *server) base() int {
+	if s.hand != nil {
+		return *s.hand
+	}
+	return s.cfg.Weight
 }
 
 // weight is the weight in force, never below 0, without a slow start: the quorum
 // counts it whole.
-func (s *server) weight() int { return max(0, s.cfg.Weight+s.extra) }
+func (s *server) weight() int { return max(0, s.base()+s.extra) }
 
 // given is the weight for the kernel at now: a server that has come back begins
 // with little, so that it is not met by all new connections at once.
@@ -170,11 +183,12 @@ func (d *Director) same(cfg *config.Config) map[*config.VirtualServer]*virtual {
 
 // take gives v the targets and the state of old, one of former's.
 func (d *Director) take(v, old *virtual, former *Director) {
-	v.quorum, v.made, v.stood = old.quorum, old.made, old.stood
+	v.quorum, v.voted, v.made, v.stood = old.quorum, old.voted, old.made, old.stood
 	v.mark, v.endpoints, v.marks = old.mark, old.endpoints, old.marks
 	for k, s := range v.servers {
 		*s = *old.servers[k]
 		s.first, s.known = len(d.targets), false
+		s.hand = nil // as after any other reload
 		from := old.servers[k].first
 		d.targets = append(d.targets, former.targets[from:from+s.count]...)
 	}
@@ -232,7 +246,7 @@ func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 			continue
 		}
 		if o := old[v.key()]; o != nil {
-			notices = append(notices, v.inherit(o)...)
+			notices = append(notices, d.inherit(v, o)...)
 			delete(old, v.key())
 		}
 	}
@@ -240,6 +254,7 @@ func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 		if same[v.cfg] != nil || old[v.key()] != v {
 			continue
 		}
+		notices = append(notices, d.trapEnd(v)...)
 		notices = append(notices, Notice{Text: v.msgGone()})
 		for _, s := range v.servers {
 			notices = append(notices, Notice{Text: v.msgShutdown(s)})
@@ -249,8 +264,8 @@ func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 }
 
 // inherit takes over what was known of the virtual server o, which v replaces.
-func (v *virtual) inherit(o *virtual) []Notice {
-	v.quorum = o.quorum
+func (d *Director) inherit(v, o *virtual) []Notice {
+	v.quorum, v.voted = o.quorum, o.voted
 	old := make(map[netip.AddrPort]*server, len(o.servers))
 	for _, s := range o.servers {
 		old[s.cfg.Addr] = s
@@ -267,13 +282,17 @@ func (v *virtual) inherit(o *virtual) []Notice {
 		case was.extra != 0:
 			// The weight that the checks said stays until Observe knows better.
 			s.extra = was.weight() - s.cfg.Weight
-		case was.cfg.Weight != s.cfg.Weight:
-			notices = append(notices, Notice{Text: v.msgWeight(s, was.cfg.Weight)})
+		case was.base() != s.cfg.Weight:
+			notices = append(notices, Notice{Text: v.msgWeight(s, was.base())})
 		}
 	}
 	for _, s := range o.servers {
 		if old[s.cfg.Addr] == s {
-			notices = append(notices, Notice{Text: o.msgServerGone(s)}, Notice{Text: o.msgDown(s)})
+			n := Notice{Text: o.msgDown(s)}
+			if s.alive && d.traps() {
+				n.Trap = d.trapServer(o, s, false, o.up()-1)
+			}
+			notices = append(notices, Notice{Text: o.msgServerGone(s)}, n)
 		}
 	}
 	return notices
@@ -315,7 +334,7 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 	for _, c := range checks {
 		alive, tried = alive && c.Up, tried && c.Known
 		if c.Weighted {
-			extra += int(c.Weight) - s.cfg.Weight
+			extra += int(c.Weight) - s.base()
 		}
 		extra += c.Adds
 	}
@@ -344,6 +363,9 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 		notices = append(notices, n)
 	case found, first && d.cfg.Global.RSInitNotifies:
 		notices = append(notices, d.notice(v, s))
+	}
+	if (changed || found) && d.traps() {
+		notices[len(notices)-1].Trap = d.trapServer(v, s, alive, v.up())
 	}
 	return append(notices, others...)
 }
@@ -393,6 +415,7 @@ func (d *Director) Stop() []Notice {
 		if v.cfg.Omega && v.quorum {
 			notices = append(notices, Notice{Script: v.cfg.QuorumDown, FIFO: v.fifoQuorum(false)})
 		}
+		notices = append(notices, d.trapEnd(v)...)
 	}
 	return notices
 }

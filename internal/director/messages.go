@@ -16,12 +16,13 @@ import (
 // scripts look for them.
 
 // Notice is something that happened: a line to log, a command to run, a line for
-// the FIFOs, and a mail, in that order. Each may be empty.
+// the FIFOs, a mail, and an event, in that order. Each may be empty.
 type Notice struct {
 	Text   string
 	Script config.Script
 	FIFO   string
 	Mail   Mail
+	Trap   Trap
 	// Drop selects connections to end once the tables are changed.
 	Drop []ipvs.ConnFilter
 }

@@ -2,7 +2,11 @@
 
 package director
 
-import "github.com/lvs-fnat/lvs/internal/config"
+import (
+	"slices"
+
+	"github.com/lvs-fnat/lvs/internal/config"
+)
 
 // weight is the weight of the servers alive.
 func (v *virtual) weight() int {
@@ -19,7 +23,8 @@ func (v *virtual) weight() int {
 // quorum - hysteresis, or when nothing is left; a virtual server begins
 // without.
 func (d *Director) vote(v *virtual) []Notice {
-	w := v.weight()
+	w, first := v.weight(), !v.voted
+	v.voted = true
 	switch {
 	case !v.quorum && w >= v.cfg.Quorum+v.cfg.Hysteresis:
 		v.quorum = true
@@ -35,13 +40,24 @@ func (d *Director) vote(v *virtual) []Notice {
 			notices = append(notices, Notice{Text: v.msgSorryIn()})
 		}
 		return notices
+	case first && d.traps() && slices.ContainsFunc(v.cfg.RealServers, func(rs config.RealServer) bool { return rs.Weight > 0 }):
+		// Who begins without it says so to nobody else; who can never have it, to nobody.
+		return []Notice{{Trap: d.trapQuorum(v, quorumNotMet, v.up())}}
 	}
 	return nil
 }
 
 // turned is the notice about a quorum that has changed.
 func (d *Director) turned(v *virtual, text string, script config.Script) Notice {
-	return Notice{Text: text, Script: script, FIFO: v.fifoQuorum(v.quorum), Mail: d.mailQuorum(v, v.quorum, text)}
+	n := Notice{Text: text, Script: script, FIFO: v.fifoQuorum(v.quorum), Mail: d.mailQuorum(v, v.quorum, text)}
+	if d.traps() {
+		status := quorumNotMet
+		if v.quorum {
+			status = quorumMet
+		}
+		n.Trap = d.trapQuorum(v, status, v.up())
+	}
+	return n
 }
 
 // sorry tells whether the sorry server stands in for the real servers.

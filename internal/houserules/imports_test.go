@@ -34,7 +34,7 @@ var mayImport = map[string][]string{
 	"internal/agentx":     {},
 	"internal/bfd":        {"internal/poll"},
 	"internal/config":     {"parser", "ipvs", "healthcheck", "vrrp", "internal/bfd"},
-	"internal/director":   {"ipvs", "healthcheck", "internal/config", "internal/firewall"},
+	"internal/director":   {"internal/agentx", "ipvs", "healthcheck", "internal/config", "internal/firewall"},
 	"internal/doctor":     {"internal/config", "internal/director", "ipvs", "parser"},
 	"internal/firewall":   {},
 	"internal/houserules": {},

@@ -277,6 +277,10 @@ func (a *archive) addPrograms(root string) {
 	a.tree("", guest)
 	bins, _ := filepath.Glob(filepath.Join(root, "bin", "*"))
 	for _, b := range bins {
+		// bin/deb, where packages are made
+		if fi, err := os.Stat(b); err == nil && fi.IsDir() {
+			continue
+		}
 		a.file("usr/local/sbin/"+filepath.Base(b), b)
 	}
 }

@@ -109,7 +109,7 @@ func (b *balancer) readConfig(ctx context.Context) error {
 
 func (b *balancer) openHerald(context.Context) error {
 	b.herald = newHerald(b.log, &b.policy, func(f *config.FIFOs) config.FIFO { return f.LVS })
-	b.herald.trap = b.trap
+	b.herald.trap = b.snmp.notify
 	b.herald.follow(b.dir.Config())
 	return nil
 }

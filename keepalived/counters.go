@@ -117,9 +117,6 @@ func (b *balancer) followSNMP() {
 	b.snmp.follow(s.Socket, regions)
 }
 
-// trap tells an event.
-func (b *balancer) trap(t director.Trap) { b.snmp.notify(t.Event, t.Objects) }
-
 // call has serve do f, and waits for that as long as ctx lives.
 func (b *balancer) call(ctx context.Context, f func(context.Context) error) error {
 	done := make(chan error, 1)

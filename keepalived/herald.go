@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/agentx"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/director"
 	"github.com/lvs-fnat/lvs/internal/notify"
@@ -98,7 +99,7 @@ type herald struct {
 	ownOf   func(*config.FIFOs) config.FIFO
 	policy  *atomic.Pointer[notify.Policy]
 	// trap tells an event by SNMP; of who has notices with one.
-	trap func(director.Trap)
+	trap func(agentx.Trap)
 }
 
 func newHerald(log *slog.Logger, p *atomic.Pointer[notify.Policy], own func(*config.FIFOs) config.FIFO) *herald {

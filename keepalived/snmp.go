@@ -76,9 +76,9 @@ func (s *subagent) follow(socket string, regions []agentx.Region) {
 }
 
 // notify tells an event. It does not wait, and any goroutine may call it.
-func (s *subagent) notify(event agentx.OID, objects []agentx.VarBind) {
+func (s *subagent) notify(t agentx.Trap) {
 	if session := s.session.Load(); session != nil {
-		session.Notify(event, objects...)
+		session.Notify(t.Event, t.Objects...)
 	}
 }
 
@@ -114,20 +114,12 @@ func (r programRow) server() netip.Addr {
 	return a
 }
 
-// able is what MIBs have as true, enabled or on: 1, or 2.
-func able(on bool) agentx.Value {
-	if on {
-		return agentx.Integer(1)
-	}
-	return agentx.Integer(2)
-}
-
-// ableOr is able, and 3 for what is not written.
+// ableOr is a truth, and 3 for what is not written.
 func ableOr(on *bool) agentx.Value {
 	if on == nil {
 		return agentx.Integer(3)
 	}
-	return able(*on)
+	return agentx.Truth(*on)
 }
 
 // mailColumn is a number of the mail server, 0 while there is none.
@@ -143,27 +135,27 @@ func mailColumn(id uint32, number func(*config.Mail) int) agentx.Column[programR
 var programTable = agentx.Table[programRow]{Entry: globalRegion.OID, Columns: []agentx.Column[programRow]{
 	{ID: 1, Value: func(programRow) agentx.Value { return agentx.Octets("Keepalived v" + version) }},
 	{ID: 2, Value: func(r programRow) agentx.Value { return agentx.Octets(routerID(r.cfg)) }},
-	{ID: 4, Value: func(r programRow) agentx.Value { return able(r.cfg.Global.SNMP.Traps) }},
+	{ID: 4, Value: func(r programRow) agentx.Value { return agentx.Truth(r.cfg.Global.SNMP.Traps) }},
 	{ID: 5, Value: func(r programRow) agentx.Value { // netlink is 1, polling 2
-		return able(!slices.ContainsFunc(r.cfg.VRRP.Linkbeats, func(b config.Linkbeat) bool { return b.Interface == "" }))
+		return agentx.Truth(!slices.ContainsFunc(r.cfg.VRRP.Linkbeats, func(b config.Linkbeat) bool { return b.Interface == "" }))
 	}},
-	{ID: 6, Value: func(r programRow) agentx.Value { return able(r.cfg.Global.LVSFlush) }},
+	{ID: 6, Value: func(r programRow) agentx.Value { return agentx.Truth(r.cfg.Global.LVSFlush) }},
 	{ID: 7, Value: func(programRow) agentx.Value { return agentx.Integer(1) }}, // counters have 64 bits
 	{ID: 8, Value: func(r programRow) agentx.Value { return agentx.Octets(r.space) }},
-	{ID: 9, Value: func(r programRow) agentx.Value { return able(r.cfg.Global.DBus.Enable) }},
-	{ID: 10, Value: func(r programRow) agentx.Value { return able(r.cfg.Global.VRRP.DynamicInterfaces) }},
+	{ID: 9, Value: func(r programRow) agentx.Value { return agentx.Truth(r.cfg.Global.DBus.Enable) }},
+	{ID: 10, Value: func(r programRow) agentx.Value { return agentx.Truth(r.cfg.Global.VRRP.DynamicInterfaces) }},
 	{ID: 11, Value: func(r programRow) agentx.Value {
 		return agentx.Integer(map[config.FlushOnStop]int{config.FlushNone: 2, config.FlushAll: 1, config.FlushVS: 3}[r.cfg.Global.LVSFlushOnStop])
 	}},
 }}
 
 var mailTable = agentx.Table[programRow]{Entry: globalRegion.OID.Append(3), Columns: []agentx.Column[programRow]{
-	{ID: 1, Value: func(r programRow) agentx.Value { return able(r.server().Is4() && !r.server().IsUnspecified()) }}, // an InetAddressType
+	{ID: 1, Value: func(r programRow) agentx.Value { return agentx.Truth(r.server().Is4() && !r.server().IsUnspecified()) }}, // an InetAddressType
 	{ID: 2, Value: func(r programRow) agentx.Value { return agentx.Addr(r.server()) }},
 	mailColumn(3, func(m *config.Mail) int { return int(m.ConnectTimeout / time.Second) }),
 	{ID: 4, Value: func(r programRow) agentx.Value { return agentx.Text(r.mail().From) }},
 	mailColumn(6, func(m *config.Mail) int { return int(m.Port) }),
-	{ID: 7, Value: func(r programRow) agentx.Value { return able(!r.mail().NoFaults) }},
+	{ID: 7, Value: func(r programRow) agentx.Value { return agentx.Truth(!r.mail().NoFaults) }},
 	{ID: 8, Value: func(r programRow) agentx.Value { return ableOr(r.mail().Alert) }},
 	{ID: 9, Value: func(r programRow) agentx.Value { return ableOr(r.mail().AlertVRRP) }},
 	{ID: 10, Value: func(r programRow) agentx.Value { return ableOr(r.mail().AlertChecker) }},
@@ -237,5 +229,3 @@ func (r *routers) look(ctx context.Context) (*agentx.View, error) {
 	})
 	return v, err
 }
-
-func (r *routers) trap(t vrouter.Trap) { r.snmp.notify(t.Event, t.Objects) }

@@ -65,7 +65,7 @@ func TestSubagent(t *testing.T) {
 		t.Errorf("it registers %s", said)
 	}
 	follow("one", region(7)) // nothing new
-	s.notify(agentx.OID{1, 3}, nil)
+	s.notify(agentx.Trap{Event: agentx.OID{1, 3}})
 	if m := reply(t, first); m.Verb != agentx.VerbNotify {
 		t.Errorf("it says %+v, want an event", m)
 	}
@@ -80,7 +80,7 @@ func TestSubagent(t *testing.T) {
 	third, _ := open("two")
 	follow("two", nil)
 	gone(third)
-	s.notify(agentx.OID{1, 3}, nil) // nobody hears it
+	s.notify(agentx.Trap{Event: agentx.OID{1, 3}}) // nobody hears it
 	s.follow("udp:127.0.0.1:705", region(7))
 	follow("one", region(7))
 	fourth, _ := open("one")

@@ -102,7 +102,7 @@ func (r *routers) readConfig(ctx context.Context) (err error) {
 
 func (r *routers) open(ctx context.Context) (err error) {
 	r.engine, err = vrouter.Open(ctx, r.cfg, vrouter.Options{
-		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Trap: r.trap, RouterID: routerID, Command: r.command, Late: r.late, LogAddresses: r.opts.monitor, KeepAddresses: r.opts.keepAddresses,
+		Log: r.log, Adopt: r.adopt, Tell: r.tell, Changed: r.changed, Trap: r.snmp.notify, RouterID: routerID, Command: r.command, Late: r.late, LogAddresses: r.opts.monitor, KeepAddresses: r.opts.keepAddresses,
 	})
 	var bad *vrouter.ConfigError
 	if errors.As(err, &bad) {

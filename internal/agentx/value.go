@@ -78,6 +78,20 @@ func Gauge32(n uint64) Value { return Value{Kind: KindGauge32, num: n & 0xffffff
 // Counter64 is a Counter64.
 func Counter64(n uint64) Value { return Value{Kind: KindCounter64, num: n} }
 
+// Truth is a TruthValue (RFC 2579), and what MIBs have as enabled and disabled: 1 and 2.
+func Truth(on bool) Value {
+	if on {
+		return Integer(1)
+	}
+	return Integer(2)
+}
+
+// Seconds is how many whole ones d has, as a Gauge32.
+func Seconds(d time.Duration) Value { return Gauge32(uint64(d / time.Second)) }
+
+// AddrType is an InetAddressType (RFC 4001): ipv6, or ipv4.
+func AddrType(six bool) Value { return Truth(!six) }
+
 // TimeTicks is a time in hundredths of seconds.
 func TimeTicks(d time.Duration) Value {
 	return Value{Kind: KindTimeTicks, num: uint64(d/(10*time.Millisecond)) & 0xffffffff}
@@ -114,6 +128,12 @@ func (v Value) String() string {
 type VarBind struct {
 	Name  OID
 	Value Value
+}
+
+// Trap is an event that a subagent tells, with its objects; without Event there is none.
+type Trap struct {
+	Event   OID
+	Objects []VarBind
 }
 
 // Status is how a request went (RFC 2741, 7.2.4 and 6.2.16).

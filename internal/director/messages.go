@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/agentx"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -22,7 +23,7 @@ type Notice struct {
 	Script config.Script
 	FIFO   string
 	Mail   Mail
-	Trap   Trap
+	Trap   agentx.Trap
 	// Drop selects connections to end once the tables are changed.
 	Drop []ipvs.ConnFilter
 }

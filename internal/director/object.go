@@ -128,14 +128,6 @@ func (v *virtual) up() int {
 	return n
 }
 
-// truth is a TruthValue, and what the MIB has as enabled and disabled: 1 and 2.
-func truth(on bool) agentx.Value {
-	if on {
-		return agentx.Integer(1)
-	}
-	return agentx.Integer(2)
-}
-
 // when is value where it has a meaning, and none elsewhere.
 func when(on bool, value agentx.Value) agentx.Value {
 	if !on {
@@ -144,11 +136,10 @@ func when(on bool, value agentx.Value) agentx.Value {
 	return value
 }
 
-func seconds(d time.Duration) agentx.Value { return agentx.Gauge32(uint64(d / time.Second)) }
-func micros(d time.Duration) agentx.Value  { return agentx.Gauge32(uint64(d / time.Microsecond)) }
+func micros(d time.Duration) agentx.Value { return agentx.Gauge32(uint64(d / time.Microsecond)) }
 
 // addrType is an InetAddressType.
-func addrType(f config.Family) agentx.Value { return truth(f != config.IPv6) }
+func addrType(f config.Family) agentx.Value { return agentx.AddrType(f == config.IPv6) }
 
 // scriptText is a command with each of its words in quotes.
 func scriptText(s config.Script) agentx.Value {
@@ -309,40 +300,40 @@ var virtualTable = agentx.Table[*virtualRow]{Entry: CheckMIB.Append(3, 1), Colum
 	{ID: 10, Value: func(r *virtualRow) agentx.Value { return forwarding(r.cfg.Method) }},
 	{ID: 11, Value: func(*virtualRow) agentx.Value { return agentx.Integer(1) }}, // it is in the tables while there is a row
 	{ID: 12, Value: func(r *virtualRow) agentx.Value { return agentx.Text(r.cfg.VirtualHost) }},
-	{ID: 13, Value: func(r *virtualRow) agentx.Value { return truth(r.cfg.PersistenceTimeout > 0) }},
+	{ID: 13, Value: func(r *virtualRow) agentx.Value { return agentx.Truth(r.cfg.PersistenceTimeout > 0) }},
 	{ID: 14, Value: func(r *virtualRow) agentx.Value {
-		return when(r.cfg.PersistenceTimeout > 0, seconds(r.cfg.PersistenceTimeout))
+		return when(r.cfg.PersistenceTimeout > 0, agentx.Seconds(r.cfg.PersistenceTimeout))
 	}},
 	{ID: 15, Value: func(r *virtualRow) agentx.Value {
 		mask, ok := r.granularity(config.IPv4)
 		return when(ok, agentx.Octets(binary.BigEndian.AppendUint32(nil, mask)))
 	}},
-	{ID: 16, Value: func(r *virtualRow) agentx.Value { return seconds(r.cfg.Timing.DelayLoop) }},
-	{ID: 17, Value: func(r *virtualRow) agentx.Value { return truth(r.cfg.HASuspend) }},
-	{ID: 18, Value: func(r *virtualRow) agentx.Value { return truth(r.cfg.Alpha) }},
-	{ID: 19, Value: func(r *virtualRow) agentx.Value { return truth(r.cfg.Omega) }},
+	{ID: 16, Value: func(r *virtualRow) agentx.Value { return agentx.Seconds(r.cfg.Timing.DelayLoop) }},
+	{ID: 17, Value: func(r *virtualRow) agentx.Value { return agentx.Truth(r.cfg.HASuspend) }},
+	{ID: 18, Value: func(r *virtualRow) agentx.Value { return agentx.Truth(r.cfg.Alpha) }},
+	{ID: 19, Value: func(r *virtualRow) agentx.Value { return agentx.Truth(r.cfg.Omega) }},
 	{ID: 20, Value: func(r *virtualRow) agentx.Value { return agentx.Gauge32(uint64(len(r.cfg.RealServers))) }},
 	{ID: 21, Value: func(r *virtualRow) agentx.Value { return agentx.Gauge32(uint64(r.up)) }},
 	{ID: 22, Value: func(r *virtualRow) agentx.Value { return agentx.Gauge32(uint64(r.cfg.Quorum)) }},
-	{ID: 23, Value: func(r *virtualRow) agentx.Value { return truth(r.quorum) }},
+	{ID: 23, Value: func(r *virtualRow) agentx.Value { return agentx.Truth(r.quorum) }},
 	{ID: 24, Value: func(r *virtualRow) agentx.Value { return scriptText(r.cfg.QuorumUp) }},
 	{ID: 25, Value: func(r *virtualRow) agentx.Value { return scriptText(r.cfg.QuorumDown) }},
 	{ID: 26, Value: func(r *virtualRow) agentx.Value { return agentx.Gauge32(uint64(r.cfg.Hysteresis)) }},
-	{ID: 37, Value: func(r *virtualRow) agentx.Value { return truth(r.cfg.OnePacket) }},
+	{ID: 37, Value: func(r *virtualRow) agentx.Value { return agentx.Truth(r.cfg.OnePacket) }},
 	{ID: 51, Value: func(r *virtualRow) agentx.Value {
 		mask, ok := r.granularity(config.IPv6)
 		return when(ok, agentx.Gauge32(uint64(mask)))
 	}},
-	{ID: 52, Value: func(*virtualRow) agentx.Value { return truth(false) }}, // a flag of the kernel's own
+	{ID: 52, Value: func(*virtualRow) agentx.Value { return agentx.Truth(false) }}, // a flag of the kernel's own
 	{ID: 53, Value: func(r *virtualRow) agentx.Value { return r.flag(1) }},
 	{ID: 54, Value: func(r *virtualRow) agentx.Value { return r.flag(2) }},
 	{ID: 55, Value: func(r *virtualRow) agentx.Value { return r.flag(4) }},
-	{ID: 56, Value: func(r *virtualRow) agentx.Value { return truth(!r.cfg.InhibitOnFailure) }}, // remove is 1
+	{ID: 56, Value: func(r *virtualRow) agentx.Value { return agentx.Truth(!r.cfg.InhibitOnFailure) }}, // remove is 1
 	{ID: 57, Value: func(r *virtualRow) agentx.Value { return agentx.Gauge32(uint64(r.cfg.Timing.Retry)) }},
-	{ID: 58, Value: func(r *virtualRow) agentx.Value { return seconds(r.cfg.Timing.DelayBeforeRetry) }},
-	{ID: 59, Value: func(r *virtualRow) agentx.Value { return seconds(r.cfg.Timing.Warmup) }},
+	{ID: 58, Value: func(r *virtualRow) agentx.Value { return agentx.Seconds(r.cfg.Timing.DelayBeforeRetry) }},
+	{ID: 59, Value: func(r *virtualRow) agentx.Value { return agentx.Seconds(r.cfg.Timing.Warmup) }},
 	{ID: 60, Value: func(r *virtualRow) agentx.Value { return agentx.Integer(r.cfg.Weight) }},
-	{ID: 61, Value: func(r *virtualRow) agentx.Value { return truth(r.cfg.SMTPAlert) }},
+	{ID: 61, Value: func(r *virtualRow) agentx.Value { return agentx.Truth(r.cfg.SMTPAlert) }},
 	{ID: 62, Value: func(r *virtualRow) agentx.Value { return r.flag(1) }},
 	{ID: 63, Value: func(r *virtualRow) agentx.Value { return r.flag(2) }},
 	{ID: 64, Value: func(r *virtualRow) agentx.Value { return micros(r.cfg.Timing.DelayLoop) }},
@@ -357,7 +348,7 @@ var virtualTable = agentx.Table[*virtualRow]{Entry: CheckMIB.Append(3, 1), Colum
 
 // flag tells whether the schedulers' flag of that bit is set. The first two are those of
 // sh and mh by name, too, whatever the scheduler is.
-func (r *virtualRow) flag(bit uint8) agentx.Value { return truth(r.cfg.SchedFlags&bit != 0) }
+func (r *virtualRow) flag(bit uint8) agentx.Value { return agentx.Truth(r.cfg.SchedFlags&bit != 0) }
 
 func tunnelType(m config.Method, t *config.Tunnel) agentx.Value {
 	return when(m == config.TUN, agentx.Integer(int(tunnelTypes[t.Type])+1))
@@ -447,11 +438,11 @@ func setWeight(r *serverRow, v agentx.Value) (agentx.Change, agentx.Status) {
 
 // serverTable has the real servers of each virtual server, its sorry server first.
 var serverTable = agentx.Table[*serverRow]{Entry: CheckMIB.Append(4, 1), Columns: append([]agentx.Column[*serverRow]{
-	{ID: 2, Value: func(r *serverRow) agentx.Value { return truth(!r.sorry) }}, // regular is 1
+	{ID: 2, Value: func(r *serverRow) agentx.Value { return agentx.Truth(!r.sorry) }}, // regular is 1
 	{ID: 3, Value: func(r *serverRow) agentx.Value { return addrType(config.FamilyOf(r.cfg.Addr.Addr())) }},
 	{ID: 4, Value: func(r *serverRow) agentx.Value { return agentx.Addr(r.cfg.Addr.Addr()) }},
 	{ID: 5, Value: func(r *serverRow) agentx.Value { return portOf(r.v.cfg, r.cfg) }},
-	{ID: 6, Value: func(r *serverRow) agentx.Value { return when(!r.sorry, truth(r.alive)) }},
+	{ID: 6, Value: func(r *serverRow) agentx.Value { return when(!r.sorry, agentx.Truth(r.alive)) }},
 	{ID: 7, Value: func(r *serverRow) agentx.Value { return when(!r.sorry, agentx.Integer(r.weight)) }, Set: setWeight},
 	{ID: 8, Value: func(r *serverRow) agentx.Value {
 		return when(r.cfg.UThreshold > 0, agentx.Gauge32(uint64(r.cfg.UThreshold)))
@@ -459,7 +450,7 @@ var serverTable = agentx.Table[*serverRow]{Entry: CheckMIB.Append(4, 1), Columns
 	{ID: 9, Value: func(r *serverRow) agentx.Value {
 		return when(r.cfg.LThreshold > 0, agentx.Gauge32(uint64(r.cfg.LThreshold)))
 	}},
-	{ID: 10, Value: func(r *serverRow) agentx.Value { return when(!r.sorry, truth(!r.cfg.InhibitOnFailure)) }}, // remove is 1
+	{ID: 10, Value: func(r *serverRow) agentx.Value { return when(!r.sorry, agentx.Truth(!r.cfg.InhibitOnFailure)) }}, // remove is 1
 	{ID: 11, Value: func(r *serverRow) agentx.Value { return scriptText(r.cfg.NotifyUp) }},
 	{ID: 12, Value: func(r *serverRow) agentx.Value { return scriptText(r.cfg.NotifyDown) }},
 	{ID: 13, Value: func(r *serverRow) agentx.Value { return when(!r.sorry, agentx.Gauge32(uint64(r.failed))) }},
@@ -468,12 +459,12 @@ var serverTable = agentx.Table[*serverRow]{Entry: CheckMIB.Append(4, 1), Columns
 	{ID: 17, Value: func(r *serverRow) agentx.Value { return agentx.Gauge32(uint64(r.dest().PersistConns)) }},
 	{ID: 40, Value: func(r *serverRow) agentx.Value { return forwarding(r.cfg.Method) }},
 	{ID: 41, Value: func(r *serverRow) agentx.Value { return agentx.Text(r.cfg.VirtualHost) }},
-	{ID: 42, Value: func(r *serverRow) agentx.Value { return truth(!r.sorry && r.cfg.Alpha) }},
+	{ID: 42, Value: func(r *serverRow) agentx.Value { return agentx.Truth(!r.sorry && r.cfg.Alpha) }},
 	{ID: 43, Value: func(r *serverRow) agentx.Value { return agentx.Gauge32(uint64(r.timing().Retry)) }},
-	{ID: 44, Value: func(r *serverRow) agentx.Value { return seconds(r.timing().DelayBeforeRetry) }},
-	{ID: 45, Value: func(r *serverRow) agentx.Value { return seconds(r.timing().Warmup) }},
-	{ID: 46, Value: func(r *serverRow) agentx.Value { return seconds(r.timing().DelayLoop) }},
-	{ID: 47, Value: func(r *serverRow) agentx.Value { return truth(!r.sorry && r.cfg.SMTPAlert) }},
+	{ID: 44, Value: func(r *serverRow) agentx.Value { return agentx.Seconds(r.timing().DelayBeforeRetry) }},
+	{ID: 45, Value: func(r *serverRow) agentx.Value { return agentx.Seconds(r.timing().Warmup) }},
+	{ID: 46, Value: func(r *serverRow) agentx.Value { return agentx.Seconds(r.timing().DelayLoop) }},
+	{ID: 47, Value: func(r *serverRow) agentx.Value { return agentx.Truth(!r.sorry && r.cfg.SMTPAlert) }},
 	{ID: 48, Value: func(r *serverRow) agentx.Value { return micros(r.timing().DelayBeforeRetry) }},
 	{ID: 49, Value: func(r *serverRow) agentx.Value { return micros(r.timing().Warmup) }},
 	{ID: 50, Value: func(r *serverRow) agentx.Value { return micros(r.timing().DelayLoop) }},
@@ -486,7 +477,7 @@ var serverTable = agentx.Table[*serverRow]{Entry: CheckMIB.Append(4, 1), Columns
 
 // syncTable is lvs_sync_daemon; of none only that it is none.
 var syncTable = agentx.Table[*config.SyncDaemon]{Entry: CheckMIB.Append(6), Columns: []agentx.Column[*config.SyncDaemon]{
-	{ID: 1, Value: func(s *config.SyncDaemon) agentx.Value { return truth(s != nil) }},
+	{ID: 1, Value: func(s *config.SyncDaemon) agentx.Value { return agentx.Truth(s != nil) }},
 	syncColumn(2, func(s *config.SyncDaemon) agentx.Value { return agentx.Text(s.Interface) }),
 	syncColumn(3, func(s *config.SyncDaemon) agentx.Value { return agentx.Text(s.Instance) }),
 	syncColumn(4, func(s *config.SyncDaemon) agentx.Value { return when(s.ID >= 0, agentx.Integer(s.ID)) }),

@@ -7,12 +7,6 @@ import (
 	"github.com/lvs-fnat/lvs/internal/config"
 )
 
-// Trap is an event for SNMP, with its objects; without Event there is none.
-type Trap struct {
-	Event   agentx.OID
-	Objects []agentx.VarBind
-}
-
 // The events, and an object of another part of the MIB that each of them has.
 var (
 	serverEvent    = CheckMIB.Append(5, 0, 1)
@@ -49,7 +43,7 @@ func (v *virtual) trapService() []agentx.VarBind {
 		out = append(out, column(entry, 5, addrType(first.Family)), column(entry, 6, agentx.Addr(first.Addr.Addr())),
 			column(entry, 7, agentx.Gauge32(uint64(first.Addr.Port()))))
 	}
-	return append(out, column(entry, 8, truth(v.cfg.Protocol == config.TCP)))
+	return append(out, column(entry, 8, agentx.Truth(v.cfg.Protocol == config.TCP)))
 }
 
 // trapCounts ends every event.
@@ -61,27 +55,21 @@ func (d *Director) trapCounts(v *virtual, up int) []agentx.VarBind {
 	}
 }
 
-// trapServer tells that s is alive or not, and how many of v are then.
-func (d *Director) trapServer(v *virtual, s *server, alive bool, up int) Trap {
-	if !d.traps() {
-		return Trap{}
-	}
+// trapServer tells that s is alive or not, and how many of v are then; if traps.
+func (d *Director) trapServer(v *virtual, s *server, alive bool, up int) agentx.Trap {
 	entry, a := serverTable.Entry, s.cfg.Addr
 	out := []agentx.VarBind{
 		column(entry, 3, addrType(config.FamilyOf(a.Addr()))), column(entry, 4, agentx.Addr(a.Addr())),
-		column(entry, 5, portOf(v.cfg, s.cfg)), column(entry, 6, truth(alive)),
+		column(entry, 5, portOf(v.cfg, s.cfg)), column(entry, 6, agentx.Truth(alive)),
 	}
-	return Trap{serverEvent, append(append(out, v.trapService()...), d.trapCounts(v, up)...)}
+	return agentx.Trap{Event: serverEvent, Objects: append(append(out, v.trapService()...), d.trapCounts(v, up)...)}
 }
 
-// trapQuorum tells how the quorum of v stands.
-func (d *Director) trapQuorum(v *virtual, status, up int) Trap {
-	if !d.traps() {
-		return Trap{}
-	}
+// trapQuorum tells how the quorum of v stands; if traps.
+func (d *Director) trapQuorum(v *virtual, status, up int) agentx.Trap {
 	entry := virtualTable.Entry
 	out := append(v.trapService(), column(entry, 23, agentx.Integer(status)), column(entry, 22, agentx.Gauge32(uint64(v.cfg.Quorum))))
-	return Trap{quorumEvent, append(out, d.trapCounts(v, up)...)}
+	return agentx.Trap{Event: quorumEvent, Objects: append(out, d.trapCounts(v, up)...)}
 }
 
 // trapEnd tells that v with all its servers goes.

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/lvs-fnat/lvs/internal/agentx"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/firewall"
 	"github.com/lvs-fnat/lvs/internal/netif"
@@ -34,7 +35,7 @@ type Options struct {
 	// Changed is told each new state of an instance; as Tell, by the loop.
 	Changed func(name string, vrid uint8, state vrrp.State)
 	// Trap is told each event that SNMP has; as Tell, by the loop. nil: nobody asks.
-	Trap func(Trap)
+	Trap func(agentx.Trap)
 	// RouterID gives the name of the router under a configuration.
 	RouterID func(*config.Config) string
 	// Command makes a command of a tracked script, as whom it has to run, in a

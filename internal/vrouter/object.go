@@ -103,24 +103,6 @@ func (e *Engine) instanceRows() []*instanceRow {
 	return list
 }
 
-// truth is a TruthValue, and what the MIBs have as enabled and disabled: 1 and 2.
-func truth(on bool) agentx.Value {
-	if on {
-		return agentx.Integer(1)
-	}
-	return agentx.Integer(2)
-}
-
-func seconds(d time.Duration) agentx.Value { return agentx.Gauge32(uint64(d / time.Second)) }
-
-// addrType is an InetAddressType.
-func addrType(six bool) agentx.Value {
-	if six {
-		return agentx.Integer(2)
-	}
-	return agentx.Integer(1)
-}
-
 // has tells whether anybody runs a script for n.
 func notifies(n *config.Notify) bool {
 	return slices.ContainsFunc([]config.Script{n.Master, n.Backup, n.Fault, n.Stop, n.Deleted, n.Any, n.RxLowerPrio}, func(s config.Script) bool { return s.Command != "" })

@@ -21,13 +21,13 @@ type groupRow struct {
 var groupTable = agentx.Table[groupRow]{Entry: vrrpObjects.Append(1, 1), Columns: []agentx.Column[groupRow]{
 	{ID: 2, Value: func(r groupRow) agentx.Value { return agentx.Octets(r.cfg.Name) }},
 	{ID: 3, Value: func(r groupRow) agentx.Value { return agentx.Integer(int(r.state)) }},
-	{ID: 4, Value: func(r groupRow) agentx.Value { return truth(r.cfg.Notify.SMTPAlert) }},
-	{ID: 5, Value: func(r groupRow) agentx.Value { return truth(notifies(&r.cfg.Notify)) }},
+	{ID: 4, Value: func(r groupRow) agentx.Value { return agentx.Truth(r.cfg.Notify.SMTPAlert) }},
+	{ID: 5, Value: func(r groupRow) agentx.Value { return agentx.Truth(notifies(&r.cfg.Notify)) }},
 	{ID: 6, Value: func(r groupRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Master)) }},
 	{ID: 7, Value: func(r groupRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Backup)) }},
 	{ID: 8, Value: func(r groupRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Fault)) }},
 	{ID: 9, Value: func(r groupRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Any)) }},
-	{ID: 10, Value: func(r groupRow) agentx.Value { return truth(r.cfg.TrackingWeight) }},
+	{ID: 10, Value: func(r groupRow) agentx.Value { return agentx.Truth(r.cfg.TrackingWeight) }},
 	{ID: 11, Value: func(r groupRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Stop)) }},
 }}
 
@@ -52,18 +52,18 @@ var instanceTable = agentx.Table[*instanceRow]{Entry: vrrpObjects.Append(3, 1), 
 		}, agentx.StatusOK
 	}},
 	{ID: 8, Value: func(r *instanceRow) agentx.Value { return agentx.Integer(int(r.priority)) }},
-	{ID: 9, Value: func(r *instanceRow) agentx.Value { return truth(r.state == vrrp.Master) }},
+	{ID: 9, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(r.state == vrrp.Master) }},
 	{ID: 10, Value: func(r *instanceRow) agentx.Value { return agentx.Text(r.link) }},
 	{ID: 11, Value: func(r *instanceRow) agentx.Value {
-		return truth(slices.ContainsFunc(r.cfg.Track.Interfaces, func(x config.Tracked) bool { return !x.Implied }))
+		return agentx.Truth(slices.ContainsFunc(r.cfg.Track.Interfaces, func(x config.Tracked) bool { return !x.Implied }))
 	}},
 	{ID: 12, Value: func(r *instanceRow) agentx.Value {
 		if r.m.Version == 3 {
 			return agentx.Gauge32(uint64(r.m.Interval / (10 * time.Millisecond)))
 		}
-		return seconds(r.m.Interval)
+		return agentx.Seconds(r.m.Interval)
 	}},
-	{ID: 13, Value: func(r *instanceRow) agentx.Value { return truth(!r.m.NoPreempt) }, Set: func(r *instanceRow, v agentx.Value) (agentx.Change, agentx.Status) {
+	{ID: 13, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(!r.m.NoPreempt) }, Set: func(r *instanceRow, v agentx.Value) (agentx.Change, agentx.Status) {
 		if v.Int() != 1 && v.Int() != 2 {
 			return agentx.Change{}, agentx.StatusWrongValue
 		}
@@ -72,14 +72,14 @@ var instanceTable = agentx.Table[*instanceRow]{Entry: vrrpObjects.Append(3, 1), 
 			Undo: func(ctx context.Context) error { return r.setPreempt(ctx, !r.m.NoPreempt) },
 		}, agentx.StatusOK
 	}},
-	{ID: 14, Value: func(r *instanceRow) agentx.Value { return seconds(r.m.PreemptDelay) }},
+	{ID: 14, Value: func(r *instanceRow) agentx.Value { return agentx.Seconds(r.m.PreemptDelay) }},
 	{ID: 15, Value: func(r *instanceRow) agentx.Value { return agentx.Integer(int(r.cfg.Auth)) }},
-	{ID: 16, Value: func(r *instanceRow) agentx.Value { return truth(r.syncs != "") }},
+	{ID: 16, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(r.syncs != "") }},
 	{ID: 17, Value: func(r *instanceRow) agentx.Value { return agentx.Text(r.syncs) }},
 	{ID: 18, Value: func(r *instanceRow) agentx.Value { return agentx.Text(r.group) }},
-	{ID: 19, Value: func(r *instanceRow) agentx.Value { return seconds(r.m.GARPMasterDelay) }},
-	{ID: 20, Value: func(r *instanceRow) agentx.Value { return truth(r.cfg.Notify.SMTPAlert) }},
-	{ID: 21, Value: func(r *instanceRow) agentx.Value { return truth(notifies(&r.cfg.Notify)) }},
+	{ID: 19, Value: func(r *instanceRow) agentx.Value { return agentx.Seconds(r.m.GARPMasterDelay) }},
+	{ID: 20, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(r.cfg.Notify.SMTPAlert) }},
+	{ID: 21, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(notifies(&r.cfg.Notify)) }},
 	{ID: 22, Value: func(r *instanceRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Master)) }},
 	{ID: 23, Value: func(r *instanceRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Backup)) }},
 	{ID: 24, Value: func(r *instanceRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Fault)) }},
@@ -90,21 +90,21 @@ var instanceTable = agentx.Table[*instanceRow]{Entry: vrrpObjects.Append(3, 1), 
 		if r.m.Version != 3 {
 			return agentx.Integer(0)
 		}
-		return truth(!r.cfg.NoAccept)
+		return agentx.Truth(!r.cfg.NoAccept)
 	}, Set: func(*instanceRow, agentx.Value) (agentx.Change, agentx.Status) {
 		return agentx.Change{}, agentx.StatusNoAccess
 	}},
-	{ID: 28, Value: func(r *instanceRow) agentx.Value { return truth(r.cfg.PromoteSecondaries) }},
-	{ID: 29, Value: func(r *instanceRow) agentx.Value { return truth(r.polled) }},
+	{ID: 28, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(r.cfg.PromoteSecondaries) }},
+	{ID: 29, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(r.polled) }},
 	{ID: 30, Value: func(r *instanceRow) agentx.Value { return agentx.Integer(r.m.Version) }},
 	{ID: 31, Value: func(r *instanceRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.RxLowerPrio)) }},
 	{ID: 32, Value: func(r *instanceRow) agentx.Value { return agentx.Text(command(r.cfg.Notify.Deleted)) }},
-	{ID: 33, Value: func(r *instanceRow) agentx.Value { return truth(r.cfg.Notify.Deleted.Command != "") }},
+	{ID: 33, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(r.cfg.Notify.Deleted.Command != "") }},
 	{ID: 34, Value: func(r *instanceRow) agentx.Value {
 		if r.cfg.Unicast {
 			return agentx.Value{}
 		}
-		return addrType(r.cfg.Family == config.IPv6)
+		return agentx.AddrType(r.cfg.Family == config.IPv6)
 	}},
 	{ID: 35, Value: func(r *instanceRow) agentx.Value {
 		if r.cfg.Unicast {
@@ -154,7 +154,7 @@ type addressRow struct {
 }
 
 var addressTable = agentx.Table[addressRow]{Entry: vrrpObjects.Append(6, 1), Columns: []agentx.Column[addressRow]{
-	{ID: 2, Value: func(r addressRow) agentx.Value { return addrType(r.a.Prefix.Addr().Is6()) }},
+	{ID: 2, Value: func(r addressRow) agentx.Value { return agentx.AddrType(r.a.Prefix.Addr().Is6()) }},
 	{ID: 3, Value: func(r addressRow) agentx.Value { return agentx.Addr(r.a.Prefix.Addr()) }},
 	{ID: 4, Value: func(r addressRow) agentx.Value {
 		switch {
@@ -170,8 +170,8 @@ var addressTable = agentx.Table[addressRow]{Entry: vrrpObjects.Append(6, 1), Col
 	{ID: 7, Value: func(r addressRow) agentx.Value { return linkIndex(r.index) }},
 	{ID: 8, Value: func(r addressRow) agentx.Value { return agentx.Text(r.link) }},
 	{ID: 9, Value: func(r addressRow) agentx.Value { return agentx.Text(r.a.Label) }},
-	{ID: 10, Value: func(r addressRow) agentx.Value { return truth(r.set) }},
-	{ID: 11, Value: func(r addressRow) agentx.Value { return truth(r.advertised) }},
+	{ID: 10, Value: func(r addressRow) agentx.Value { return agentx.Truth(r.set) }},
+	{ID: 11, Value: func(r addressRow) agentx.Value { return agentx.Truth(r.advertised) }},
 	{ID: 12, Value: func(r addressRow) agentx.Value { return agentx.Addr(r.a.Peer.Addr()) }},
 }}
 

@@ -69,7 +69,7 @@ func (e *Engine) globals() routerGlobals {
 
 var v2Globals = agentx.Table[routerGlobals]{Entry: VRRPMIB.Append(1), Columns: []agentx.Column[routerGlobals]{
 	{ID: 1, Value: func(routerGlobals) agentx.Value { return agentx.Integer(2) }},
-	{ID: 2, Value: func(g routerGlobals) agentx.Value { return truth(g.traps) }},
+	{ID: 2, Value: func(g routerGlobals) agentx.Value { return agentx.Truth(g.traps) }},
 }}
 
 var v2Errors = agentx.Table[routerGlobals]{Entry: VRRPMIB.Append(2), Columns: []agentx.Column[routerGlobals]{
@@ -93,7 +93,7 @@ var v2Table = agentx.Table[*instanceRow]{Entry: VRRPMIB.Append(1, 3, 1), Columns
 	{ID: 8, Value: func(r *instanceRow) agentx.Value { return agentx.IPAddress(r.source) }},
 	{ID: 9, Value: func(r *instanceRow) agentx.Value { return agentx.Integer(int(r.cfg.Auth) + 1) }},
 	{ID: 11, Value: func(r *instanceRow) agentx.Value { return agentx.Integer(int(r.m.Interval / time.Second)) }},
-	{ID: 12, Value: func(r *instanceRow) agentx.Value { return truth(!r.m.NoPreempt) }},
+	{ID: 12, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(!r.m.NoPreempt) }},
 	{ID: 13, Value: func(r *instanceRow) agentx.Value { return agentx.TimeTicks(r.begun) }},
 	{ID: 14, Value: func(*instanceRow) agentx.Value { return agentx.Integer(1) }}, // IP
 	{ID: 15, Value: rowActive[*instanceRow]},
@@ -155,8 +155,8 @@ var v3Table = agentx.Table[*instanceRow]{Entry: VRRPv3MIB.Append(1, 1, 1, 1), Co
 	{ID: 7, Value: func(r *instanceRow) agentx.Value { return agentx.Gauge32(uint64(r.m.Priority)) }},
 	{ID: 8, Value: func(r *instanceRow) agentx.Value { return agentx.Integer(len(r.cfg.Addrs)) }},
 	{ID: 9, Value: func(r *instanceRow) agentx.Value { return agentx.Integer(int(r.m.Interval / tick)) }},
-	{ID: 10, Value: func(r *instanceRow) agentx.Value { return truth(!r.m.NoPreempt) }},
-	{ID: 11, Value: func(r *instanceRow) agentx.Value { return truth(!r.cfg.NoAccept) }},
+	{ID: 10, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(!r.m.NoPreempt) }},
+	{ID: 11, Value: func(r *instanceRow) agentx.Value { return agentx.Truth(!r.cfg.NoAccept) }},
 	{ID: 12, Value: func(r *instanceRow) agentx.Value { return agentx.TimeTicks(r.age) }},
 	{ID: 13, Value: rowActive[*instanceRow]},
 }}
@@ -188,7 +188,7 @@ var v3Stats = agentx.Table[*instanceRow]{Entry: VRRPv3MIB.Append(1, 2, 5, 1), Co
 
 // index3 is the index of an instance in VRRPv3-MIB.
 func index3(link int, vrid uint8, six bool) agentx.OID {
-	return agentx.OID{uint32(link), uint32(vrid), uint32(addrType(six).Int())}
+	return agentx.OID{uint32(link), uint32(vrid), uint32(agentx.AddrType(six).Int())}
 }
 
 // addVRRPv3 adds all instances that have a link: as the original, also those of

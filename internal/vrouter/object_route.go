@@ -25,7 +25,7 @@ const tableMain = 254
 var routeTypes = map[string]int{"unicast": 1, "blackhole": 3, "anycast": 4, "multicast": 5, "broadcast": 6, "unreachable": 7, "prohibit": 8, "throw": 9, "nat": 10}
 
 var routeTable = agentx.Table[routeRow]{Entry: vrrpObjects.Append(7, 1), Columns: []agentx.Column[routeRow]{
-	{ID: 2, Value: func(r routeRow) agentx.Value { return addrType(r.r.Family == config.IPv6) }},
+	{ID: 2, Value: func(r routeRow) agentx.Value { return agentx.AddrType(r.r.Family == config.IPv6) }},
 	{ID: 3, Value: func(r routeRow) agentx.Value { return agentx.Addr(r.r.Dest.Addr()) }},
 	{ID: 4, Value: func(r routeRow) agentx.Value { return agentx.Gauge32(uint64(r.r.Dest.Bits())) }},
 	{ID: 5, Value: func(r routeRow) agentx.Value { return agentx.Addr(r.r.Via) }},
@@ -46,11 +46,11 @@ var routeTable = agentx.Table[routeRow]{Entry: vrrpObjects.Append(7, 1), Columns
 		}
 		return agentx.Gauge32(uint64(r.r.Table))
 	}},
-	{ID: 14, Value: func(r routeRow) agentx.Value { return truth(r.set) }},
+	{ID: 14, Value: func(r routeRow) agentx.Value { return agentx.Truth(r.set) }},
 	{ID: 17, Value: func(r routeRow) agentx.Value { return positive(r.r.TOS) }},
 	{ID: 18, Value: func(r routeRow) agentx.Value { return agentx.Integer(r.r.Protocol + 1) }},
-	{ID: 19, Value: func(r routeRow) agentx.Value { return truth(r.r.Attrs.ECN) }},
-	{ID: 20, Value: func(r routeRow) agentx.Value { return truth(r.r.Attrs.QuickACK) }},
+	{ID: 19, Value: func(r routeRow) agentx.Value { return agentx.Truth(r.r.Attrs.ECN) }},
+	{ID: 20, Value: func(r routeRow) agentx.Value { return agentx.Truth(r.r.Attrs.QuickACK) }},
 	{ID: 22, Value: func(r routeRow) agentx.Value { return positive(r.r.Attrs.MTU) }},
 	{ID: 23, Value: func(r routeRow) agentx.Value { return lock(r.r.Attrs.MTU > 0, r.r.Attrs.MTULock) }},
 	{ID: 24, Value: func(r routeRow) agentx.Value { return positive(r.r.Attrs.HopLimit) }},
@@ -89,7 +89,7 @@ func lock(there, locked bool) agentx.Value {
 	if !there {
 		return agentx.Value{}
 	}
-	return truth(locked)
+	return agentx.Truth(locked)
 }
 
 // hopRow is one of several gateways.
@@ -99,7 +99,7 @@ type hopRow struct {
 }
 
 var hopTable = agentx.Table[hopRow]{Entry: vrrpObjects.Append(11, 1), Columns: []agentx.Column[hopRow]{
-	{ID: 2, Value: func(r hopRow) agentx.Value { return addrType(r.h.Via.Is6()) }},
+	{ID: 2, Value: func(r hopRow) agentx.Value { return agentx.AddrType(r.h.Via.Is6()) }},
 	{ID: 3, Value: func(r hopRow) agentx.Value { return agentx.Addr(r.h.Via) }},
 	{ID: 4, Value: func(r hopRow) agentx.Value { return linkIndex(r.index) }},
 	{ID: 5, Value: func(r hopRow) agentx.Value { return agentx.Text(r.h.Interface) }},
@@ -109,7 +109,7 @@ var hopTable = agentx.Table[hopRow]{Entry: vrrpObjects.Append(11, 1), Columns: [
 		}
 		return agentx.Gauge32(uint64(r.h.Weight))
 	}},
-	{ID: 7, Value: func(r hopRow) agentx.Value { return truth(r.h.OnLink) }},
+	{ID: 7, Value: func(r hopRow) agentx.Value { return agentx.Truth(r.h.OnLink) }},
 }}
 
 // ruleRow is one virtual or static rule.
@@ -130,7 +130,7 @@ func prefixColumns(id uint32, of func(*config.Rule) netip.Prefix) []agentx.Colum
 		}}
 	}
 	return []agentx.Column[ruleRow]{
-		column(id, func(p netip.Prefix) agentx.Value { return addrType(p.Addr().Is6()) }),
+		column(id, func(p netip.Prefix) agentx.Value { return agentx.AddrType(p.Addr().Is6()) }),
 		column(id+1, func(p netip.Prefix) agentx.Value { return agentx.Addr(p.Addr()) }),
 		column(id+2, func(p netip.Prefix) agentx.Value { return agentx.Gauge32(uint64(p.Bits())) }),
 	}
@@ -161,8 +161,8 @@ var ruleTable = agentx.Table[ruleRow]{Entry: vrrpObjects.Append(8, 1), Columns: 
 		return agentx.Octets("")
 	}},
 	{ID: 6, Value: ruleRow.table},
-	{ID: 7, Value: func(r ruleRow) agentx.Value { return truth(r.set) }},
-	{ID: 8, Value: func(r ruleRow) agentx.Value { return truth(r.r.Not) }},
+	{ID: 7, Value: func(r ruleRow) agentx.Value { return agentx.Truth(r.set) }},
+	{ID: 8, Value: func(r ruleRow) agentx.Value { return agentx.Truth(r.r.Not) }},
 	{ID: 15, Value: func(r ruleRow) agentx.Value { return agentx.Gauge32(uint64(r.r.TOS)) }},
 	{ID: 16, Value: func(r ruleRow) agentx.Value { return marked(r, r.r.Mark) }},
 	{ID: 17, Value: func(r ruleRow) agentx.Value { return marked(r, r.r.Mask) }},

@@ -26,7 +26,7 @@ func trackTable(id uint32, numbered bool) *agentx.Table[config.Tracked] {
 	return &agentx.Table[config.Tracked]{Entry: vrrpObjects.Append(id, 1), Columns: []agentx.Column[config.Tracked]{
 		{ID: first, Value: func(t config.Tracked) agentx.Value { return agentx.Octets(t.Name) }},
 		{ID: first + 1, Value: func(t config.Tracked) agentx.Value { return agentx.Integer(t.Weight) }},
-		{ID: first + 2, Value: func(t config.Tracked) agentx.Value { return truth(t.Reverse) }},
+		{ID: first + 2, Value: func(t config.Tracked) agentx.Value { return agentx.Truth(t.Reverse) }},
 	}}
 }
 
@@ -63,7 +63,7 @@ var scriptTable = agentx.Table[scriptRow]{Entry: vrrpObjects.Append(9, 1), Colum
 	}},
 	{ID: 7, Value: func(r scriptRow) agentx.Value { return agentx.Gauge32(uint64(r.cfg.Rise)) }},
 	{ID: 8, Value: func(r scriptRow) agentx.Value { return agentx.Gauge32(uint64(r.cfg.Fall)) }},
-	{ID: 9, Value: func(r scriptRow) agentx.Value { return truth(r.cfg.Reverse) }},
+	{ID: 9, Value: func(r scriptRow) agentx.Value { return agentx.Truth(r.cfg.Reverse) }},
 }}
 
 // fileRow is one track_file.
@@ -77,7 +77,7 @@ var fileTable = agentx.Table[fileRow]{Entry: vrrpObjects.Append(13, 1), Columns:
 	{ID: 3, Value: func(r fileRow) agentx.Value { return agentx.Octets(r.cfg.Path) }},
 	{ID: 4, Value: func(r fileRow) agentx.Value { return agentx.Integer(r.value) }},
 	{ID: 5, Value: func(r fileRow) agentx.Value { return agentx.Integer(r.cfg.Weight) }},
-	{ID: 6, Value: func(r fileRow) agentx.Value { return truth(r.cfg.Reverse) }},
+	{ID: 6, Value: func(r fileRow) agentx.Value { return agentx.Truth(r.cfg.Reverse) }},
 }}
 
 // sessionRow is one bfd_instance that the routers hear of.
@@ -90,7 +90,7 @@ var sessionTable = agentx.Table[sessionRow]{Entry: vrrpObjects.Append(18, 1), Co
 	{ID: 2, Value: func(r sessionRow) agentx.Value { return agentx.Octets(r.cfg.Session.Name) }},
 	{ID: 3, Value: func(r sessionRow) agentx.Value { return agentx.Integer(number(r.up)) }},
 	{ID: 4, Value: func(r sessionRow) agentx.Value { return agentx.Integer(r.cfg.Weight) }},
-	{ID: 5, Value: func(r sessionRow) agentx.Value { return truth(r.cfg.Reverse) }},
+	{ID: 5, Value: func(r sessionRow) agentx.Value { return agentx.Truth(r.cfg.Reverse) }},
 }}
 
 // paramMatches are the numbers of the original, which are not those of its MIB's words.
@@ -102,7 +102,7 @@ var processObjects = agentx.Table[processState]{Entry: vrrpObjects.Append(21, 1)
 	{ID: 4, Value: func(r processState) agentx.Value { return agentx.Octets(strings.Join(r.cfg.Params, " ")) }},
 	{ID: 5, Value: func(r processState) agentx.Value { return agentx.Integer(paramMatches[r.cfg.ParamMatch]) }},
 	{ID: 6, Value: func(r processState) agentx.Value { return agentx.Integer(r.cfg.Weight) }},
-	{ID: 7, Value: func(r processState) agentx.Value { return truth(r.cfg.Reverse) }},
+	{ID: 7, Value: func(r processState) agentx.Value { return agentx.Truth(r.cfg.Reverse) }},
 	{ID: 8, Value: func(r processState) agentx.Value { return agentx.Gauge32(uint64(r.cfg.Quorum)) }},
 	{ID: 9, Value: func(r processState) agentx.Value {
 		if r.cfg.QuorumMax >= anyNumber {
@@ -112,9 +112,9 @@ var processObjects = agentx.Table[processState]{Entry: vrrpObjects.Append(21, 1)
 	}},
 	{ID: 10, Value: func(r processState) agentx.Value { return agentx.Gauge32(uint64(r.cfg.ForkDelay.Microseconds())) }},
 	{ID: 11, Value: func(r processState) agentx.Value { return agentx.Gauge32(uint64(r.cfg.TerminateDelay.Microseconds())) }},
-	{ID: 12, Value: func(r processState) agentx.Value { return truth(r.cfg.FullCommand) }},
+	{ID: 12, Value: func(r processState) agentx.Value { return agentx.Truth(r.cfg.FullCommand) }},
 	{ID: 13, Value: func(r processState) agentx.Value { return agentx.Integer(r.count) }},
-	{ID: 14, Value: func(r processState) agentx.Value { return truth(r.up) }},
+	{ID: 14, Value: func(r processState) agentx.Value { return agentx.Truth(r.up) }},
 }}
 
 // addTracks adds what is tracked, and who tracks it. Objects that nobody tracks have no

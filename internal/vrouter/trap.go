@@ -11,12 +11,6 @@ import (
 	"github.com/lvs-fnat/lvs/vrrp"
 )
 
-// Trap is an event for SNMP, with its objects.
-type Trap struct {
-	Event   agentx.OID
-	Objects []agentx.VarBind
-}
-
 // The numbers of the events, and of the states that only events have.
 var (
 	groupEvent     = vrrpObjects.Append(10, 0, 1)
@@ -34,7 +28,7 @@ const trapStop = 5
 // trap tells an event, if anybody listens.
 func (e *Engine) trap(event agentx.OID, list ...agentx.VarBind) {
 	if e.opts.Trap != nil && e.cfg.Global.SNMP.Traps {
-		e.opts.Trap(Trap{event, list})
+		e.opts.Trap(agentx.Trap{Event: event, Objects: list})
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/lvs-fnat/lvs/internal/agentx"
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/netif"
 	"github.com/lvs-fnat/lvs/vrrp"
@@ -22,7 +23,7 @@ func trapped(t *testing.T, version int, snmp config.SNMP) (*instance, *[]string)
 	t.Helper()
 	var told []string
 	e := &Engine{cfg: &config.Config{}, opts: Options{
-		Trap: func(x Trap) {
+		Trap: func(x agentx.Trap) {
 			line := x.Event.String()
 			for _, o := range x.Objects {
 				line += fmt.Sprintf(" %v = %v", o.Name, o.Value)

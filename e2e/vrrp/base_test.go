@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
@@ -38,62 +37,45 @@ func (n *node) bridge() {
 func TestVMACBase(t *testing.T) {
 	t.Parallel()
 	type seen struct{ Master, Changed, Gone, Again string }
-	results := make(chan struct {
-		program
-		seen
-	}, 2)
-	t.Run("nodes", func(t *testing.T) {
-		each(t, func(t *testing.T, b *bed, n *node) {
-			n.bridge()
-			router := [6]byte{0, 0, 0x5e, 0, 1, 51}
-			const address = "192.168.60.100"
-			n.start(vi{prio: 150, link: "br0", vips: []string{address}, more: "use_vmac\n garp_master_refresh 2", globalDefs: "dynamic_interfaces"}.conf())
-			n.until("Entering MASTER STATE", 1)
-			var got seen
-			got.Master = b.settled(n, 1)
+	alike(t, func(t *testing.T, b *bed, n *node) seen {
+		n.bridge()
+		router := [6]byte{0, 0, 0x5e, 0, 1, 51}
+		const address = "192.168.60.100"
+		n.start(vi{prio: 150, link: "br0", vips: []string{address}, more: "use_vmac\n garp_master_refresh 2", globalDefs: "dynamic_interfaces"}.conf())
+		n.until("Entering MASTER STATE", 1)
+		var got seen
+		got.Master = b.settled(n, 1)
 
-			br, err := n.Link.LinkByName("br0")
-			testnet.Must(t, err, n.Link.LinkSetMTU(br, 1400), n.Link.LinkSetHardwareAddr(br, net.HardwareAddr{2, 0, 0, 0, 0, 0xb1}))
-			changed := time.Now()
-			b.await("announcements go on", func(f []frame) bool { return len(pick(f, is(garp), after(changed))) >= 2 })
-			got.Changed = b.settled(n, 1)
-			if k := n.said("Entering MASTER STATE"); k != 1 || n.said("Entering FAULT STATE") != 0 {
-				t.Errorf("it changed its state: master %d times", k)
-			}
+		br, err := n.Link.LinkByName("br0")
+		testnet.Must(t, err, n.Link.LinkSetMTU(br, 1400), n.Link.LinkSetHardwareAddr(br, net.HardwareAddr{2, 0, 0, 0, 0, 0xb1}))
+		changed := time.Now()
+		b.await("announcements go on", func(f []frame) bool { return len(pick(f, is(garp), after(changed))) >= 2 })
+		got.Changed = b.settled(n, 1)
+		if k := n.said("Entering MASTER STATE"); k != 1 || n.said("Entering FAULT STATE") != 0 {
+			t.Errorf("it changed its state: master %d times", k)
+		}
 
-			testnet.Must(t, n.Link.LinkDel(br))
-			n.until("Entering FAULT STATE", 1)
-			b.holds(address, -1)
-			got.Gone = n.links()
-			n.bridge()
-			n.until("Entering MASTER STATE", 2)
-			got.Again = b.settled(n, 1)
-			for _, f := range pick(b.all(), is(advert)) {
-				if f.mac != router {
-					t.Errorf("from %x: %v", f.mac, f)
-				}
+		testnet.Must(t, n.Link.LinkDel(br))
+		n.until("Entering FAULT STATE", 1)
+		b.holds(address, -1)
+		got.Gone = n.links()
+		n.bridge()
+		n.until("Entering MASTER STATE", 2)
+		got.Again = b.settled(n, 1)
+		for _, f := range pick(b.all(), is(advert)) {
+			if f.mac != router {
+				t.Errorf("from %x: %v", f.mac, f)
 			}
-			for _, f := range pick(b.all(), is(garp)) {
-				if f.addr.String() == address && f.mac != router {
-					t.Errorf("from %x: %v", f.mac, f)
-				}
+		}
+		for _, f := range pick(b.all(), is(garp)) {
+			if f.addr.String() == address && f.mac != router {
+				t.Errorf("from %x: %v", f.mac, f)
 			}
-			n.stop()
-			b.holds(address, -1)
-			results <- struct {
-				program
-				seen
-			}{n.program, got}
-		})
+		}
+		n.stop()
+		b.holds(address, -1)
+		return got
 	})
-	close(results)
-	all := map[program]seen{}
-	for r := range results {
-		all[r.program] = r.seen
-	}
-	if d := cmp.Diff(all[c], all[ours]); d != "" {
-		t.Errorf("-original +ours:\n%s", d)
-	}
 }
 
 // TestBaseAddress: a master without a link of its own announces from the hardware

@@ -166,67 +166,50 @@ func TestVMACLinks(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			type seen struct{ Master, Reloaded, Again string }
-			results := make(chan struct {
-				program
-				seen
-			}, 2)
-			t.Run("nodes", func(t *testing.T) {
-				each(t, func(t *testing.T, b *bed, n *node) {
-					b.wire(n, "eth1", "10.60.0.1/24", "fe80::60:1/64")
-					b.set(func(int, int, *frame) []time.Duration { return nil }) // two networks, not one
-					if s.before != nil {
-						s.before(n)
+			alike(t, func(t *testing.T, b *bed, n *node) seen {
+				b.wire(n, "eth1", "10.60.0.1/24", "fe80::60:1/64")
+				b.set(func(int, int, *frame) []time.Duration { return nil }) // two networks, not one
+				if s.before != nil {
+					s.before(n)
+				}
+				host := n.links()
+				s.router.prio, s.next.prio = 150, 150
+				conf := s.router.conf()
+				var got seen
+				n.start(conf)
+				masters := 1 + strings.Count(s.router.outside, "vrrp_instance")
+				n.until("Entering MASTER STATE", masters)
+				got.Master = b.settled(n, masters)
+				n.kill()
+				// The original takes a number that the host has not reaped for a running one.
+				for _, name := range []string{"pid", "vrrp.pid"} {
+					_ = os.Remove(n.path(name))
+				}
+				n.start(conf)
+				n.until("Entering BACKUP STATE (init)", 2*masters)
+				if n.said("Entering MASTER STATE") == masters && n.has(vip) {
+					t.Error("a backup has the address of the dead master")
+				}
+				n.until("Entering MASTER STATE", 2*masters)
+				got.Again = b.settled(n, masters)
+				if got.Again != got.Master {
+					t.Errorf("after a kill, -first +second:\n%s", cmp.Diff(got.Master, got.Again))
+				}
+				if s.next.vips != nil || s.next.more != "" {
+					n.reload(s.next.conf())
+					got.Reloaded = b.settled(n, masters)
+				}
+				n.stop()
+				if now := n.links(); n.program == ours && now != host {
+					// What the dead process has changed is what the second one found.
+					host = strings.NewReplacer("arp_ignore 1", "arp_ignore 0", "arp_filter 1", "arp_filter 0").Replace(host)
+					now = strings.NewReplacer("arp_ignore 1", "arp_ignore 0", "arp_filter 1", "arp_filter 0", "mcast_reports 0", "mcast_reports 1").Replace(now)
+					if d := cmp.Diff(host, now); d != "" {
+						t.Errorf("-before +after:\n%s", d)
 					}
-					host := n.links()
-					s.router.prio, s.next.prio = 150, 150
-					conf := s.router.conf()
-					var got seen
-					n.start(conf)
-					masters := 1 + strings.Count(s.router.outside, "vrrp_instance")
-					n.until("Entering MASTER STATE", masters)
-					got.Master = b.settled(n, masters)
-					n.kill()
-					// The original takes a number that the host has not reaped for a running one.
-					for _, name := range []string{"pid", "vrrp.pid"} {
-						_ = os.Remove(n.path(name))
-					}
-					n.start(conf)
-					n.until("Entering BACKUP STATE (init)", 2*masters)
-					if n.said("Entering MASTER STATE") == masters && n.has(vip) {
-						t.Error("a backup has the address of the dead master")
-					}
-					n.until("Entering MASTER STATE", 2*masters)
-					got.Again = b.settled(n, masters)
-					if got.Again != got.Master {
-						t.Errorf("after a kill, -first +second:\n%s", cmp.Diff(got.Master, got.Again))
-					}
-					if s.next.vips != nil || s.next.more != "" {
-						n.reload(s.next.conf())
-						got.Reloaded = b.settled(n, masters)
-					}
-					n.stop()
-					if now := n.links(); n.program == ours && now != host {
-						// What the dead process has changed is what the second one found.
-						host = strings.NewReplacer("arp_ignore 1", "arp_ignore 0", "arp_filter 1", "arp_filter 0").Replace(host)
-						now = strings.NewReplacer("arp_ignore 1", "arp_ignore 0", "arp_filter 1", "arp_filter 0", "mcast_reports 0", "mcast_reports 1").Replace(now)
-						if d := cmp.Diff(host, now); d != "" {
-							t.Errorf("-before +after:\n%s", d)
-						}
-					}
-					results <- struct {
-						program
-						seen
-					}{n.program, got}
-				})
+				}
+				return got
 			})
-			close(results)
-			all := map[program]seen{}
-			for r := range results {
-				all[r.program] = r.seen
-			}
-			if d := cmp.Diff(all[c], all[ours]); d != "" {
-				t.Errorf("-original +ours:\n%s", d)
-			}
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/vishvananda/netlink"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
@@ -26,6 +27,28 @@ func each(t *testing.T, scenario func(t *testing.T, b *bed, n *node)) {
 			b := newBed(t, p)
 			scenario(t, b, b.nodes[0])
 		})
+	}
+}
+
+// alike runs a scenario of one node with the original and with ours, and wants both to
+// see the same.
+func alike[S any](t *testing.T, scenario func(t *testing.T, b *bed, n *node) S) {
+	t.Helper()
+	type result struct {
+		program
+		seen S
+	}
+	results := make(chan result, 2)
+	t.Run("nodes", func(t *testing.T) {
+		each(t, func(t *testing.T, b *bed, n *node) { results <- result{n.program, scenario(t, b, n)} })
+	})
+	close(results)
+	all := map[program]S{}
+	for r := range results {
+		all[r.program] = r.seen
+	}
+	if d := cmp.Diff(all[c], all[ours]); d != "" {
+		t.Errorf("-original +ours:\n%s", d)
 	}
 }
 

@@ -352,9 +352,7 @@ func caseSPBulk(t *testing.T, f fam) {
 			if took := time.Since(start); took > time.Minute {
 				t.Errorf("64 MiB each way took %v: it stalls", took)
 			}
-			if again, probes := up.retransmitted+down.retransmitted, lossProbes(t, top.C[0].NS, top.R[0].NS); again > probes {
-				t.Errorf("%d segments were sent again on a path that loses nothing, %d of them to probe", again, probes)
-			}
+			nothingLost(t, up.retransmitted+down.retransmitted, top.C[0].NS, top.R[0].NS)
 			r.counts(t, counts{uapi.ExtStatSpDone: 1})
 		})
 	}

@@ -30,7 +30,7 @@ type guideSection struct {
 
 var (
 	limitsGuide   = guideSection{"fnat.md", "## Floods, limits, lists\n", "\n## Limits\n", 12}
-	synproxyGuide = guideSection{"synproxy.md", "## Use\n", "\n## What clients notice\n", 11}
+	synproxyGuide = guideSection{"synproxy.md", "## Use\n", "\n## What clients notice\n", 12}
 )
 
 // of returns the section's commands.
@@ -319,7 +319,7 @@ func caseGuide(t *testing.T, r *rig) {
 
 	synproxyGuide.run(t, r)
 	s, err = r.x.ExtService(t.Context(), r.key(ipvs.TCP, 80))
-	if err != nil || s.Flags&(ipvs.ExtSynproxy|ipvs.ExtSPAuto|ipvs.ExtSPDefer) != ipvs.ExtSynproxy|ipvs.ExtSPDefer || s.SP.AutoOn != 4096 || s.SP.AutoOff != 1024 || s.SP.WScale != 9 || s.SP.Window != 0 {
+	if err != nil || s.Flags&(ipvs.ExtSynproxy|ipvs.ExtSPAuto|ipvs.ExtSPDefer) != ipvs.ExtSynproxy|ipvs.ExtSPDefer || s.SP.AutoOn != 4096 || s.SP.AutoOff != 1024 || s.SP.WScale != 9 || s.SP.Window != 14600 {
 		t.Errorf("the commands leave %+v, %v", s.Ext, err)
 	}
 	cfg, err = r.x.ExtConfig(t.Context())

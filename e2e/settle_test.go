@@ -21,7 +21,7 @@ var settleWords = []struct{ feature, words string }{
 	{"FNAT", "laddr_select source\nexhaust_rst"},
 	{"TOA", "toa_kind4 252\ntoa_kind6 251\ntoa_syn"},
 	{"MSS", "mss_clamp 1380"},
-	{"SYNPROXY", "syn_proxy auto\nsynproxy_defer\nsynproxy_mss 1400\nsynproxy_wscale off\nsynproxy_options sack\nsynproxy_window 0\n" +
+	{"SYNPROXY", "syn_proxy auto\nsynproxy_defer\nsynproxy_mss 1400\nsynproxy_wscale off\nsynproxy_options sack\nsynproxy_window 5840\n" +
 		"synproxy_ttl 63\nsynproxy_retries 1\nsynproxy_queue 4\nsynproxy_auto_on 100\nsynproxy_auto_off 10"},
 	{"LIMITS", "established_timeout 900\ncps 1000 50\nbps_in 1000000\nbps_out 2000000\nconn_limit 5000"},
 	{"FLOOD", "invalid drop"},

@@ -76,6 +76,7 @@ const (
 	msgSPOpts         = "invalid option of cookies `%s': use sack, no-sack, ts or no-ts"
 	msgInvalid        = "illegal policy `%s': use accept, drop or rst"
 	msgSPAuto         = "synproxy-auto-off must be less than synproxy-auto-on"
+	msgSPDefer        = "synproxy-defer waits for data, which synproxy-window 0 forbids"
 	msgSPServer       = "SYNPROXY needs NAT or FNAT real servers; use -m or -b, or switch it off: -E %s --synproxy disable"
 	msgACL            = "illegal acl mode `%s': use white, black or off"
 	msgIPSet          = "illegal %s `%s': the name of an ipset, at most %d bytes, no blanks"
@@ -252,6 +253,7 @@ var remedies = []struct{ begins, says string }{
 	{"SYNPROXY is TCP only", "$kernel; use it with -t or -f"},
 	{"SYNPROXY needs NAT or FNAT", "$kernel; make it -m or delete it first"},
 	{"SP_DEFER and SP_AUTO need SYNPROXY", "$kernel; give --synproxy enable or auto too, or --no-synproxy-defer"},
+	{"SP_DEFER waits for data", "$kernel; give --no-synproxy-defer, or --synproxy-window N too"},
 	{"SP_AUTO_OFF must be less", "$kernel; give both: --synproxy-auto-on N --synproxy-auto-off M"},
 	{"BPS_IN and BPS_OUT need FNAT", "$kernel; switch one of them on in the service first"},
 	{"TIMEOUT_EST needs FNAT", "$kernel; switch one of them on in the service first"},

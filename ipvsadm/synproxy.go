@@ -128,6 +128,9 @@ func (c *call) agreeSynproxy() error {
 	if c.ext.Set&both == both && c.ext.SP.AutoOff >= c.ext.SP.AutoOn {
 		return usagef(msgSPAuto)
 	}
+	if c.ext.Flags&ipvs.ExtSPDefer != 0 && c.ext.Set&ipvs.ExtFieldSPWindow != 0 && c.ext.SP.Window == 0 {
+		return usagef(msgSPDefer)
+	}
 	return nil
 }
 

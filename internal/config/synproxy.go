@@ -124,6 +124,8 @@ func (l *loader) resolveSynproxy(d *draft) {
 		l.error(s.mode.at, "syn_proxy needs lb_kind NAT or FNAT for every server, else the director does not see the replies: the service is served without")
 	case s.mode.v == ipvs.SynproxyAuto && s.sp.AutoOff >= s.sp.AutoOn:
 		l.error(s.at, "synproxy_auto_off %d must be below synproxy_auto_on %d: the service is served without syn_proxy", s.sp.AutoOff, s.sp.AutoOn)
+	case s.wait && s.sp.Window == 0:
+		l.error(s.at, "synproxy_defer waits for data, which synproxy_window 0 forbids: the service is served without syn_proxy")
 	case s.sp.Opts&ipvs.SPOptTS != 0 && d.stripsTimestamps():
 		l.error(s.at, "synproxy_options timestamps needs 'timestamps keep' or 'timestamps rebase': the service is served without syn_proxy")
 	default:

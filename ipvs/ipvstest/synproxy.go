@@ -83,6 +83,8 @@ func (s *service) allowedSynproxy(op ipvs.Op, e ipvs.Ext) error {
 			return op.Fail(einval, "SP_DEFER and SP_AUTO need SYNPROXY")
 		}
 		return nil
+	case e.Flags&ipvs.ExtSPDefer != 0 && sp.Window == 0:
+		return op.Fail(einval, "SP_DEFER waits for data, which SP_WINDOW 0 forbids")
 	case !s.tcp():
 		return op.Fail(eproto, "SYNPROXY is TCP only")
 	case s.Flags&ipvs.FlagOnePacket != 0:

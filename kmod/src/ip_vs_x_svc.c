@@ -186,6 +186,11 @@ static int x_check_sp(const struct ip_vs_service *svc, const struct ip_vs_x_svc_
 		NL_SET_ERR_MSG(extack, "SP_DEFER and SP_AUTO need SYNPROXY");
 		return -EINVAL;
 	}
+	/* a client asks after a window of 0 with segments that have no data */
+	if ((cfg->flags & IPVS_EXT_SVC_F_SP_DEFER) && !sp->window) {
+		NL_SET_ERR_MSG(extack, "SP_DEFER waits for data, which SP_WINDOW 0 forbids");
+		return -EINVAL;
+	}
 	if (!x_tcp(svc)) {
 		NL_SET_ERR_MSG(extack, "SYNPROXY is TCP only");
 		return -EPROTONOSUPPORT;

@@ -60,6 +60,26 @@ func caseSPPersistent(t *testing.T, r *rig) {
 	if n := len(r.conns(t)); n != 3 {
 		t.Errorf("%d connections, want 3", n)
 	}
+	// The port comes again. ip_vs keeps a connection that its template controls also
+	// in TIME_WAIT: a SYN is answered with a cookie and changes nothing.
+	a.finish(t)
+	b.request(t, b.c.Reset())
+	for _, f := range []*spFlow{a, b} {
+		old := r.conn(t, f)
+		g := r.again(t, f, 77)
+		if now := r.conn(t, f); f == a && now.State != old.State {
+			t.Errorf("a SYN made of %+v\n%+v", old, now)
+		}
+		g.ack(t, "")
+		if g.s.Local != f.s.Local {
+			t.Errorf("the client came to %v, and now to %v", f.s.Local, g.s.Local)
+		}
+		g.accept(t)
+		g.talk(t)
+	}
+	if n := len(r.conns(t)); n != 3 {
+		t.Errorf("%d connections, want 3", n)
+	}
 }
 
 // caseSPFWMark: the service is a mark.

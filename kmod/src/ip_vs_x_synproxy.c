@@ -512,7 +512,7 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 /*
  * A SYN must not harm a conn that lives: a spoofed one would be enough. In
  * ESTABLISHED the RS judges it, and in TIME_WAIT ip_vs makes room for a new conn
- * if it may.
+ * if it may: not of one that a template of persistence controls.
  */
 static bool x_syn_harms(struct netns_ipvs *ipvs, const struct ip_vs_conn *cp, bool pending)
 {
@@ -525,7 +525,7 @@ static bool x_syn_harms(struct netns_ipvs *ipvs, const struct ip_vs_conn *cp, bo
 	case IP_VS_TCP_S_CLOSE:
 		return true;
 	case IP_VS_TCP_S_TIME_WAIT:
-		return !sysctl_conn_reuse_mode(ipvs);
+		return !sysctl_conn_reuse_mode(ipvs) || cp->control;
 	}
 	return false;
 }

@@ -267,6 +267,8 @@ func caseBadQuotes(t *testing.T, r *rig) {
 	bad = testpkt.Error(r.cip[0], testpkt.HostUnreachable, 0, f.toClient(a), 0)
 	bad.Sum = testpkt.SumBad
 	r.front.Send(t, bad)
+	r.front.Quiet(t)
+	r.back.Quiet(t)
 	r.counts(t, map[uint16]uint64{uapi.ExtStatCsumBad: 2})
 
 	ip := 20

@@ -553,7 +553,19 @@ func casePersistent(t *testing.T, r *rig) {
 	if n := len(r.conns(t)); n != 3 {
 		t.Errorf("the extension lists %d connections, want 3: a template is none", n)
 	}
-	for _, f := range []*flow{a, b} {
+	// The port comes again. ip_vs keeps the connection, as the template controls it; for
+	// the real server it is another, whose numbers are behind all it has seen.
+	a.finish(t)
+	seen := a.c.Seq + a.delta
+	again := r.open(t, 0, 4000)
+	if again.lip != a.lip || again.s.Local != a.s.Local || int32(again.c.Seq-1+again.delta-seen) <= 0 {
+		t.Errorf("the second connection is %v to %v from %#x, want %v to %v, behind %#x", again.lip, again.s.Local, again.c.Seq-1+again.delta, a.lip, a.s.Local, seen)
+	}
+	again.talk(t)
+	if n := len(r.conns(t)); n != 3 {
+		t.Errorf("the extension lists %d connections, want 3", n)
+	}
+	for _, f := range []*flow{again, b} {
 		f.request(t, f.c.Reset())
 	}
 	time.Sleep(90 * time.Second)

@@ -42,6 +42,7 @@ func TestSynproxy(t *testing.T) {
 		{"44_banner", caseSPBanner},
 		{"45_sack", caseSPSack},
 		{"46_scales", caseSPScales},
+		{"46_bare_server", caseSPBareServer},
 		{"46_timestamps", caseSPTimestamps},
 		{"47_reuse", caseSPReuse},
 		{"48_spoofed_syn", caseSPSpoofedSyn},
@@ -51,11 +52,13 @@ func TestSynproxy(t *testing.T) {
 		{"52_refusals", caseSPRefusals},
 		{"53_too_big", caseSPTooBig},
 		{"54_nat", caseSPNat},
+		{"54_nat_handshakes", caseSPNatHandshakes},
 		{"56_toa", caseSPToa},
 		{"auto", caseSPAuto},
 		{"client_reset", caseSPClientReset},
 		{"defer", caseSPDefer},
 		{"no_dest", caseSPNoDest},
+		{"per_service", caseSPPerService},
 		{"storm", caseSPStorm},
 		{"stray", caseSPStray},
 	} {
@@ -691,6 +694,44 @@ func caseSPTimestamps(t *testing.T, r *rig) {
 	f.finish(t)
 }
 
+// The real server knows no option at all, and the cookie had them all: windows fit, and
+// neither end's numbers change that are not its own.
+func caseSPBareServer(t *testing.T, r *rig) {
+	r.proxied(t, proxy{
+		setup: setup{more: ipvs.Ext{Set: ipvs.ExtFieldTSMode, TSMode: ipvs.TSKeep}},
+		set:   ipvs.ExtFieldSPOpts, sp: ipvs.Synproxy{Opts: ipvs.SPOptTS, OptsMask: ipvs.SPOptTS},
+	})
+	f, got := r.tryKnock(t, 0, 4000, synOptions(r.fam))
+	f.strip, f.scaled, f.ws = false, true, 7
+	ts, ok := got.Option(8)
+	if !ok {
+		t.Fatalf("a cookie without timestamps:\n%v", got)
+	}
+	const clock = 0x11223390
+	ours := binary.BigEndian.Uint32(ts)
+	stamp := testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.Timestamps(clock, ours))
+	f.c.Options = stamp
+	p := f.c.Data("GET /")
+	f.opts = [][]byte{testpkt.MSS(r.mss()), testpkt.SACKPermitted(), testpkt.Timestamps(clock, 0), testpkt.NOP(), testpkt.WScale(7)}
+	r.front.Send(t, p)
+	f.meetServer(t, p)
+	f.sp, f.winIn, f.winOut = f.cookie-f.s.Seq, 7, -spWScale
+	f.s.Window = 5840
+	r.back.Send(t, f.s.Syn())
+	r.back.Expect(t, f.toRS(p))
+	f.s.Took(f.toRS(p))
+	r.front.Expect(t, testpkt.Packet{
+		Src: f.vip, Dst: f.c.Local, Proto: testpkt.TCP, TTL: 64, DF: !r.v6(), Flags: testpkt.ACK,
+		Seq: f.cookie + 1, Ack: f.isn + 1, Window: 5840 >> spWScale, Options: testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.Timestamps(ours, clock)),
+	})
+	f.reply(t, f.s.Data("200 OK"))
+	for _, win := range []uint16{0, 1, 511, 512, 65535} {
+		f.c.Window, f.s.Window = win, win
+		f.talk(t)
+	}
+	f.finish(t)
+}
+
 // The 4-tuple of a connection comes again, from a client behind the same gateway.
 func caseSPReuse(t *testing.T, r *rig) {
 	r.proxied(t, proxy{})
@@ -743,6 +784,19 @@ func caseSPReuse(t *testing.T, r *rig) {
 	g.talk(t)
 	r.counts(t, map[uint16]uint64{uapi.ExtStatSpReuse: 4})
 	noneLeft(t, "ip_vs_x_sp")
+	// established: the server asks, and it is over when the client denies
+	f = r.established(t, 7, 4000, false)
+	f.talk(t)
+	f.strip = true
+	f.request(t, testpkt.NewPeer(f.c.Local, f.vip, 77).Syn(synOptions(r.fam)...))
+	f.s.Ack = f.c.Seq + f.delta
+	f.reply(t, f.s.Bare())
+	f.request(t, f.c.Segment(testpkt.RST, ""))
+	g = r.again(t, f, 77)
+	g.ack(t, "")
+	g.accept(t)
+	g.talk(t)
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpReuse: 5})
 }
 
 // conn is the one connection of f's client.
@@ -880,6 +934,120 @@ func caseSPNat(t *testing.T, r *rig) {
 	g.accept(t)
 	g.talk(t)
 	r.counts(t, map[uint16]uint64{uapi.ExtStatLportOk: 0, uapi.ExtStatLportConflict: 0})
+}
+
+// Without FNAT the handshake with the real server has the client's own address and
+// number, whatever becomes of it.
+func caseSPNatHandshakes(t *testing.T, r *rig) {
+	r.proxied(t, proxy{nat: true, set: ipvs.ExtFieldSPRetries, sp: ipvs.Synproxy{SYNRetries: 1}})
+	knock := func(n int) *spFlow {
+		t.Helper()
+		f := r.linux(t, n, 4000)
+		f.nat = true
+		return f
+	}
+	held := knock(0) // data before the server has answered; the server speaks, too
+	first := held.c.Data("GET / HTTP/1.1\r\n")
+	r.front.Send(t, first)
+	held.meetServer(t, first)
+	second := held.c.Data("Host: example\r\n\r\n")
+	r.front.Send(t, second)
+	r.back.Quiet(t)
+	held.accept(t, first, second)
+	held.reply(t, held.s.Data("200 OK"))
+	held.finish(t)
+
+	refused := knock(1)
+	refused.ack(t, "hello")
+	r.back.Send(t, refused.s.Reset())
+	r.front.Expect(t, refused.reset(5))
+
+	stray := knock(2) // a connection that the server remembers
+	stray.ack(t, "")
+	p := stray.s.Bare()
+	p.Ack = 4711
+	r.back.Send(t, p)
+	if rst := r.back.Recv(t); rst.Flags != testpkt.RST || rst.Seq != 4711 || rst.Src != stray.c.Local {
+		t.Errorf("a stray ACK was answered by\n%v", rst)
+	}
+	_, err := r.back.Read(5 * time.Second) // the SYN again
+	testnet.Must(t, err)
+	stray.accept(t)
+	stray.talk(t)
+
+	gone := knock(3) // the client hangs up
+	gone.ack(t, "hello")
+	p = gone.c.Segment(testpkt.RST, "")
+	r.front.Send(t, p)
+	r.back.Expect(t, gone.toRS(p))
+
+	mute := knock(4)
+	mute.ack(t, "")
+	_, err = r.back.Read(5 * time.Second)
+	testnet.Must(t, err)
+	end, err := r.front.Read(10 * time.Second)
+	testnet.Must(t, err)
+	if d := testpkt.Diff(mute.reset(0), end); d != "" {
+		t.Errorf("the end of a handshake with a mute server:\n%s", d)
+	}
+	r.counts(t, counts{uapi.ExtStatSpRsSyn: 5, uapi.ExtStatSpDone: 2, uapi.ExtStatSpRsRst: 1, uapi.ExtStatSpRsTimeout: 1, uapi.ExtStatLportOk: 0})
+	noneLeft(t, "ip_vs_x_sp")
+}
+
+// Two services of a namespace have settings of their own, and neither sees the
+// other's.
+func caseSPPerService(t *testing.T, r *rig) {
+	all := ipvs.ExtFieldSPMSS | ipvs.ExtFieldSPWScale | ipvs.ExtFieldSPWindow | ipvs.ExtFieldSPTTL | ipvs.ExtFieldSPRetries | ipvs.ExtFieldSPQueue
+	r.proxied(t, proxy{set: all, sp: ipvs.Synproxy{MSS: 1200, WScale: 3, Window: 5840, TTL: 99, SYNRetries: 0, Queue: 1}})
+	other := r.key(ipvs.TCP, 81)
+	e := ipvs.Ext{Set: ipvs.ExtFieldFlags | ipvs.ExtFieldLGroup | ipvs.ExtFieldSPOpts, LGroup: group, Flags: ipvs.ExtFNAT, SP: ipvs.Synproxy{OptsMask: ipvs.SPOptSACK}}
+	e.SetSynproxy(ipvs.SynproxyOn)
+	e.FlagsMask |= ipvs.ExtFNAT
+	r.apply(t, r.addService(other, 0, ""), ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: other}, Ext: e},
+		r.dest(ipvs.AddDest, other, r.rip[0], 1))
+	for _, c := range []struct {
+		port    uint16
+		ttl     uint8
+		window  uint16
+		options [][]byte
+	}{
+		{80, 99, 5840, [][]byte{testpkt.MSS(1200), testpkt.SACKPermitted(), testpkt.NOP(), testpkt.NOP(), testpkt.NOP(), testpkt.WScale(3)}},
+		{81, 64, spWindow, [][]byte{testpkt.MSS(r.mss()), testpkt.NOP(), testpkt.WScale(spWScale)}},
+	} {
+		client := testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], 4000), netip.AddrPortFrom(r.vip, c.port), 700)
+		r.front.Send(t, client.Syn(synOptions(r.fam)...))
+		got := r.front.Recv(t)
+		if got.TTL != c.ttl || got.Window != c.window || string(got.Options) != string(testpkt.Options(c.options...)) {
+			t.Errorf("the service of port %d answers\n%v, want TTL %d, window %d, options %x", c.port, got, c.ttl, c.window, c.options)
+		}
+		client.Took(got)
+		data := []testpkt.Packet{client.Data("one"), client.Data("two")}
+		r.front.Send(t, data...)
+		if syn := r.back.Recv(t); syn.Flags != testpkt.SYN {
+			t.Errorf("the server got\n%v", syn)
+		}
+	}
+	// The server is mute: the first service asks it once, the second three times more.
+	end, err := r.front.Read(5 * time.Second)
+	testnet.Must(t, err)
+	if end.Src.Port() != 80 || end.Flags&testpkt.RST == 0 {
+		t.Errorf("after a second the client got\n%v", end)
+	}
+	end, err = r.front.Read(30 * time.Second)
+	testnet.Must(t, err)
+	if syns := r.back.Drain(); end.Src.Port() != 81 || end.Flags&testpkt.RST == 0 || len(syns) != 3 {
+		t.Errorf("after %d more SYNs the client got\n%v", len(syns), end)
+	}
+	for port, want := range map[uint16]counts{
+		80: {uapi.ExtStatSpQueued: 1, uapi.ExtStatSpQdrop: 1, uapi.ExtStatSpRsRetrans: 0},
+		81: {uapi.ExtStatSpQueued: 2, uapi.ExtStatSpQdrop: 0, uapi.ExtStatSpRsRetrans: 3},
+	} {
+		for number, n := range want {
+			if got := r.ofService(t, r.key(ipvs.TCP, port), number); got != n {
+				t.Errorf("the service of port %d counts %d of %s, want %d", port, got, ipvs.ExtStatName(number), n)
+			}
+		}
+	}
 }
 
 // All that the real server gets carries TOA, whoever made it.
@@ -1061,6 +1229,8 @@ func caseSPRefusals(t *testing.T, r *rig) {
 		{on(tcp, sp(ipvs.ExtFieldSPAutoOff, ipvs.Synproxy{AutoOff: 1024})), syscall.EINVAL, "SP_AUTO_OFF must be less than SP_AUTO_ON"},
 		{ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: tcp}, Ext: ipvs.Ext{Set: ipvs.ExtFieldFlags, Flags: ipvs.ExtSPAuto, FlagsMask: ipvs.ExtSPAuto}},
 			syscall.EINVAL, "SP_DEFER and SP_AUTO need SYNPROXY"},
+		{on(tcp, ipvs.Ext{Set: ipvs.ExtFieldFlags | ipvs.ExtFieldSPWindow, Flags: ipvs.ExtSPDefer, FlagsMask: ipvs.ExtSPDefer}), syscall.EINVAL,
+			"SP_DEFER waits for data, which SP_WINDOW 0 forbids"},
 	} {
 		wantErrno(t, r.x.Apply(t.Context(), c.op), c.errno, c.text)
 	}
@@ -1126,8 +1296,9 @@ func caseSPAuto(t *testing.T, r *rig) {
 	f.establish(t)
 	f.talk(t)
 	show(false, 0)
+	var open []*flow
 	for i := range on {
-		r.dial(t, 1, 4000+uint16(i))
+		open = append(open, r.dial(t, 1, 4000+uint16(i)))
 	}
 	show(false, on)
 	g := r.linux(t, 2, 4000) // the first one too many
@@ -1138,6 +1309,13 @@ func caseSPAuto(t *testing.T, r *rig) {
 	show(true, on)
 	f.talk(t) // what was there before goes on
 	r.back.Quiet(t)
+	// fewer than turned it on, more than turn it off
+	for _, o := range open[off+1:] {
+		o.establish(t)
+	}
+	time.Sleep(15 * time.Second)
+	show(true, off+1)
+	r.linux(t, 2, 4001)
 	// half-open ones time out after a minute, and the flood goes on with cookies
 	for range 3 {
 		time.Sleep(30 * time.Second)

@@ -27,6 +27,7 @@ import (
 func TestForecast(t *testing.T) {
 	needOurs(t)
 	each(t, "forecast", caseForecast)
+	each(t, "forecast_fullest_server", caseForecastServers)
 }
 
 // listen collects events until stop is called, which returns them.
@@ -113,6 +114,46 @@ func caseForecast(t *testing.T, r *rig) {
 	}
 	if !slices.Equal(kinds, want) {
 		t.Errorf("events %v, want %v", kinds, want)
+	}
+}
+
+// caseForecastServers: ports are used up towards one real server; what others use
+// does not count, and the fullest is named.
+func caseForecastServers(t *testing.T, r *rig) {
+	key := r.serve(t, setup{servers: 2, ports: [2]uint16{5000, 5009}})
+	stop := r.listen(t)
+	n := 0
+	fill := func(more int) {
+		t.Helper()
+		for range more {
+			r.front.Send(t, r.syns(n))
+			r.back.Recv(t)
+			n++
+		}
+	}
+	wantGroup := func(used uint32, rs netip.Addr) {
+		t.Helper()
+		g, err := r.x.LGroup(t.Context(), group)
+		testnet.Must(t, err)
+		if g.Ports != 10 || g.PortsUsed != used || g.RS.Addr() != rs {
+			t.Errorf("with %d connections the group is %+v, want %d ports used towards %v", n, g, used, rs)
+		}
+	}
+	fill(8)
+	r.apply(t, r.dest(ipvs.SetDest, key, r.rip[0], 0))
+	fill(2)
+	wantGroup(6, r.rip[1])
+	fill(2) // 80 % towards that one
+	r.apply(t, r.dest(ipvs.SetDest, key, r.rip[0], 1), r.dest(ipvs.SetDest, key, r.rip[1], 0))
+	fill(5) // 90 % towards the other, which is told of by itself
+	wantGroup(9, r.rip[0])
+	var told []string
+	for _, e := range stop() {
+		told = append(told, fmt.Sprint(e.Kind, " ", e.LGroup.RS.Addr(), " ", e.LGroup.PortsUsed))
+	}
+	want := []string{fmt.Sprint(ipvs.EventPorts80, " ", r.rip[1], " 8"), fmt.Sprint(ipvs.EventPorts80, " ", r.rip[0], " 8")}
+	if !slices.Equal(told, want) {
+		t.Errorf("events %q, want %q", told, want)
 	}
 }
 

@@ -19,24 +19,43 @@ import (
 //
 // Equal tables give no operation.
 func Diff(have, want Tables) []ipvs.Op {
+	var d differ
+	d.all(have, want)
+	return d.ops
+}
+
+// portion is how many operations [Mirror] has at once. An operation takes up 800
+// bytes: of a large configuration all of them together would be most of the memory,
+// and of the work, of a start.
+const portion = 512
+
+// diffInto calls pass with the operations of [Diff], a portion at a time, and ends
+// with its first error. What pass is given is overwritten afterwards.
+func diffInto(have, want Tables, pass func([]ipvs.Op) error) error {
+	d := differ{pass: pass}
+	d.all(have, want)
+	d.flush()
+	return d.err
+}
+
+// all gives next all that there is to do.
+func (d *differ) all(have, want Tables) {
 	have.Services, want.Services = differing(have.Services, want.Services)
-	d := differ{
-		haveGroups:   byKey(have.Groups, groupName),
-		wantGroups:   byKey(want.Groups, groupName),
-		haveServices: byKey(have.Services, serviceKey),
-		wantServices: byKey(want.Services, serviceKey),
-	}
+	d.haveGroups, d.wantGroups = byKey(have.Groups, groupName), byKey(want.Groups, groupName)
+	d.haveServices, d.wantServices = byKey(have.Services, serviceKey), byKey(want.Services, serviceKey)
 	d.timeouts(have.Timeouts, want.Timeouts)
 	d.config(have.Config, want.Config)
 	d.growGroups(have.Groups, want.Groups)
 	for i := range want.Services {
+		if d.err != nil {
+			return
+		}
 		if w := &want.Services[i]; d.wantServices[w.ServiceKey] == w {
 			d.growService(w)
 		}
 	}
 	d.shrinkServices(have.Services)
 	d.shrinkGroups(have.Groups)
-	return d.ops
 }
 
 // differing leaves out the services of two lists in the same order that are the
@@ -65,9 +84,32 @@ type differ struct {
 	haveGroups, wantGroups     map[string]*Group
 	haveServices, wantServices map[ipvs.ServiceKey]*Service
 	ops                        []ipvs.Op
+	// pass takes portions of ops; nil: they are kept. err is its first error.
+	pass func([]ipvs.Op) error
+	err  error
 }
 
-func (d *differ) emit(op ipvs.Op) { d.ops = append(d.ops, op) }
+// next is the next operation, zero, to be filled in.
+func (d *differ) next() *ipvs.Op {
+	if len(d.ops) == portion {
+		d.flush()
+	}
+	d.ops = append(d.ops, ipvs.Op{})
+	return &d.ops[len(d.ops)-1]
+}
+
+func (d *differ) emit(op ipvs.Op) { *d.next() = op }
+
+// flush passes on what there is. After an error nothing goes any more.
+func (d *differ) flush() {
+	if d.pass == nil {
+		return
+	}
+	if d.err == nil && len(d.ops) > 0 {
+		d.err = d.pass(d.ops)
+	}
+	d.ops = d.ops[:0]
+}
 
 func (d *differ) timeouts(have, want ipvs.Timeouts) {
 	keep := func(h, w *ipvs.Timeouts) bool {
@@ -108,8 +150,9 @@ func (d *differ) growService(w *Service) {
 	h := d.haveServices[w.ServiceKey]
 	fresh := h == nil
 	if fresh {
-		h = &Service{}
-		d.emit(ipvs.Op{Kind: ipvs.AddService, Service: w.Service})
+		h = &none
+		op := d.next()
+		op.Kind, op.Service = ipvs.AddService, w.Service
 	}
 	var edit []ipvs.Op
 	if !fresh && !sameService(h.Service, w.Service) {
@@ -121,30 +164,64 @@ func (d *differ) growService(w *Service) {
 	if h.Ext.Flags&ipvs.ExtFNAT != 0 && w.Ext.Flags&ipvs.ExtFNAT == 0 {
 		slices.Reverse(edit)
 	}
-	d.ops = append(d.ops, edit...)
+	for _, op := range edit {
+		d.emit(op)
+	}
 	d.growDests(h, w)
 }
+
+// none is a service of which nothing is there.
+var none Service
 
 func (d *differ) growDests(h, w *Service) {
 	if sameDests(h.Dests, w.Dests) {
 		return
 	}
-	have := byKey(h.Dests, destKey)
-	want := byKey(w.Dests, destKey)
+	have, want := indexDests(h.Dests), indexDests(w.Dests)
 	for i := range w.Dests {
 		dest := &w.Dests[i]
-		if want[dest.DestKey] != dest {
+		if want.find(dest.DestKey) != dest {
 			continue
 		}
-		op := ipvs.Op{Kind: ipvs.AddDest, Service: keyOnly(w.ServiceKey), Dest: *dest}
-		if old := have[dest.DestKey]; old != nil {
+		kind := ipvs.AddDest
+		if old := have.find(dest.DestKey); old != nil {
 			if sameDest(*old, *dest) {
 				continue
 			}
-			op.Kind = ipvs.SetDest
+			kind = ipvs.SetDest
 		}
-		d.emit(op)
+		op := d.next()
+		op.Kind, op.Service.ServiceKey, op.Dest = kind, w.ServiceKey, *dest
 	}
+}
+
+// destIndex finds a dest of a list by its key; of equal keys the first.
+type destIndex struct {
+	list  []ipvs.Dest
+	byKey map[ipvs.DestKey]*ipvs.Dest // of a long list
+}
+
+// fewDests are found sooner by looking at each.
+const fewDests = 16
+
+func indexDests(list []ipvs.Dest) destIndex {
+	x := destIndex{list: list}
+	if len(list) > fewDests {
+		x.byKey = byKey(list, destKey)
+	}
+	return x
+}
+
+func (x *destIndex) find(k ipvs.DestKey) *ipvs.Dest {
+	if x.byKey != nil {
+		return x.byKey[k]
+	}
+	for i := range x.list {
+		if d := &x.list[i]; d.DestKey == k {
+			return d
+		}
+	}
+	return nil
 }
 
 // sameDests tells that nothing is to be done, which is so for nearly every service.
@@ -155,22 +232,27 @@ func sameDests(have, want []ipvs.Dest) bool {
 // shrinkServices removes dests and services that are not wanted.
 func (d *differ) shrinkServices(have []Service) {
 	for i := range have {
+		if d.err != nil {
+			return
+		}
 		h := &have[i]
 		w := d.wantServices[h.ServiceKey]
 		if w != nil && sameDests(h.Dests, w.Dests) {
 			continue
 		}
-		var keep map[ipvs.DestKey]*ipvs.Dest
+		var keep destIndex
 		if w != nil {
-			keep = byKey(w.Dests, destKey)
+			keep = indexDests(w.Dests)
 		}
-		for _, dest := range h.Dests {
-			if keep[dest.DestKey] == nil {
-				d.emit(ipvs.Op{Kind: ipvs.DelDest, Service: keyOnly(h.ServiceKey), Dest: ipvs.Dest{DestKey: dest.DestKey}})
+		for k := range h.Dests {
+			if key := h.Dests[k].DestKey; keep.find(key) == nil {
+				op := d.next()
+				op.Kind, op.Service.ServiceKey, op.Dest.DestKey = ipvs.DelDest, h.ServiceKey, key
 			}
 		}
 		if w == nil {
-			d.emit(ipvs.Op{Kind: ipvs.DelService, Service: keyOnly(h.ServiceKey)})
+			op := d.next()
+			op.Kind, op.Service.ServiceKey = ipvs.DelService, h.ServiceKey
 		}
 	}
 }

@@ -4,10 +4,12 @@ package director
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -288,5 +290,56 @@ func TestPortsBackToDefault(t *testing.T) {
 		if !slices.Equal(got, c.want) {
 			t.Errorf("%s: want %v", lines(c.ops), c.want)
 		}
+	}
+}
+
+// manyTables are n services with two dests each.
+func manyTables(n int) Tables {
+	var tab Tables
+	for i := range n {
+		vip := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
+		s := Service{Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: vip, Port: 80}, Scheduler: "wrr"}}
+		for r := range 2 {
+			s.Dests = append(s.Dests, ipvs.Dest{DestKey: destKeyOf(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(r), byte(i)}), 80)), Weight: 1})
+		}
+		tab.Services = append(tab.Services, s)
+	}
+	return tab
+}
+
+// TestPortions: a mirror never holds more than a portion of the operations, does
+// what Diff says, and takes back earlier portions when one is refused.
+func TestPortions(t *testing.T) {
+	want := manyTables(portion)
+	ops := Diff(Tables{}, want)
+	if len(ops) != 3*portion {
+		t.Fatalf("%d operations", len(ops))
+	}
+	table := ipvstest.NewStock()
+	m := NewMirror(table)
+	if err := diffInto(Tables{}, want, func(ops []ipvs.Op) error {
+		if len(ops) != portion {
+			t.Errorf("a portion of %d", len(ops))
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	table.FailAt(2*portion+1, syscall.ENOMEM)
+	if err := m.Sync(t.Context(), want); !errors.Is(err, syscall.ENOMEM) {
+		t.Fatal(err)
+	}
+	if got := table.String(); got != "" {
+		t.Fatalf("left after a refusal:\n%s", got)
+	}
+	table.Forget()
+	if err := m.Sync(t.Context(), want); err != nil {
+		t.Fatal(err)
+	}
+	if got := table.Applied(); lines(got) != lines(ops) {
+		t.Errorf("got\n%swant\n%s", lines(got), lines(ops))
+	}
+	if err := m.Remove(t.Context()); err != nil || table.String() != "" {
+		t.Errorf("%v, left after the end:\n%s", err, table)
 	}
 }

@@ -53,6 +53,11 @@ func (m *Mirror) apply(ctx context.Context, ops ...ipvs.Op) error {
 	return m.k.Apply(ctx, ops...)
 }
 
+// turn sends what turns have into want.
+func (m *Mirror) turn(ctx context.Context, have, want Tables) error {
+	return diffInto(have, want, func(ops []ipvs.Op) error { return m.apply(ctx, ops...) })
+}
+
 // Plan returns what Sync would do.
 func (m *Mirror) Plan(ctx context.Context, want Tables) ([]ipvs.Op, error) {
 	found, err := m.read(ctx, want, nil)
@@ -74,16 +79,11 @@ func (m *Mirror) Watch() func(context.Context) ([]ipvs.Op, error) {
 // reading the kernel. If that fails, for instance because somebody has changed
 // the tables meanwhile, it does what Sync does.
 func (m *Mirror) Update(ctx context.Context, want Tables) error {
-	ops := Diff(m.have, want)
-	if len(ops) == 0 {
-		m.have = want
-		return nil
+	if m.turn(ctx, m.have, want) != nil {
+		return m.Sync(ctx, want)
 	}
-	if m.apply(ctx, ops...) == nil {
-		m.have = want
-		return nil
-	}
-	return m.Sync(ctx, want)
+	m.have = want
+	return nil
 }
 
 // Reload is Sync for a mirror that answers for what is in the kernel: of a
@@ -120,12 +120,7 @@ func (m *Mirror) Sync(ctx context.Context, want Tables) error {
 // bring applies the difference between what was found and want, or takes back what
 // it has done of it.
 func (m *Mirror) bring(ctx context.Context, found, want Tables) error {
-	ops := Diff(found, want)
-	if len(ops) == 0 {
-		m.have = want
-		return nil
-	}
-	err := m.apply(ctx, ops...)
+	err := m.turn(ctx, found, want)
 	if err == nil {
 		m.have = want
 		return nil
@@ -134,10 +129,8 @@ func (m *Mirror) bring(ctx context.Context, found, want Tables) error {
 	if readErr != nil {
 		return errors.Join(err, fmt.Errorf("read the tables to take back what was done: %w", readErr))
 	}
-	if undo := Diff(now, found); len(undo) > 0 {
-		if undoErr := m.apply(ctx, undo...); undoErr != nil {
-			return errors.Join(err, fmt.Errorf("take back what was done: %w", undoErr))
-		}
+	if undoErr := m.turn(ctx, now, found); undoErr != nil {
+		return errors.Join(err, fmt.Errorf("take back what was done: %w", undoErr))
 	}
 	return err
 }
@@ -145,7 +138,7 @@ func (m *Mirror) bring(ctx context.Context, found, want Tables) error {
 // Remove takes down everything the mirror answers for, in the reverse of the
 // order it was made in. It goes on where something is gone already.
 func (m *Mirror) Remove(ctx context.Context) error {
-	if m.apply(ctx, Diff(m.have, Tables{})...) == nil {
+	if m.turn(ctx, m.have, Tables{}) == nil {
 		m.have = Tables{}
 		return nil
 	}
@@ -153,7 +146,7 @@ func (m *Mirror) Remove(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := m.apply(ctx, Diff(found, Tables{})...); err != nil {
+	if err := m.turn(ctx, found, Tables{}); err != nil {
 		return err
 	}
 	m.have = Tables{}
@@ -187,14 +180,13 @@ func (m *Mirror) read(ctx context.Context, want Tables, trusted map[ipvs.Service
 	if err != nil {
 		return Tables{}, err
 	}
-	scope := union(want, m.have)
 	var found Tables
 	if want.Timeouts != (ipvs.Timeouts{}) {
 		if found.Timeouts, err = m.k.Timeouts(ctx); err != nil {
 			return Tables{}, err
 		}
 	}
-	if err := m.readServices(ctx, &found, byKey(scope.Services, serviceKey), trusted, info.Extended != nil); err != nil {
+	if err := m.readServices(ctx, &found, want, trusted, info.Extended != nil); err != nil {
 		return Tables{}, err
 	}
 	if info.Extended == nil {
@@ -205,13 +197,19 @@ func (m *Mirror) read(ctx context.Context, want Tables, trusted map[ipvs.Service
 			return Tables{}, err
 		}
 	}
-	return found, m.readGroups(ctx, &found, scope)
+	return found, m.readGroups(ctx, &found, slices.Concat(want.Groups, m.have.Groups))
 }
 
-func (m *Mirror) readServices(ctx context.Context, found *Tables, scope, trusted map[ipvs.ServiceKey]*Service, extended bool) error {
+func (m *Mirror) readServices(ctx context.Context, found *Tables, want Tables, trusted map[ipvs.ServiceKey]*Service, extended bool) error {
 	services, err := m.k.Services(ctx)
-	if err != nil {
+	if err != nil || len(services) == 0 {
 		return err
+	}
+	scope := make(map[ipvs.ServiceKey]bool, len(want.Services))
+	for _, list := range [][]Service{want.Services, m.have.Services} {
+		for i := range list {
+			scope[list[i].ServiceKey] = true
+		}
 	}
 	exts := map[ipvs.ServiceKey]ipvs.Ext{}
 	if extended {
@@ -228,7 +226,7 @@ func (m *Mirror) readServices(ctx context.Context, found *Tables, scope, trusted
 		return nil
 	}
 	for _, s := range services {
-		if scope[s.ServiceKey] == nil {
+		if !scope[s.ServiceKey] {
 			continue
 		}
 		var dests []ipvs.Dest
@@ -245,13 +243,13 @@ func (m *Mirror) readServices(ctx context.Context, found *Tables, scope, trusted
 
 // intact tells whether all that is trusted, which is what m has brought there, is
 // there as it should be, and nothing else of scope.
-func (m *Mirror) intact(services []ipvs.Service, exts map[ipvs.ServiceKey]ipvs.Ext, scope, trusted map[ipvs.ServiceKey]*Service) bool {
+func (m *Mirror) intact(services []ipvs.Service, exts map[ipvs.ServiceKey]ipvs.Ext, scope map[ipvs.ServiceKey]bool, trusted map[ipvs.ServiceKey]*Service) bool {
 	n := 0
 	for i := range services {
 		key := services[i].ServiceKey
 		t := trusted[key]
 		if t == nil {
-			if scope[key] != nil {
+			if scope[key] {
 				return false
 			}
 			continue
@@ -265,15 +263,15 @@ func (m *Mirror) intact(services []ipvs.Service, exts map[ipvs.ServiceKey]ipvs.E
 	return len(trusted) > 0 && n == len(m.have.Services)
 }
 
-// readGroups reads the groups of scope, and those that are left over from an
+// readGroups reads the groups of scope, those of m.have behind others, and those that are left over from an
 // earlier run under another name: they hold an address of scope, and nobody
 // but services of scope uses them.
-func (m *Mirror) readGroups(ctx context.Context, found *Tables, scope Tables) error {
+func (m *Mirror) readGroups(ctx context.Context, found *Tables, scope []Group) error {
 	groups, err := m.k.LGroups(ctx)
 	if err != nil {
 		return err
 	}
-	names := byKey(scope.Groups, groupName)
+	names := byKey(scope, groupName)
 	ours := map[string]uint32{}
 	for _, s := range found.Services {
 		ours[s.Ext.LGroup]++
@@ -301,9 +299,9 @@ func (m *Mirror) readGroups(ctx context.Context, found *Tables, scope Tables) er
 }
 
 // asked gives the addresses as they were last asked for, those of m.have first.
-func (m *Mirror) asked(scope Tables) map[netip.Addr]ipvs.Laddr {
+func (m *Mirror) asked(scope []Group) map[netip.Addr]ipvs.Laddr {
 	asked := map[netip.Addr]ipvs.Laddr{}
-	for _, groups := range [][]Group{scope.Groups, m.have.Groups} {
+	for _, groups := range [][]Group{scope, m.have.Groups} {
 		for _, g := range groups {
 			for _, a := range g.Laddrs {
 				asked[a.Addr] = a

@@ -120,18 +120,17 @@ func (c *Client) apply(ctx context.Context, b *batch) error {
 type sending struct {
 	first, ops int // of batch.ops
 	seq        uint32
-	b          []byte
+	from, to   int // of Client.out
 }
 
-// encodeAll leaves in b.at the operation that cannot be sent.
+// encodeAll encodes into c.out, and leaves in b.at the operation that cannot be
+// sent.
 func (c *Client) encodeAll(ctx context.Context, b *batch, from int) ([]sending, error) {
-	// One buffer for all: what is cut off it stays where it was when it grows.
 	e := encoder{b: c.out[:0]}
-	var sends []sending
+	sends := c.sends[:0]
 	for next := from; next < len(b.ops); {
-		s := sending{first: next, seq: c.seq + 1}
-		e.b = e.b[len(e.b):]
-		for ; next < len(b.ops) && !full(b.ops, &s, len(e.b)); next++ {
+		s := sending{first: next, seq: c.seq + 1, from: len(e.b)}
+		for ; next < len(b.ops) && !full(b.ops, &s, len(e.b)-s.from); next++ {
 			// A family that is looked up meanwhile takes numbers of these, and is done with them.
 			if err := c.encodeOp(ctx, &e, s.seq+uint32(s.ops), &b.ops[next]); err != nil {
 				b.at = next
@@ -141,12 +140,10 @@ func (c *Client) encodeAll(ctx context.Context, b *batch, from int) ([]sending, 
 		}
 		c.seq = s.seq + uint32(s.ops)
 		e.noop(c.seq)
-		s.b = e.b
-		if len(sends) == 0 {
-			c.out = e.b
-		}
+		s.to = len(e.b)
 		sends = append(sends, s)
 	}
+	c.out, c.sends = e.b, sends
 	return sends, nil
 }
 
@@ -167,7 +164,7 @@ func full(ops []Op, s *sending, size int) bool {
 // but for the no-op at the end: when that is acknowledged, all without a refusal
 // is done.
 func (c *Client) transmit(s *sending) (acked int, refused []refusal, err error) {
-	if err := c.sock.send(s.b); err != nil {
+	if err := c.sock.send(c.out[s.from:s.to]); err != nil {
 		return 0, nil, err
 	}
 	for {

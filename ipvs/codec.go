@@ -30,7 +30,7 @@ func getAddr(family Family, b []byte) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("an address of family %d with %d bytes", family, len(b))
 }
 
-func (k ServiceKey) encode(ae *encoder) error {
+func (k *ServiceKey) encode(ae *encoder) error {
 	family := k.Family
 	switch {
 	case family != 0:
@@ -48,12 +48,12 @@ func (k ServiceKey) encode(ae *encoder) error {
 		return fmt.Errorf("%w: a service of family %d needs an address of it, not %q", errInvalid, family, k.Addr)
 	}
 	ae.Uint16(uapi.SvcProtocol, uint16(k.Protocol))
-	ae.Bytes(uapi.SvcAddr, k.Addr.AsSlice())
+	ae.Addr(uapi.SvcAddr, k.Addr)
 	ae.Port(uapi.SvcPort, k.Port)
 	return nil
 }
 
-func (s Service) encode(ae *encoder) error {
+func (s *Service) encode(ae *encoder) error {
 	if err := s.ServiceKey.encode(ae); err != nil {
 		return err
 	}
@@ -68,7 +68,8 @@ func (s Service) encode(ae *encoder) error {
 	ae.String(uapi.SvcSchedName, scheduler)
 	ae.Pair(uapi.SvcFlags, uint32(s.Flags), allFlags)
 	ae.Uint32(uapi.SvcTimeout, seconds)
-	ae.Bytes(uapi.SvcNetmask, s.netmask())
+	mask := s.netmask()
+	ae.Bytes(uapi.SvcNetmask, mask[:])
 	if s.PEName != "" {
 		ae.String(uapi.SvcPEName, s.PEName)
 	}
@@ -77,17 +78,19 @@ func (s Service) encode(ae *encoder) error {
 
 // netmask fills in "every client on its own" where the mask cannot be meant:
 // the kernel refuses a prefix length of 0 even without persistence.
-func (s Service) netmask() []byte {
+func (s *Service) netmask() (b [4]byte) {
 	v6 := s.Family == IPv6 || s.Addr.Is6()
 	switch {
 	case v6 && s.Netmask == 0:
-		return binary.NativeEndian.AppendUint32(nil, 128)
+		binary.NativeEndian.PutUint32(b[:], 128)
 	case v6:
-		return binary.NativeEndian.AppendUint32(nil, s.Netmask)
+		binary.NativeEndian.PutUint32(b[:], s.Netmask)
 	case s.Netmask == 0 && s.Flags&FlagPersistent == 0:
-		return binary.BigEndian.AppendUint32(nil, 0xffffffff)
+		binary.BigEndian.PutUint32(b[:], 0xffffffff)
+	default:
+		binary.BigEndian.PutUint32(b[:], s.Netmask)
 	}
-	return binary.BigEndian.AppendUint32(nil, s.Netmask)
+	return b
 }
 
 func wholeSeconds(d time.Duration) (uint32, error) {
@@ -202,7 +205,7 @@ func (s *Stats) decode(b []byte) error {
 	return ad.Err()
 }
 
-func (k DestKey) encode(ae *encoder) error {
+func (k *DestKey) encode(ae *encoder) error {
 	if !k.Addr.IsValid() {
 		return fmt.Errorf("%w: a dest needs an address", errInvalid)
 	}
@@ -214,14 +217,14 @@ func (k DestKey) encode(ae *encoder) error {
 		return fmt.Errorf("%w: a dest of family %d needs an address of it, not %q", errInvalid, family, k.Addr)
 	}
 	ae.Uint16(uapi.DestAddrFamily, uint16(family))
-	ae.Bytes(uapi.DestAddr, k.Addr.AsSlice())
+	ae.Addr(uapi.DestAddr, k.Addr)
 	ae.Port(uapi.DestPort, k.Port)
 	return nil
 }
 
 // encode sends the tunnel's attributes with every tunnel, IPIP too: an absent
 // one would mean "the default" to the kernel, whatever the dest was before.
-func (d Dest) encode(ae *encoder) error {
+func (d *Dest) encode(ae *encoder) error {
 	if err := d.DestKey.encode(ae); err != nil {
 		return err
 	}

@@ -68,8 +68,10 @@ type Client struct {
 	seq  uint32  // of the last message
 	buf  []byte  // see room
 	ad   decoder // of the message at hand
-	// request and out are where a request and a batch are encoded.
+	// request and out are where a request and a batch are encoded; sends are
+	// the datagrams of that.
 	request, out []byte
+	sends        []sending
 	// dirty means that replies of an abandoned request may be on the way.
 	dirty bool
 	// main and ext are the families' numbers; 0 is "not looked up, or absent"

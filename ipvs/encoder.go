@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -35,8 +37,7 @@ func (e *encoder) fail(err error) {
 // open writes a header whose length close fills in.
 func (e *encoder) open(typ uint16) (at int) {
 	at = len(e.b)
-	e.b = binary.NativeEndian.AppendUint16(e.b, 0)
-	e.b = binary.NativeEndian.AppendUint16(e.b, typ)
+	binary.NativeEndian.PutUint16(e.extend(attrHeader)[2:], typ)
 	return at
 }
 
@@ -51,29 +52,37 @@ func (e *encoder) close(at int) {
 	}
 }
 
-func (e *encoder) Uint8(typ uint16, v uint8) {
-	at := e.open(typ)
-	e.b = append(e.b, v)
-	e.close(at)
+// extend makes the buffer n bytes longer, and returns those; what is in them is
+// left over.
+func (e *encoder) extend(n int) []byte {
+	at := len(e.b)
+	if cap(e.b)-at < n {
+		e.grow(n)
+	}
+	e.b = e.b[:at+n]
+	return e.b[at:]
 }
 
-func (e *encoder) Uint16(typ uint16, v uint16) {
-	at := e.open(typ)
-	e.b = binary.NativeEndian.AppendUint16(e.b, v)
-	e.close(at)
+func (e *encoder) grow(n int) { e.b = slices.Grow(e.b, n) }
+
+// attr writes an attribute of size bytes, few, and returns these to be filled in.
+func (e *encoder) attr(typ uint16, size int) []byte {
+	b := e.extend((attrHeader + size + attrHeader - 1) &^ (attrHeader - 1))
+	if size%attrHeader != 0 {
+		binary.NativeEndian.PutUint32(b[len(b)-attrHeader:], 0) // what fills it up
+	}
+	binary.NativeEndian.PutUint16(b, uint16(attrHeader+size))
+	binary.NativeEndian.PutUint16(b[2:], typ)
+	return b[attrHeader:]
 }
 
-func (e *encoder) Uint32(typ uint16, v uint32) {
-	at := e.open(typ)
-	e.b = binary.NativeEndian.AppendUint32(e.b, v)
-	e.close(at)
-}
+func (e *encoder) Uint8(typ uint16, v uint8) { e.attr(typ, 1)[0] = v }
 
-func (e *encoder) Uint64(typ uint16, v uint64) {
-	at := e.open(typ)
-	e.b = binary.NativeEndian.AppendUint64(e.b, v)
-	e.close(at)
-}
+func (e *encoder) Uint16(typ uint16, v uint16) { binary.NativeEndian.PutUint16(e.attr(typ, 2), v) }
+
+func (e *encoder) Uint32(typ uint16, v uint32) { binary.NativeEndian.PutUint32(e.attr(typ, 4), v) }
+
+func (e *encoder) Uint64(typ uint16, v uint64) { binary.NativeEndian.PutUint64(e.attr(typ, 8), v) }
 
 func (e *encoder) Bytes(typ uint16, v []byte) {
 	at := e.open(typ)
@@ -81,19 +90,25 @@ func (e *encoder) Bytes(typ uint16, v []byte) {
 	e.close(at)
 }
 
-// Port writes in network byte order.
-func (e *encoder) Port(typ, v uint16) {
-	at := e.open(typ)
-	e.b = binary.BigEndian.AppendUint16(e.b, v)
-	e.close(at)
+// Addr writes an address, of 4 bytes or of 16.
+func (e *encoder) Addr(typ uint16, a netip.Addr) {
+	if a.Is4() {
+		v4 := a.As4()
+		copy(e.attr(typ, len(v4)), v4[:])
+		return
+	}
+	v6 := a.As16()
+	copy(e.attr(typ, len(v6)), v6[:])
 }
+
+// Port writes in network byte order.
+func (e *encoder) Port(typ, v uint16) { binary.BigEndian.PutUint16(e.attr(typ, 2), v) }
 
 // Pair writes a value with its mask, a bitfield32 for one.
 func (e *encoder) Pair(typ uint16, value, mask uint32) {
-	at := e.open(typ)
-	e.b = binary.NativeEndian.AppendUint32(e.b, value)
-	e.b = binary.NativeEndian.AppendUint32(e.b, mask)
-	e.close(at)
+	b := e.attr(typ, 8)
+	binary.NativeEndian.PutUint32(b, value)
+	binary.NativeEndian.PutUint32(b[4:], mask)
 }
 
 var errNUL = errors.New("a text with a NUL")
@@ -139,10 +154,11 @@ func (e *encoder) noop(seq uint32) {
 // header appends struct nlmsghdr of a message that has nothing else yet.
 func (e *encoder) header(seq uint32, typ, flags uint16) (at int) {
 	at = len(e.b)
-	e.b = binary.NativeEndian.AppendUint32(e.b, nlHeader)
-	e.b = binary.NativeEndian.AppendUint16(e.b, typ)
-	e.b = binary.NativeEndian.AppendUint16(e.b, flags)
-	e.b = binary.NativeEndian.AppendUint32(e.b, seq)
-	e.b = binary.NativeEndian.AppendUint32(e.b, 0) // the port: the kernel knows it
+	b := e.extend(nlHeader)
+	binary.NativeEndian.PutUint32(b, nlHeader)
+	binary.NativeEndian.PutUint16(b[4:], typ)
+	binary.NativeEndian.PutUint16(b[6:], flags)
+	binary.NativeEndian.PutUint32(b[8:], seq)
+	binary.NativeEndian.PutUint32(b[12:], 0) // the port: the kernel knows it
 	return at
 }

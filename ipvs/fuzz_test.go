@@ -8,9 +8,10 @@ import (
 
 // FuzzDecode looks for messages of the kernel that crash a decoder.
 func FuzzDecode(f *testing.F) {
+	service := svc("2001:db8::1", 80)
 	for _, enc := range []func(*encoder) error{
-		svc("2001:db8::1", 80).encode,
-		Dest{DestKey: DestKey{Addr: svc("10.0.0.1", 0).Addr}, Forward: Tunnel}.encode,
+		(&service).encode,
+		(&Dest{DestKey: DestKey{Addr: svc("10.0.0.1", 0).Addr}, Forward: Tunnel}).encode,
 		Laddr{Addr: svc("10.0.0.1", 0).Addr, CPUs: "0-3"}.encode,
 		LGroup{Name: "g", Family: IPv4}.encode,
 	} {

@@ -168,7 +168,8 @@ func (s Service) sockopt() ([]byte, error) {
 	copy(b[16:16+schedNameSize-1], scheduler)
 	binary.NativeEndian.PutUint32(b[32:], uint32(s.Flags))
 	binary.NativeEndian.PutUint32(b[36:], timeout)
-	copy(b[40:44], s.netmask())
+	mask := s.netmask()
+	copy(b[40:44], mask[:])
 	return b, nil
 }
 

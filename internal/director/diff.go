@@ -71,7 +71,7 @@ func differing(have, want []Service) (h, w []Service) {
 			return have, want
 		}
 		if len(a.Dests) > 0 && len(a.Dests) == len(b.Dests) && &a.Dests[0] == &b.Dests[0] && a.Service == b.Service {
-			if _, change := diffExt(a.Ext, b.Ext); !change {
+			if _, change := diffExt(&a.Ext, &b.Ext); !change {
 				continue
 			}
 		}
@@ -158,7 +158,7 @@ func (d *differ) growService(w *Service) {
 	if !fresh && !sameService(h.Service, w.Service) {
 		edit = append(edit, ipvs.Op{Kind: ipvs.SetService, Service: w.Service})
 	}
-	if e, change := diffExt(h.Ext, w.Ext); change {
+	if e, change := diffExt(&h.Ext, &w.Ext); change {
 		edit = append(edit, ipvs.Op{Kind: ipvs.SetExt, Service: keyOnly(w.ServiceKey), Ext: e})
 	}
 	if h.Ext.Flags&ipvs.ExtFNAT != 0 && w.Ext.Flags&ipvs.ExtFNAT == 0 {

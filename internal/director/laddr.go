@@ -23,8 +23,11 @@ const active = ipvs.ExtFNAT | ipvs.ExtSynproxy
 // nobody looked at, the kernel's defaults or older ones, and is told all; one
 // that will not be keeps them. Limits, lists and the policy for stray packets
 // hold for every service, and are none in one that nobody has touched.
-func diffExt(have, want ipvs.Ext) (ipvs.Ext, bool) {
+func diffExt(have, want *ipvs.Ext) (ipvs.Ext, bool) {
 	var e ipvs.Ext
+	if untouched(have) && untouched(want) {
+		return e, false // nearly every service
+	}
 	e.FlagsMask = (have.Flags ^ want.Flags) & managed
 	if want.Flags&^have.Flags&ipvs.ExtFNAT != 0 {
 		e.FlagsMask |= ipvs.ExtSeq // unnamed, it would come with FNAT
@@ -51,6 +54,11 @@ func diffExt(have, want ipvs.Ext) (ipvs.Ext, bool) {
 		diffSynproxy(&e, have.SP, want.SP, have.Flags&ipvs.ExtSynproxy == 0)
 	}
 	return e, e.Set != 0
+}
+
+// untouched tells that nothing is asked of the extension.
+func untouched(e *ipvs.Ext) bool {
+	return e.Flags&managed == 0 && e.LGroup == "" && e.Invalid == 0 && e.Limits == (ipvs.Limits{})
 }
 
 func diffLimits(e *ipvs.Ext, have, want ipvs.Limits) {

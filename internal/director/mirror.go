@@ -254,7 +254,8 @@ func (m *Mirror) intact(services []ipvs.Service, exts map[ipvs.ServiceKey]ipvs.E
 			}
 			continue
 		}
-		_, change := diffExt(exts[key], t.Ext)
+		ext := exts[key]
+		_, change := diffExt(&ext, &t.Ext)
 		if change || !sameService(services[i], t.Service) {
 			return false
 		}

@@ -26,7 +26,7 @@ const (
 // goroutine of its shard's loop.
 type check struct {
 	shard  *shard
-	key    entryKey // of the engine, guarded by its lock
+	key    *entryKey // of the engine, guarded by its lock
 	target Target
 	plan   plan
 	state  state

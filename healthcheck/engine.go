@@ -225,37 +225,35 @@ func (e *Engine) Set(targets []Target) ([]Status, error) {
 		e.asked = asked
 		return e.states(), nil
 	}
-	members := make(map[entryKey][]int, len(targets))
+	plan := changes{wanted: make(map[entryKey]*wanted, len(targets))}
+	order := make([]*wanted, len(targets))
 	for i, a := range asked {
-		members[*a.key] = append(members[*a.key], i)
+		w := plan.wanted[*a.key]
+		if w == nil {
+			w = &wanted{key: a.key, target: &targets[i]}
+			plan.wanted[*a.key], plan.list = w, append(plan.list, w)
+		}
+		w.services, order[i] = append(w.services, a.service), w
 	}
 	// What is at work and not wanted with its timing may be with another.
-	plan := changes{old: make(map[entryKey]*check, len(e.checks)), next: make(map[entryKey]*check, len(members))}
-	spare := make(map[identity][]*check)
+	plan.spare = make(map[identity][]*check)
 	for _, c := range e.checks {
-		if plan.old[c.key] = c; members[c.key] == nil {
-			spare[c.key.identity] = append(spare[c.key.identity], c)
+		if w := plan.wanted[*c.key]; w != nil {
+			w.c = c
+		} else {
+			plan.spare[c.key.identity] = append(plan.spare[c.key.identity], c)
 		}
 	}
+	for _, w := range plan.list {
+		if err := plan.place(e, w); err != nil {
+			return nil, err
+		}
+	}
+	e.asked, e.order = asked, make([]*check, len(targets))
 	status := make([]Status, len(targets))
-	order := make([]*check, len(targets))
-	for i := range targets {
-		k := *asked[i].key
-		c := plan.next[k]
-		if c == nil {
-			var err error
-			if c, err = plan.place(e, k, &targets[i], spare); err != nil {
-				return nil, err
-			}
-			services := make([]string, len(members[k]))
-			for n, m := range members[k] {
-				services[n] = targets[m].Service
-			}
-			plan.named = append(plan.named, naming{c, services})
-		}
-		status[i], order[i] = c.read(), c
+	for i, w := range order {
+		e.order[i], status[i] = w.c, w.c.read()
 	}
-	e.order, e.asked = order, asked
 	e.apply(&plan)
 	return status, nil
 }
@@ -280,11 +278,20 @@ func (e *Engine) states() []Status {
 
 // changes is what one Set does to the checks at work.
 type changes struct {
-	old     map[entryKey]*check
-	next    map[entryKey]*check
+	wanted  map[entryKey]*wanted
+	list    []*wanted // in the order of the first target of each
+	spare   map[identity][]*check
 	added   []*check
 	retimed []retiming
-	named   []naming
+}
+
+// wanted is one check of a Set, the services it is for, and the first of its
+// targets.
+type wanted struct {
+	key      *entryKey
+	target   *Target
+	services []string
+	c        *check
 }
 
 type retiming struct {
@@ -292,34 +299,26 @@ type retiming struct {
 	timing Timing
 }
 
-// naming tells a check which services it is for.
-type naming struct {
-	c        *check
-	services []string
-}
-
-// place finds the check for k among those at work, or makes one.
-func (p *changes) place(e *Engine, k entryKey, t *Target, spare map[identity][]*check) (*check, error) {
-	c := p.old[k]
-	if c == nil {
-		if list := spare[k.identity]; len(list) > 0 {
-			// Of several, that which was this service's.
-			n := max(0, slices.IndexFunc(list, func(c *check) bool { return slices.Contains(e.services[c], t.Service) }))
-			c = list[n]
-			spare[k.identity] = slices.Delete(list, n, n+1)
-			p.retimed = append(p.retimed, retiming{c, t.Spec.Timing})
-		}
+// place finds the check for w among those at work, or makes one.
+func (p *changes) place(e *Engine, w *wanted) error {
+	if w.c != nil {
+		return nil
 	}
-	if c == nil {
-		var err error
-		if c, err = newCheck(e.shardOf(k.identity), *t); err != nil {
-			return nil, err
-		}
-		c.key = k
-		p.added = append(p.added, c)
+	if list := p.spare[w.key.identity]; len(list) > 0 {
+		// Of several, that which was this service's.
+		n := max(0, slices.IndexFunc(list, func(c *check) bool { return slices.Contains(e.services[c], w.target.Service) }))
+		w.c = list[n]
+		p.spare[w.key.identity] = slices.Delete(list, n, n+1)
+		p.retimed = append(p.retimed, retiming{w.c, w.key.timing})
+		return nil
 	}
-	p.next[k] = c
-	return c, nil
+	c, err := newCheck(e.shardOf(w.key.identity), *w.target)
+	if err != nil {
+		return err
+	}
+	w.c = c
+	p.added = append(p.added, c)
+	return nil
 }
 
 // Status returns where the checks stand, in the order of the last Set. Who has
@@ -339,22 +338,20 @@ func (e *Engine) shardOf(id identity) *shard {
 func (e *Engine) apply(p *changes) {
 	work := make(map[*shard][]func())
 	todo := func(c *check, f func()) { work[c.shard] = append(work[c.shard], f) }
-	kept := make(map[*check]bool, len(p.next))
-	checks := make([]*check, 0, len(p.next))
-	for k, c := range p.next {
-		kept[c], c.key = true, k
+	kept := make(map[*check]bool, len(p.list))
+	checks := make([]*check, 0, len(p.list))
+	e.services = make(map[*check][]string, len(p.list))
+	for _, w := range p.list {
+		c, services := w.c, w.services
+		kept[c], c.key, e.services[c] = true, w.key, services
 		checks = append(checks, c)
+		todo(c, func() { c.services = services })
 	}
 	for _, c := range e.checks {
 		if !kept[c] {
 			c.removed.Store(true)
 			todo(c, c.stop)
 		}
-	}
-	e.services = make(map[*check][]string, len(p.named))
-	for _, n := range p.named {
-		e.services[n.c] = n.services
-		todo(n.c, func() { n.c.services = n.services })
 	}
 	for _, c := range p.added {
 		first := firstRun + time.Duration(e.part()*float64(c.target.Spec.Timing.Warmup))

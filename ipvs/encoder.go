@@ -76,11 +76,30 @@ func (e *encoder) attr(typ uint16, size int) []byte {
 	return b[attrHeader:]
 }
 
-func (e *encoder) Uint8(typ uint16, v uint8) { e.attr(typ, 1)[0] = v }
+// word writes an attribute of 1 to 4 bytes, the only ones that there are many of,
+// and returns all its bytes; those behind the header are zero.
+func (e *encoder) word(typ uint16, size int) *[2 * attrHeader]byte {
+	n := len(e.b)
+	if cap(e.b)-n < 2*attrHeader {
+		e.grow(2 * attrHeader)
+	}
+	e.b = e.b[:n+2*attrHeader]
+	b := (*[2 * attrHeader]byte)(e.b[n:])
+	binary.NativeEndian.PutUint16(b[0:], uint16(attrHeader+size))
+	binary.NativeEndian.PutUint16(b[2:], typ)
+	binary.NativeEndian.PutUint32(b[4:], 0)
+	return b
+}
 
-func (e *encoder) Uint16(typ uint16, v uint16) { binary.NativeEndian.PutUint16(e.attr(typ, 2), v) }
+func (e *encoder) Uint8(typ uint16, v uint8) { e.word(typ, 1)[attrHeader] = v }
 
-func (e *encoder) Uint32(typ uint16, v uint32) { binary.NativeEndian.PutUint32(e.attr(typ, 4), v) }
+func (e *encoder) Uint16(typ uint16, v uint16) {
+	binary.NativeEndian.PutUint16(e.word(typ, 2)[attrHeader:], v)
+}
+
+func (e *encoder) Uint32(typ uint16, v uint32) {
+	binary.NativeEndian.PutUint32(e.word(typ, 4)[attrHeader:], v)
+}
 
 func (e *encoder) Uint64(typ uint16, v uint64) { binary.NativeEndian.PutUint64(e.attr(typ, 8), v) }
 
@@ -94,7 +113,7 @@ func (e *encoder) Bytes(typ uint16, v []byte) {
 func (e *encoder) Addr(typ uint16, a netip.Addr) {
 	if a.Is4() {
 		v4 := a.As4()
-		copy(e.attr(typ, len(v4)), v4[:])
+		*(*[4]byte)(e.word(typ, len(v4))[attrHeader:]) = v4
 		return
 	}
 	v6 := a.As16()
@@ -102,7 +121,9 @@ func (e *encoder) Addr(typ uint16, a netip.Addr) {
 }
 
 // Port writes in network byte order.
-func (e *encoder) Port(typ, v uint16) { binary.BigEndian.PutUint16(e.attr(typ, 2), v) }
+func (e *encoder) Port(typ, v uint16) {
+	binary.BigEndian.PutUint16(e.word(typ, 2)[attrHeader:], v)
+}
 
 // Pair writes a value with its mask, a bitfield32 for one.
 func (e *encoder) Pair(typ uint16, value, mask uint32) {

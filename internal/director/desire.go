@@ -109,7 +109,11 @@ func netmask(f config.Family, bits int, mask netip.Addr) uint32 {
 // with weight 0 if it inhibits; while the sorry server stands in, so is every
 // other.
 func (v *virtual) dests(e config.Endpoint, now time.Time) []ipvs.Dest {
-	list := make([]ipvs.Dest, 0, len(v.servers)+1)
+	n := len(v.servers)
+	if v.cfg.SorryServer != nil {
+		n++
+	}
+	list := make([]ipvs.Dest, 0, n)
 	var seen map[ipvs.DestKey]bool
 	if len(v.servers) > 32 { // fewer are found sooner without
 		seen = make(map[ipvs.DestKey]bool, len(v.servers))

@@ -91,11 +91,19 @@ type differ struct {
 
 // next is the next operation, zero, to be filled in.
 func (d *differ) next() *ipvs.Op {
-	if len(d.ops) == portion {
-		d.flush()
+	n := len(d.ops)
+	if n == portion {
+		if d.flush(); d.pass != nil {
+			n = 0
+		}
 	}
-	d.ops = append(d.ops, ipvs.Op{})
-	return &d.ops[len(d.ops)-1]
+	if n < cap(d.ops) {
+		d.ops = d.ops[:n+1]
+		d.ops[n] = ipvs.Op{}
+	} else {
+		d.ops = append(d.ops, ipvs.Op{})
+	}
+	return &d.ops[n]
 }
 
 func (d *differ) emit(op ipvs.Op) { *d.next() = op }
@@ -158,8 +166,10 @@ func (d *differ) growService(w *Service) {
 	if !fresh && !sameService(h.Service, w.Service) {
 		edit = append(edit, ipvs.Op{Kind: ipvs.SetService, Service: w.Service})
 	}
-	if e, change := diffExt(&h.Ext, &w.Ext); change {
-		edit = append(edit, ipvs.Op{Kind: ipvs.SetExt, Service: keyOnly(w.ServiceKey), Ext: e})
+	if !untouched(&h.Ext) || !untouched(&w.Ext) {
+		if e, change := diffExt(&h.Ext, &w.Ext); change {
+			edit = append(edit, ipvs.Op{Kind: ipvs.SetExt, Service: keyOnly(w.ServiceKey), Ext: e})
+		}
 	}
 	if h.Ext.Flags&ipvs.ExtFNAT != 0 && w.Ext.Flags&ipvs.ExtFNAT == 0 {
 		slices.Reverse(edit)

@@ -25,9 +25,6 @@ const active = ipvs.ExtFNAT | ipvs.ExtSynproxy
 // hold for every service, and are none in one that nobody has touched.
 func diffExt(have, want *ipvs.Ext) (ipvs.Ext, bool) {
 	var e ipvs.Ext
-	if untouched(have) && untouched(want) {
-		return e, false // nearly every service
-	}
 	e.FlagsMask = (have.Flags ^ want.Flags) & managed
 	if want.Flags&^have.Flags&ipvs.ExtFNAT != 0 {
 		e.FlagsMask |= ipvs.ExtSeq // unnamed, it would come with FNAT

@@ -47,11 +47,8 @@ type Service struct {
 // byKey indexes a list; of equal keys the first counts.
 func byKey[K comparable, V any](list []V, key func(*V) K) map[K]*V {
 	m := make(map[K]*V, len(list))
-	for i := range list {
-		k := key(&list[i])
-		if _, dup := m[k]; !dup {
-			m[k] = &list[i]
-		}
+	for i := len(list) - 1; i >= 0; i-- {
+		m[key(&list[i])] = &list[i]
 	}
 	return m
 }

@@ -179,13 +179,21 @@ func (s Service) line() string {
 	var sched []string
 	for i, f := range []ServiceFlags{FlagSched1, FlagSched2, FlagSched3} {
 		if s.Flags&f != 0 {
-			sched = append(sched, "flag-"+strconv.Itoa(i+1))
+			sched = append(sched, schedFlagWord(s.Scheduler, i))
 		}
 	}
 	if len(sched) > 0 {
 		b.WriteString(" -b " + strings.Join(sched, ","))
 	}
 	return b.String()
+}
+
+// schedFlagWord is the word of ipvsadm for the i-th flag of a scheduler.
+func schedFlagWord(scheduler string, i int) string {
+	if words := [...]string{"-fallback", "-port"}; i < len(words) && (scheduler == "sh" || scheduler == "mh") {
+		return scheduler + words[i]
+	}
+	return "flag-" + strconv.Itoa(i+1)
 }
 
 func (d Dest) line() string {

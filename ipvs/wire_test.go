@@ -219,7 +219,7 @@ func TestOpString(t *testing.T) {
 		want string
 	}{
 		{Op{Kind: AddService, Service: s}, "-A -t 10.0.0.1:80 -s rr"},
-		{Op{Kind: SetService, Service: full}, "-E -t 10.0.0.1:80 -s sh -p 90 -M 255.255.255.0 --pe sip -o -b flag-1,flag-2"},
+		{Op{Kind: SetService, Service: full}, "-E -t 10.0.0.1:80 -s sh -p 90 -M 255.255.255.0 --pe sip -o -b sh-fallback,sh-port"},
 		{Op{Kind: AddService, Service: v6}, "-A -t [2001:db8::1]:80 -s rr -p 60 -M 64"},
 		{Op{Kind: AddService, Service: mark6}, "-A -f 7 -6 -s none"},
 		{Op{Kind: DelService, Service: udp}, "-D -u 10.0.0.1:80"},

@@ -463,11 +463,11 @@ virtual_server fwmark 7 {
 	start(t, table, conf)
 	const want = `-A -f 7 -s rr
 -a -f 7 -r 10.0.2.12:0 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum
--A -t 10.0.1.100:80 -s sh -p 60 -M 255.255.255.0 -b flag-2
+-A -t 10.0.1.100:80 -s sh -p 60 -M 255.255.255.0 -b sh-port
 -a -t 10.0.1.100:80 -r 10.0.2.11:80 -g -w 1 -x 100 -y 50
--A -t 10.0.1.101:80 -s sh -p 60 -M 255.255.255.0 -b flag-2
+-A -t 10.0.1.101:80 -s sh -p 60 -M 255.255.255.0 -b sh-port
 -a -t 10.0.1.101:80 -r 10.0.2.11:80 -g -w 1 -x 100 -y 50
--A -t 10.0.1.102:8080 -s sh -p 60 -M 255.255.255.0 -b flag-2
+-A -t 10.0.1.102:8080 -s sh -p 60 -M 255.255.255.0 -b sh-port
 -a -t 10.0.1.102:8080 -r 10.0.2.11:8080 -g -w 1 -x 100 -y 50
 `
 	if got := table.String(); got != want {

@@ -201,6 +201,9 @@ end
 			value = " -x"
 		}
 		fmt.Fprintf(&b, "complete -c ipvsadm -n %s%s -l %s%s -d '%s'\n", when, letters, r.long, value, strings.ReplaceAll(r.help, "'", `\'`))
+		if r.command && r.words() != "" { // behind it, it is no more the first
+			fmt.Fprintf(&b, "complete -c ipvsadm -n '__fish_prev_arg_in --%s' -a '%s'\n", r.long, r.words())
+		}
 	}
 	return b.String()
 }

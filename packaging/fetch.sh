@@ -61,6 +61,8 @@ qemu-system-x86 boots the guests, without hardware virtualisation
 dbus            dbus-daemon, for the test of what is on D-Bus
 debootstrap     makes the Debian in which packages are installed by tests
 lintian         checks our packages
+zsh             is typed into, for the test of completions
+fish            the same
 flex            configures the kernel of make sanitize
 bison           the same
 bc              the same

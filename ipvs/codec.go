@@ -119,7 +119,7 @@ func decodeService(ad *decoder) (Service, error) {
 		case uapi.SvcFWMark:
 			s.FWMark = ad.Uint32()
 		case uapi.SvcSchedName:
-			s.Scheduler = ad.String()
+			s.Scheduler = schedulerText(ad.text())
 		case uapi.SvcFlags:
 			flags, _ := ad.Pair()
 			s.Flags = ServiceFlags(flags)
@@ -152,6 +152,25 @@ func decodeService(ad *decoder) (Service, error) {
 		}
 	}
 	return s, s.setAddr(addr)
+}
+
+// schedulerText is a text; the usual schedulers' takes no memory.
+func schedulerText(b []byte) string {
+	switch string(b) {
+	case "rr":
+		return "rr"
+	case "wrr":
+		return "wrr"
+	case "lc":
+		return "lc"
+	case "wlc":
+		return "wlc"
+	case "sh":
+		return "sh"
+	case "mh":
+		return "mh"
+	}
+	return string(b)
 }
 
 // setAddr completes the key of a service that the kernel sent.

@@ -177,6 +177,9 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 				return err
 			}
 			s, err := decodeService(&decoder{b: b})
+			if len(list) == cap(list) { // append alone grows a big list by a quarter, ten times over
+				list = slices.Grow(list, max(len(list), 8))
+			}
 			list = append(list, s)
 			return err
 		},
@@ -186,9 +189,9 @@ func (c *Client) Services(ctx context.Context) ([]Service, error) {
 	}
 	seen := make(map[ServiceKey]struct{}, len(list))
 	return slices.DeleteFunc(list, func(s Service) bool {
-		_, twice := seen[s.ServiceKey]
+		before := len(seen)
 		seen[s.ServiceKey] = struct{}{}
-		return twice
+		return len(seen) == before
 	}), nil
 }
 

@@ -306,7 +306,7 @@ func (l *lister) listJSON(ctx context.Context, c *call) error {
 			return destsFailed(err)
 		}
 		if !l.nosort {
-			sortDests(dests)
+			sortDests(dests, nil)
 		}
 		l.current = &services[i]
 		j := l.jsonService(l.current)

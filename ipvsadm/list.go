@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -129,7 +128,7 @@ type lister struct {
 	format  listing
 	current *ipvs.Service
 	dests   []ipvs.Dest // those of current
-	spare   []ipvs.Dest // to sort them
+	spare   []int32     // to sort them
 	name    []byte      // of the line being written
 	line    []byte      // the line being written
 }
@@ -501,8 +500,7 @@ func (l *lister) readDests(ctx context.Context, s *ipvs.Service) (err error) {
 		return destsFailed(err)
 	}
 	if !l.nosort {
-		l.spare = slices.Grow(l.spare[:0], len(l.dests))[:len(l.dests)]
-		mergeSort(l.dests, l.spare, compareDests)
+		l.spare = sortDests(l.dests, l.spare)
 	}
 	return nil
 }

@@ -140,7 +140,7 @@ func TestOrderOfServers(t *testing.T) {
 	for _, a := range []string{"2001:db8::9", "2001:db8::f000:1", "2001:db8::5", "192.168.0.1", "10.0.0.1"} {
 		list = append(list, ipvs.Dest{DestKey: ipvs.DestKey{Addr: netip.MustParseAddr(a), Port: 80}})
 	}
-	sortDests(list)
+	sortDests(list, nil)
 	var got []string
 	for _, d := range list {
 		got = append(got, d.Addr.String())

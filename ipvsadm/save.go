@@ -128,40 +128,39 @@ func laddrText(l ipvs.Laddr) string {
 
 // serviceWords names a service in numbers, as an option with its value.
 func serviceWords(key ipvs.ServiceKey) string {
-	option := ""
-	switch key.Protocol {
-	case ipvs.TCP:
-		option = "-t"
-	case ipvs.UDP:
-		option = "-u"
-	case ipvs.SCTP:
-		option = "--sctp-service"
-	}
 	switch {
 	case key.FWMark != 0 && key.Family == ipvs.IPv6:
 		return fmt.Sprintf("-f %d -6", key.FWMark)
 	case key.FWMark != 0:
 		return fmt.Sprintf("-f %d", key.FWMark)
 	}
-	return option + " " + numericText(key.Addr, key.Port)
+	return serviceOption(key.Protocol) + " " + numericText(key.Addr, key.Port)
 }
 
-// words is serviceWords with names unless -n was given.
-func (l *lister) words(ctx context.Context, key ipvs.ServiceKey) string {
-	option, value, _ := strings.Cut(serviceWords(key), " ")
-	if key.FWMark == 0 {
-		value = l.saved(ctx, key.Addr, key.Port, key.Protocol)
+// serviceOption is what an address of this protocol stands behind.
+func serviceOption(p ipvs.Protocol) string {
+	switch p {
+	case ipvs.TCP:
+		return "-t"
+	case ipvs.UDP:
+		return "-u"
+	case ipvs.SCTP:
+		return "--sctp-service"
 	}
-	return option + " " + value
+	return ""
 }
 
-// saved writes an address with its port so that -R reads the same back: names
+// appendWords is serviceWords with names unless -n was given.
+func (l *lister) appendWords(ctx context.Context, b []byte, key ipvs.ServiceKey) []byte {
+	if key.FWMark != 0 {
+		return append(b, serviceWords(key)...)
+	}
+	return l.appendSaved(ctx, append(append(b, serviceOption(key.Protocol)...), ' '), key.Addr, key.Port, key.Protocol)
+}
+
+// appendSaved writes an address with its port so that -R reads the same back: names
 // of IPv6 addresses and of ports that look like numbers it would not, and a name
 // is never cut.
-func (l *lister) saved(ctx context.Context, addr netip.Addr, port uint16, proto ipvs.Protocol) string {
-	return string(l.appendSaved(ctx, nil, addr, port, proto))
-}
-
 func (l *lister) appendSaved(ctx context.Context, b []byte, addr netip.Addr, port uint16, proto ipvs.Protocol) []byte {
 	if l.numeric {
 		return appendNumeric(b, addr, port)
@@ -183,7 +182,7 @@ func (l *lister) saveService(ctx context.Context, s *ipvs.Service) error {
 	if err := l.readDests(ctx, s); err != nil {
 		return err
 	}
-	l.name = append(l.name[:0], l.words(ctx, s.ServiceKey)...)
+	l.name = l.appendWords(ctx, l.name[:0], s.ServiceKey)
 	b := append(append(l.line[:0], "-A "...), l.name...)
 	b = append(append(b, " -s "...), schedulerName(s)...)
 	if s.Flags&ipvs.FlagPersistent != 0 {

@@ -5,6 +5,7 @@ package main
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/lvs-fnat/lvs/ipvs"
 )
@@ -34,15 +35,23 @@ func mergeSort[T any](list, buf []T, compare func(a, b *T) int) {
 	copy(list, buf)
 }
 
-// sortServices sorts by way of indexes: a big table is not copied.
-func sortServices(list []ipvs.Service) {
-	order := make([]int32, 2*len(list))
-	from, buf := order[:len(list)], order[len(list):]
+// sortServices and sortDests sort by way of indexes, which are kept in spare: what is
+// long is moved once.
+func sortServices(list []ipvs.Service) { sortLong(list, nil, compareServices) }
+
+func sortDests(list []ipvs.Dest, spare []int32) []int32 { return sortLong(list, spare, compareDests) }
+
+func sortLong[T any](list []T, spare []int32, compare func(a, b *T) int) []int32 {
+	spare = slices.Grow(spare[:0], 2*len(list))[:2*len(list)]
+	from, buf := spare[:len(list)], spare[len(list):]
 	for i := range from {
 		from[i] = int32(i)
 	}
-	mergeSort(from, buf, func(a, b *int32) int { return compareServices(&list[*a], &list[*b]) })
+	mergeSort(from, buf, func(a, b *int32) int { return compare(&list[*a], &list[*b]) })
 	for i := range from {
+		if int(from[i]) == i {
+			continue
+		}
 		first, at := list[i], i
 		for int(from[at]) != i {
 			next := int(from[at])
@@ -51,10 +60,7 @@ func sortServices(list []ipvs.Service) {
 		}
 		list[at], from[at] = first, int32(at)
 	}
-}
-
-func sortDests(list []ipvs.Dest) {
-	mergeSort(list, make([]ipvs.Dest, len(list)), compareDests)
+	return spare
 }
 
 func compareServices(a, b *ipvs.Service) int {

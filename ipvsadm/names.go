@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -35,9 +36,7 @@ type serviceName struct {
 // systemNames asks the hosts file, then DNS.
 func systemNames() *names {
 	return &names{
-		forward: func(ctx context.Context, host string) ([]netip.Addr, error) {
-			return net.DefaultResolver.LookupNetIP(ctx, "ip4", host)
-		},
+		forward: lookupIPv4,
 		reverse: net.DefaultResolver.LookupAddr,
 		file:    "/etc/services",
 	}
@@ -64,7 +63,9 @@ func (n *names) host(ctx context.Context, a netip.Addr) string {
 	}
 	name := a.String()
 	if found, err := n.reverse(ctx, name); err == nil && len(found) > 0 {
-		name = strings.TrimSuffix(found[0], ".")
+		if name = found[0]; name != "." {
+			name = strings.TrimSuffix(name, ".")
+		}
 	}
 	if n.hosts == nil {
 		n.hosts = map[netip.Addr]string{}
@@ -125,6 +126,26 @@ func (n *names) load() []serviceName {
 		n.services = append(n.services, serviceName{uint16(port), protocol, append(words[:1:1], words[2:]...)})
 	}
 	return n.services
+}
+
+// hostsFile returns the IPv4 addresses of a host name in /etc/hosts, in its order.
+func hostsFile(host string) (list []netip.Addr) {
+	f, err := os.Open("/etc/hosts")
+	if err != nil {
+		return nil
+	}
+	defer f.Close()
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		text, _, _ := strings.Cut(lines.Text(), "#")
+		words := strings.Fields(text)
+		if len(words) < 2 || !slices.ContainsFunc(words[1:], func(w string) bool { return strings.EqualFold(w, strings.TrimSuffix(host, ".")) }) {
+			continue
+		}
+		if a, err := netip.ParseAddr(words[0]); err == nil && a.Is4() {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 // protocolTitle is the name of a protocol as listings have it.

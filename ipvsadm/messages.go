@@ -95,10 +95,7 @@ const (
 	msgNetFamily      = "%s `%s' is of another address family than the options before it"
 	msgState          = "illegal state `%s': use of these, with commas: %s"
 	msgProtocol       = "illegal protocol `%s': use tcp, udp or sctp"
-	msgOldKernel      = "Warning: the kernel's IP Virtual Server has version %s;\n" +
-		"this ipvsadm needs 1.1.4 or newer.\n" +
-		"Commands may fail or do something else than they say;\n" +
-		"a newer kernel is the remedy."
+	msgOldKernel      = "Warning: IPVS version mismatch: \n  Kernel compiled with IPVS version %s\n  ipvsadm v1.31  requires minimum IPVS version 1.1.4\n"
 )
 
 // version is what -v prints; set by the linker.
@@ -218,9 +215,15 @@ func kernelText(cmd command, err error) string {
 	return strerror(errno)
 }
 
-// strerror is glibc's text: Go's, which has the first letter lowered.
+// strerror is glibc's text: Go's, which has the first letter lowered, where it has one.
 func strerror(errno syscall.Errno) string {
 	text := errno.Error()
+	switch {
+	case errno == syscall.Errno(133): // EHWPOISON
+		return "Memory page has hardware error"
+	case strings.HasPrefix(text, "errno "):
+		return fmt.Sprintf("Unknown error %d", errno)
+	}
 	return strings.ToUpper(text[:1]) + text[1:]
 }
 

@@ -56,6 +56,9 @@ func (t *TLS) open(block *pem.Block) (*pem.Block, error) {
 		der, err := x509.DecryptPEMBlock(block, []byte(t.Password))
 		return &pem.Block{Type: block.Type, Bytes: der}, err
 	}
+	if der, ours, err := openPBES1(block.Bytes, t.Password); ours {
+		return &pem.Block{Type: "PRIVATE KEY", Bytes: der}, err
+	}
 	key, _, err := pkcs8.ParsePrivateKey(block.Bytes, []byte(t.Password))
 	if err != nil {
 		return nil, fmt.Errorf("%w; 'openssl pkcs8 -topk8 -in KEY -out NEW' writes what can be read", err)

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
@@ -130,14 +131,33 @@ func (w *fileWatch) forget(c *check) {
 	}
 }
 
+// emptyFor is how long a file may be empty before it counts as such: who writes one
+// anew empties it first.
+const emptyFor = 50 * time.Millisecond
+
 func (w *fileWatch) listen(n *fsnotify.Watcher) {
+	empty := map[string]bool{}
+	again := time.NewTimer(emptyFor)
+	defer again.Stop()
 	for {
 		select {
 		case ev, ok := <-n.Events:
 			if !ok {
 				return
 			}
-			w.changed(filepath.Clean(ev.Name))
+			path := filepath.Clean(ev.Name)
+			if info, err := os.Stat(path); err == nil && info.Size() == 0 {
+				empty[path] = true
+				again.Reset(emptyFor)
+				continue
+			}
+			delete(empty, path)
+			w.changed(path)
+		case <-again.C:
+			for path := range empty {
+				w.changed(path)
+			}
+			clear(empty)
 		case _, ok := <-n.Errors:
 			if !ok {
 				return

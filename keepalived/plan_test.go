@@ -163,3 +163,77 @@ func TestBrake(t *testing.T) {
 		t.Errorf("without a daemon: code %d, %s", code, err)
 	}
 }
+
+// fnatPlan is a file as alibaba/LVS has them.
+const fnatPlan = `
+global_defs {
+	lvs_max_changes 60
+}
+local_address_group laddr_g1 {
+	192.168.10.1-2
+}
+virtual_server_group shop {
+	203.0.113.1 80
+	203.0.113.2 80
+}
+virtual_server group shop {
+	lb_algo rr
+	lb_kind FNAT
+	protocol TCP
+	syn_proxy
+	laddr_group_name laddr_g1
+	est_timeout 900
+	real_server 10.20.0.1 80 {
+		weight 100
+		TCP_CHECK {
+		}
+	}
+	real_server 10.20.0.2 80 {
+		weight 50
+		TCP_CHECK {
+		}
+	}
+}
+`
+
+// TestPlanFNAT: a plan of what alibaba's and dpvs' words ask for is in commands of
+// ipvsadm, in the order in which a reload then does it; its checks are named.
+func TestPlanFNAT(t *testing.T) {
+	d := newDaemon(t, ipvstest.New(), fnatPlan)
+	d.write(fnatPlan)
+	code, out, errs := d.command("--plan")
+	const start = "ipvsadm -P --lgroup laddr_g1\nipvsadm -P --lgroup laddr_g1 -z 192.168.10.1\nipvsadm -P --lgroup laddr_g1 -z 192.168.10.2\n" +
+		"ipvsadm -A -t 203.0.113.1:80 -s rr\nipvsadm -E -t 203.0.113.1:80 --lgroup laddr_g1 --fullnat "
+	if code != exitChanges || errs != "" || !strings.HasPrefix(out, start) {
+		t.Errorf("a start: code %d\n%s%s", code, out, errs)
+	}
+	d.start()
+	for _, change := range []struct{ from, to, want string }{
+		{"192.168.10.1-2", "192.168.10.2-3", "ipvsadm -P --lgroup laddr_g1 -z 192.168.10.3\nipvsadm -Q --lgroup laddr_g1 -z 192.168.10.1\n"},
+		{"weight 50", "weight 7", "ipvsadm -e -t 203.0.113.1:80 -r 10.20.0.2:80 -m -w 7\nipvsadm -e -t 203.0.113.2:80 -r 10.20.0.2:80 -m -w 7\n"},
+		{"\tsyn_proxy\n", "", "ipvsadm -E -t 203.0.113.1:80 --synproxy off\nipvsadm -E -t 203.0.113.2:80 --synproxy off\n"},
+		{"est_timeout 900", "establish_timeout 60\n\tcps 1000", "ipvsadm -E -t 203.0.113.1:80 --est-timeout 60 --cps 1000\nipvsadm -E -t 203.0.113.2:80 --est-timeout 60 --cps 1000\n"},
+		{"203.0.113.2 80", "203.0.113.3 443", "ipvsadm -A -t 203.0.113.3:443 -s rr\nipvsadm -E -t 203.0.113.3:443 --lgroup laddr_g1 --fullnat "},
+		{"10.20.0.2 80", "10.20.0.3 80", "ipvsadm -a -t 203.0.113.1:80 -r 10.20.0.3:80 -m -w 50\nipvsadm -a -t 203.0.113.2:80 -r 10.20.0.3:80 -m -w 50\nipvsadm -d -t 203.0.113.1:80 -r 10.20.0.2:80\n"},
+	} {
+		conf := strings.Replace(fnatPlan, change.from, change.to, 1)
+		d.write(conf)
+		code, out, errs := d.command("--plan")
+		if code != exitChanges || errs != "" || !strings.HasPrefix(out, change.want) {
+			t.Errorf("%s: code %d\n%s%s", change.to, code, out, errs)
+		}
+		d.table.Forget()
+		d.reload(conf, msgReloaded)
+		var told []string
+		for l := range strings.Lines(out) {
+			if op, ok := strings.CutPrefix(strings.TrimSuffix(l, "\n"), "ipvsadm "); ok {
+				told = append(told, op)
+			}
+		}
+		if diff := cmp.Diff(told, d.table.Lines()); diff != "" {
+			t.Errorf("%s: -told +done:\n%s", change.to, diff)
+		}
+		d.reload(fnatPlan, msgReloaded)
+	}
+	d.stop()
+}

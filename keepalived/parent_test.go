@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -317,4 +319,39 @@ func TestParentGone(t *testing.T) {
 	if d.exists(d.childPID) {
 		t.Error("the pid file is left")
 	}
+}
+
+// TestServiceManager: it is told of the start, of each reload and its end, also of one
+// that is refused, and of the end.
+func TestServiceManager(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "notify")
+	l, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	t.Setenv("NOTIFY_SOCKET", path)
+	told := func(want string) {
+		t.Helper()
+		if err := l.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		buf := make([]byte, 1000)
+		n, err := l.Read(buf)
+		if err != nil || !strings.HasPrefix(string(buf[:n]), want) {
+			t.Errorf("the service manager was told %q, %v; want %q", buf[:n], err, want)
+		}
+	}
+	d := newFamily(t, "a", &player{name: "a", play: always})
+	d.start()
+	told("STATUS=Startup complete")
+	told("READY=1")
+	for conf, text := range map[string]string{named("a b"): msgReloaded, named("a+refuse"): "Reload failed"} {
+		d.reload(conf, text)
+		told("RELOADING=1\nMONOTONIC_USEC=")
+		told("STATUS=" + text)
+		told("READY=1")
+	}
+	d.stop()
+	told("STOPPING=1")
 }

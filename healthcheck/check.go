@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"time"
 
@@ -31,7 +32,7 @@ type check struct {
 	plan   plan
 	state  state
 	timer  poll.Timer
-	// asked is when the exchange began.
+	// asked is when the exchange began, or a command.
 	asked time.Time
 	peer  *poll.Target
 	phase phase
@@ -49,6 +50,8 @@ type check struct {
 	patterns []*pattern
 	// services are the names of those the check is for.
 	services []string
+	// new is set until the server has been found well.
+	new bool
 	// suspended is set while it rests.
 	suspended bool
 	// postponed is set while this host's own trouble keeps the check from
@@ -75,6 +78,8 @@ const (
 type result struct {
 	ok   bool
 	line func(*Target) string
+	// down, if there is one, says alone that the server is down after retries.
+	down func(t *Target, retries uint32) string
 	// weight is what the server said its weight is; -1 when it said nothing.
 	weight int
 	// adds is what the server's weight grows by.
@@ -127,7 +132,7 @@ func newCheck(s *shard, t Target) (*check, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &check{patterns: patterns, shard: s, target: t, peer: peer, fd: -1, state: newState(t.Spec.Timing.Alpha)}
+	c := &check{new: true, patterns: patterns, shard: s, target: t, peer: peer, fd: -1, state: newState(t.Spec.Timing.Alpha)}
 	c.plan = c.target.Spec.plan()
 	c.timer.E = c
 	c.publish()
@@ -225,7 +230,11 @@ func (c *check) suspend(off bool, part float64) {
 	if off {
 		c.shard.loop.Stop(&c.timer)
 		c.hangUp()
-		c.shard.log.Info(msgSuspending(t))
+		if c.state.hasRun {
+			c.shard.log.Info(msgSuspending(t))
+		} else {
+			c.shard.log.Info(msgDeactivating(t))
+		}
 		return
 	}
 	c.shard.log.Info(msgActivating(t))
@@ -307,6 +316,7 @@ func (c *check) start() {
 	if c.target.Spec.Kind == MiscCheck {
 		c.postponed = false
 		c.shard.inFlight.Add(1)
+		c.asked = c.shard.loop.Now()
 		c.delegate(c.shard.scripts, command{c.target.Spec.Misc, c.target.Spec.Timing.ConnectTimeout, c.shard.credential}.run)
 		return
 	}
@@ -461,19 +471,23 @@ func (c *check) finish(r result) {
 		c.postpone(r.local)
 		return
 	}
-	first, retries := !c.state.hasRun, c.target.Spec.Timing.Retry
-	if first {
-		retries = 0
+	retries := c.target.Spec.Timing.Retry
+	if k := c.target.Spec.Kind; !c.state.hasRun && !c.plan.twice && !c.plan.patient && k != MiscCheck {
+		retries = 0 // of the others the original says so also of the first run
 	}
-	weight, adds := c.state.weight, c.state.adds
+	was := c.state
 	next, ch := c.state.step(c.plan, r.ok)
+	if c.target.Spec.Kind == MiscCheck {
+		// Commands go by the clock, however long they take.
+		next = max(0, next-c.shard.loop.Now().Sub(c.asked))
+	}
 	c.state.weigh(r)
 	c.publish()
 	if !r.ok {
 		c.shard.failures.Add(1)
 	}
-	c.report(r, ch, retries)
-	if ch == unchanged && (c.state.weight != weight || c.state.adds != adds) {
+	c.report(r, was, ch, retries)
+	if ch == unchanged && (c.state.weight != was.weight || c.state.adds != was.adds) {
 		c.tell("")
 	}
 	c.shard.loop.Arm(&c.timer, next)
@@ -494,19 +508,31 @@ func (c *check) tell(reason string) {
 	}
 }
 
-func (c *check) report(r result, ch change, retries uint32) {
+// report logs a result that moved the state from was on, and tells of a change.
+func (c *check) report(r result, was state, ch change, retries uint32) {
 	t, log := &c.target, c.shard.log
+	if r.ok && ch == unchanged && !log.Enabled(context.Background(), slog.LevelInfo) {
+		return
+	}
+	if r.ok && !was.up && len(t.Spec.HTTP.URLs) > 0 {
+		log.Info(msgURL(t, &t.Spec.HTTP.URLs[was.url]))
+	}
 	line := ""
 	switch {
-	case ch == wentUp:
-		line = msgSuccess(t)
+	case ch == wentUp, r.ok && c.new && c.state.up && c.state.url == 0:
+		if line = msgSuccess(t); ch == unchanged && !t.Spec.Kind.greets() {
+			line = ""
+		}
+		c.new = false
+	case ch == wentDown && r.down != nil:
+		line = r.down(t, retries)
 	case !r.ok && (ch == wentDown || t.Spec.Timing.LogAllFailures):
 		line = r.line(t)
 	}
 	if line != "" {
 		log.Info(line)
 	}
-	if ch == wentDown {
+	if ch == wentDown && r.down == nil {
 		log.Info(msgDown(t, retries))
 	}
 	if ch != unchanged {

@@ -76,10 +76,22 @@ func (q *query) answer(p []byte) (code dnsmessage.RCode, ok bool) {
 	return h.RCode, true
 }
 
+// unanswered is the result of a query without an answer that is one.
+func unanswered(what string) result {
+	r := failed(func(t *Target) string { return msgDNS(t, what) })
+	r.down = func(t *Target, retries uint32) string {
+		if retries == 0 {
+			return msgDNS(t, what)
+		}
+		return msgDNS(t, fmt.Sprintf("%s after %d retries", what, retries))
+	}
+	return r
+}
+
 func (q *query) receive(fd int, buf []byte) (result, bool) {
 	p, some, err := readPacket(fd, buf)
 	if err != nil {
-		return failed(func(t *Target) string { return msgDNS(t, "read error") }), true
+		return unanswered("read error occurred"), true
 	}
 	if !some {
 		return result{}, false
@@ -89,13 +101,13 @@ func (q *query) receive(fd int, buf []byte) (result, bool) {
 	case !ok:
 		return result{}, false
 	case code != dnsmessage.RCodeSuccess:
-		return failed(func(t *Target) string { return msgDNS(t, fmt.Sprintf("read error occurred (rcode = %d)", code)) }), true
+		return unanswered(fmt.Sprintf("read error occurred. (rcode = %d)", code)), true
 	}
 	return passed(), true
 }
 
 func (q *query) timeout() result {
-	return failed(func(t *Target) string { return msgDNS(t, "read timeout") })
+	return unanswered("read timeout from socket")
 }
 
 func (q *query) lineWrite(t *Target) string { return msgDNS(t, "write error") }

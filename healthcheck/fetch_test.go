@@ -66,6 +66,7 @@ func TestDigest(t *testing.T) {
 			}
 			for event, digest := range map[string]string{"UP " + label: got, "DOWN " + label + ", wrong": md5hex("another")} {
 				_, target.Server, _ = strings.Cut(event, " ")
+				target.Spec.Timing.Alpha = strings.HasPrefix(event, "UP")
 				target.Spec.HTTP.URLs = []URL{{Path: "/", Digest: digest}}
 				targets, want = append(targets, target), append(want, event)
 			}

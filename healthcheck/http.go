@@ -31,13 +31,14 @@ type exchange struct {
 	got    int64
 	ended  bool // by the server's end of stream
 	sum    hash.Hash
-	// regex is nil when the body need not match; body then is empty.
+	// regex is nil when the reply need not match; reply then is empty. As with
+	// keepalived its head is a part of it.
 	regex *pattern
-	body  []byte
+	reply []byte
 }
 
-// bodyLimit is how much of a body is kept to be searched, in bytes.
-const bodyLimit = 1 << 20
+// searchLimit is how much of a reply is kept to be searched, in bytes.
+const searchLimit = 1 << 20
 
 func newExchange(t *Target, url int, patterns []*pattern) *exchange {
 	u := &t.Spec.HTTP.URLs[url]
@@ -73,10 +74,10 @@ func compile(urls []URL) ([]*pattern, error) {
 
 // matches tells whether the expression is found where it may be.
 func (x *exchange) matches() (bool, error) {
-	if x.url.MinOffset > len(x.body) {
+	if x.url.MinOffset > len(x.reply) {
 		return false, nil
 	}
-	at, err := x.regex.find(x.body, x.url.MinOffset)
+	at, err := x.regex.find(x.reply, x.url.MinOffset)
 	return at >= 0 && (x.url.MatchBefore == 0 || at < x.url.MatchBefore), err
 }
 
@@ -139,6 +140,9 @@ func (x *exchange) take(p []byte) (r result, done bool) {
 		p = x.head[end:]
 		x.inBody = true
 		x.code, x.length = parseHead(x.head[:end])
+		if x.regex != nil {
+			x.reply = append(x.reply, x.head[:end]...)
+		}
 		if !x.statusOK() {
 			return failed(x.lineStatus), true
 		}
@@ -151,7 +155,7 @@ func (x *exchange) take(p []byte) (r result, done bool) {
 		x.sum.Write(p)
 	}
 	if x.regex != nil {
-		x.body = append(x.body, p[:min(len(p), bodyLimit-len(x.body))]...)
+		x.reply = append(x.reply, p[:min(len(p), max(0, searchLimit-len(x.reply)))]...)
 	}
 	// A server that keeps the connection open would else be a dead one.
 	if x.got == x.length {

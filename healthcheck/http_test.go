@@ -125,13 +125,17 @@ func TestHTTPReplies(t *testing.T) {
 			if strings.Contains(tt.line, "timeout") {
 				timing = hasty
 			}
-			timing.Alpha = true // so that success is an event, too
+			timing.Alpha = tt.line == "" // so that success is an event, too
 			if _, err := r.Set([]Target{httpTarget(addr, timing, tt.url)}); err != nil {
 				t.Fatal(err)
 			}
-			event, want := r.next(t), []string{"Remote Web server " + name(addr) + " succeed on service."}
+			what := "HTTP status code"
+			if tt.url.Digest != "" {
+				what = "MD5 digest"
+			}
+			event, want := r.next(t), []string{what + " success to " + name(addr) + " url(/)", "Remote Web server " + name(addr) + " succeed on service."}
 			if tt.line != "" {
-				want = []string{fmt.Sprintf(tt.line, name(addr)), "HTTP_CHECK on service " + name(addr) + " failed."}
+				want = []string{fmt.Sprintf(tt.line, name(addr)), fmt.Sprintf("HTTP_CHECK on service %s failed after %d retries.", name(addr), timing.Retry)}
 			}
 			if up := strings.HasPrefix(event, "UP"); up != (tt.line == "") {
 				t.Errorf("event %s", event)

@@ -15,6 +15,11 @@ func msgSuspending(t *Target) string {
 	return fmt.Sprintf("Suspending healthchecker for service %s for VS %s", t.Server, t.Service)
 }
 
+// msgDeactivating is for one that rests from the start.
+func msgDeactivating(t *Target) string {
+	return fmt.Sprintf("Deactivating healthchecker for service %s for VS %s", t.Server, t.Service)
+}
+
 func msgFile(t *Target, value int) string {
 	return fmt.Sprintf("FILE_CHECK of %s: %s is %d", t.Server, t.Spec.File.Path, value)
 }
@@ -40,7 +45,7 @@ func msgSuccess(t *Target) string {
 	case PingCheck:
 		return msgPing(t, "success")
 	case MiscCheck:
-		return msgMisc(t, "success")
+		return msgMisc(t, "succeeded", "", "")
 	case FileCheck:
 		return fmt.Sprintf("FILE_CHECK of %s success.", t.Server)
 	case GRPCCheck:
@@ -54,23 +59,26 @@ func msgSuccess(t *Target) string {
 // msgDown is logged when a server goes down, after retries of which the first
 // run of a check has none.
 func msgDown(t *Target, retries uint32) string {
-	name := t.Spec.Kind.String()
+	name, server := t.Spec.Kind.String(), t.Server
 	if t.Spec.Kind == HTTPGet || t.Spec.Kind == SSLGet {
 		name = "HTTP_CHECK"
 	}
-	if t.Spec.Kind == MiscCheck && t.Spec.Timing.Retry == 0 {
-		return fmt.Sprintf("%s on service %s failed with retry disabled.", name, t.Server)
+	if t.Spec.Kind == PingCheck {
+		name, server = "ICMP CHECK", server+" of "+t.Service
 	}
 	if retries == 0 {
-		return fmt.Sprintf("%s on service %s failed.", name, t.Server)
+		return fmt.Sprintf("%s on service %s failed.", name, server)
 	}
-	return fmt.Sprintf("%s on service %s failed after %d retries.", name, t.Server, retries)
+	return fmt.Sprintf("%s on service %s failed after %d retries.", name, server, retries)
 }
 
 func msgConnect(t *Target, timeout bool) string {
 	what := "failed"
 	if timeout {
 		what = "timeout"
+	}
+	if t.Spec.Kind == SMTPCheck {
+		return msgSMTP(t, "Could not connect to")
 	}
 	return fmt.Sprintf("TCP connection to %s %s.", t.Server, what)
 }
@@ -110,19 +118,47 @@ func msgUDPReply(t *Target, length int) string {
 }
 
 func msgDNS(t *Target, what string) string {
-	return fmt.Sprintf("DNS_CHECK (%s) %s.", t.Server, what)
+	return fmt.Sprintf("DNS_CHECK (%s) %s", t.Server, what)
 }
 
 func msgPing(t *Target, what string) string {
-	return fmt.Sprintf("ICMP connection to %s %s.", t.Spec.Conn.Addr.Addr(), what)
+	return fmt.Sprintf("ICMP connection to %s %s.", t.Server, what)
 }
 
-func msgMisc(t *Target, what string) string {
-	return fmt.Sprintf("Misc check to [%s] for [%s] %s.", t.Server, t.Spec.Misc.Args[0], what)
+// msgMisc says how a command ended. tried is of [afterRetries], empty but for the
+// one that takes the server out; why may be.
+func msgMisc(t *Target, what, tried, why string) string {
+	return fmt.Sprintf("Misc check for [%s VS %s] by [%s] %s%s%s.", t.Server, t.Service, t.Spec.Misc.Args[0], what, tried, why)
+}
+
+// afterRetries is the part of a line that says what was tried before.
+func afterRetries(t *Target, retries uint32) string {
+	switch {
+	case t.Spec.Timing.Retry == 0:
+		return " with retry disabled"
+	case retries == 0:
+		return ""
+	case retries == 1:
+		return " after 1 retry"
+	}
+	return fmt.Sprintf(" after %d retries", retries)
+}
+
+// msgURL says that a page of a server that is down is right again.
+func msgURL(t *Target, u *URL) string {
+	what := "HTTP status code"
+	switch {
+	case u.Digest != "":
+		what = "MD5 digest"
+	case u.Regex != "":
+		what = "Regex match"
+	}
+	return fmt.Sprintf("%s success to %s url(%s)", what, t.Server, u.Path)
 }
 
 func msgSMTP(t *Target, what string) string {
-	return fmt.Sprintf("%s SMTP server %s.", what, t.Server)
+	a := t.Spec.Conn.Addr
+	return fmt.Sprintf("SMTP_CHECK %s server [%s]:%d", what, a.Addr(), a.Port())
 }
 
 func msgSMTPReply(t *Target, what string) string {

@@ -49,7 +49,7 @@ func (m command) run(ctx context.Context) result {
 	if m.credential != nil {
 		cred, err := m.credential(m.Misc)
 		if err != nil {
-			return failed(func(t *Target) string { return msgMisc(t, fmt.Sprintf("failed: %v", err)) })
+			return missed("failed", fmt.Sprintf(": %v", err))
 		}
 		cmd.SysProcAttr.Credential = cred
 	}
@@ -57,10 +57,10 @@ func (m command) run(ctx context.Context) result {
 		if exhausted(err) {
 			return result{local: err}
 		}
-		return failed(func(t *Target) string { return msgMisc(t, fmt.Sprintf("failed: %v", err)) })
+		return missed("failed", fmt.Sprintf(": %v", err))
 	}
 	if !finishInTime(ctx, cmd, m.timeout) {
-		return failed(func(t *Target) string { return msgMisc(t, "timed out") })
+		return missed("timed out", "")
 	}
 	return m.judge(cmd.ProcessState.ExitCode())
 }
@@ -83,7 +83,17 @@ func (m *Misc) judge(status int) result {
 	case m.Dynamic && status >= 2:
 		return result{ok: true, weight: status - 2}
 	}
-	return failed(func(t *Target) string { return msgMisc(t, fmt.Sprintf("failed (exit status %d)", status)) })
+	if status < 0 {
+		return missed("failed", " (ended by a signal)")
+	}
+	return missed("failed", fmt.Sprintf(" (exited with status %d)", status))
+}
+
+// missed is the result of a command that found the server ill, or nothing.
+func missed(what, why string) result {
+	r := failed(func(t *Target) string { return msgMisc(t, what, "", why) })
+	r.down = func(t *Target, retries uint32) string { return msgMisc(t, what, afterRetries(t, retries), why) }
+	return r
 }
 
 // finishInTime waits for the end of cmd, which it forces, together with that of

@@ -34,7 +34,7 @@ func TestMisc(t *testing.T) {
 		"killed":          {shell("kill -9 $$", true), false},
 		"no such command": {Spec{Kind: MiscCheck, Misc: &Misc{Args: []string{"/no/such"}}}, false},
 	})
-	if got := strings.Join(r.log.lines(), "\n"); !strings.Contains(got, "Misc check to [false] for [/bin/sh] failed (exit status 1).") {
+	if got := strings.Join(r.log.lines(), "\n"); !strings.Contains(got, "Misc check for [false VS [192.0.2.1]:tcp:80] by [/bin/sh] failed after 1 retry (exited with status 1).") {
 		t.Errorf("log %s", got)
 	}
 }
@@ -51,7 +51,7 @@ func TestMiscRetryDisabled(t *testing.T) {
 		t.Fatal(err)
 	}
 	r.next(t)
-	if want := "MISC_CHECK on service S failed with retry disabled."; !slices.Contains(r.log.lines(), want) {
+	if want := "Misc check for [S VS V] by [/bin/sh] failed with retry disabled (exited with status 1)."; !slices.Contains(r.log.lines(), want) {
 		t.Errorf("log %q, want %q", r.log.lines(), want)
 	}
 }

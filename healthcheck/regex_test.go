@@ -11,6 +11,7 @@ import (
 
 func TestRegex(t *testing.T) {
 	t.Parallel()
+	const head = len("HTTP/1.0 200 OK\r\n\r\n") // which the offsets count
 	serve := func(body string) func(net.Conn) {
 		return func(c net.Conn) {
 			c.Read(make([]byte, 4096))
@@ -20,7 +21,7 @@ func TestRegex(t *testing.T) {
 		}
 	}
 	a := server(t, "127.0.0.1:0", serve("0123|state=good|\n"))
-	far := server(t, "127.0.0.1:0", serve(strings.Repeat("x", bodyLimit)+"good"))
+	far := server(t, "127.0.0.1:0", serve(strings.Repeat("x", searchLimit)+"good"))
 	spec := func(u URL) Spec {
 		u.Path = "/"
 		return Spec{Kind: HTTPGet, Conn: Conn{Addr: a}, HTTP: HTTP{URLs: []URL{u}}}
@@ -34,31 +35,32 @@ func TestRegex(t *testing.T) {
 	}
 	// Of what takes for ever nothing is known, whatever was to be found.
 	long := server(t, "127.0.0.1:0", serve(strings.Repeat("a", 5000)))
-	runaway := spec(URL{Regex: `^(a+)+\1b`})
+	runaway := spec(URL{Regex: `\n(a+)+\1b`})
 	runaway.Conn.Addr = long
-	runawayNot := spec(URL{Regex: `^(a+)+\1b`, RegexNoMatch: true})
+	runawayNot := spec(URL{Regex: `\n(a+)+\1b`, RegexNoMatch: true})
 	runawayNot.Conn.Addr = long
 	verdicts(t, map[string]struct {
 		spec Spec
 		up   bool
 	}{
 		"found":                {spec(URL{Regex: `st.te=good`}), true},
+		"in the head":          {spec(URL{Regex: `^HTTP/1.0 200`}), true},
 		"not found":            {spec(URL{Regex: `state=GOOD`}), false},
 		"any case":             {spec(URL{Regex: `(?i)state=GOOD`}), true},
 		"must not, found":      {spec(URL{Regex: `good`, RegexNoMatch: true}), false},
 		"must not, not found":  {spec(URL{Regex: `bad`, RegexNoMatch: true}), true},
-		"at the first byte":    {spec(URL{Regex: `state`, MinOffset: 5}), true},
-		"before the first":     {spec(URL{Regex: `state`, MinOffset: 6}), false},
-		"at the last":          {spec(URL{Regex: `state`, MatchBefore: 6}), true},
-		"after the last":       {spec(URL{Regex: `state`, MatchBefore: 5}), false},
+		"at the first byte":    {spec(URL{Regex: `state`, MinOffset: head + 5}), true},
+		"before the first":     {spec(URL{Regex: `state`, MinOffset: head + 6}), false},
+		"at the last":          {spec(URL{Regex: `state`, MatchBefore: head + 6}), true},
+		"after the last":       {spec(URL{Regex: `state`, MatchBefore: head + 5}), false},
 		"offset too large":     {spec(URL{Regex: `x*`, MinOffset: 5000}), false},
 		"beyond the limit":     {beyond, false},
 		"ahead":                {spec(URL{Regex: `state(?==good)`}), true},
 		"ahead, not there":     {spec(URL{Regex: `state(?!=good)`}), false},
 		"behind":               {spec(URL{Regex: `(?<=state=)good`}), true},
-		"behind an offset":     {spec(URL{Regex: `(?<=state=)good`, MinOffset: 11}), true},
+		"behind an offset":     {spec(URL{Regex: `(?<=state=)good`, MinOffset: head + 11}), true},
 		"back":                 {spec(URL{Regex: `(o)\1d`}), true},
-		"back, at the last":    {spec(URL{Regex: `(o)\1d`, MatchBefore: 12}), false},
+		"back, at the last":    {spec(URL{Regex: `(o)\1d`, MatchBefore: head + 12}), false},
 		"blanks without sense": {spec(URL{Regex: `(?x) st.te = good # ok`}), true},
 		"bytes, not letters":   {spec(URL{Regex: `(?<=|)\xc3\xa4$`}), false},
 		"it runs away":         {runaway, false},

@@ -58,6 +58,10 @@ const (
 // connects tells whether a check of the kind speaks to the server itself.
 func (k Kind) connects() bool { return k != MiscCheck && k != FileCheck && k != BFDCheck }
 
+// greets tells whether the log says that a server has been found well for the first
+// time, although it was taken for that.
+func (k Kind) greets() bool { return k != DNSCheck && k != FileCheck && k != BFDCheck }
+
 var kindNames = [...]string{"", "TCP_CHECK", "HTTP_GET", "SSL_GET", "SMTP_CHECK", "DNS_CHECK", "UDP_CHECK", "PING_CHECK", "MISC_CHECK", "FILE_CHECK", "GRPC_CHECK", "BFD_CHECK"}
 
 // String returns the keyword.

@@ -16,7 +16,8 @@ const (
 // state is what a check knows of its server. It has no clock: step says when
 // to run next.
 type state struct {
-	up     bool
+	up bool
+	// hasRun is set once a result has counted.
 	hasRun bool
 	// proving is set while a server that was down must answer every URL once
 	// more, from the first, before it counts as up.
@@ -54,29 +55,35 @@ type plan struct {
 	// before the server is up again.
 	twice bool
 	fast  bool
+	// restless goes through its retries again and again also while the server is down.
+	restless bool
+	// patient has the first run retried as any other, so that who does not answer
+	// yet is not taken out at once.
+	patient bool
 }
 
 func (s *Spec) plan() plan {
 	if s.Kind == HTTPGet || s.Kind == SSLGet {
-		return plan{&s.Timing, len(s.HTTP.URLs), true, s.HTTP.FastRecovery}
+		return plan{timing: &s.Timing, urls: len(s.HTTP.URLs), twice: true, fast: s.HTTP.FastRecovery}
 	}
-	return plan{timing: &s.Timing, urls: 1}
+	return plan{timing: &s.Timing, urls: 1, restless: s.Kind == TCPCheck || s.Kind == SMTPCheck, patient: s.Kind == SMTPCheck}
 }
 
 // step takes one result and returns the pause before the next run.
 func (s *state) step(p plan, ok bool) (time.Duration, change) {
-	first := !s.hasRun
-	s.hasRun = true
+	known := s.hasRun
 	if ok {
-		s.retried = 0
+		s.hasRun, s.retried = true, 0
 		return s.succeed(p)
 	}
-	if s.up && !first && s.retried < p.timing.Retry {
+	// A page that was wrong is asked for every delay_loop until it is right once.
+	waiting := !s.up && !s.proving && !p.restless
+	if (known || p.patient) && !waiting && s.retried < p.timing.Retry {
 		s.retried++
 		return p.timing.DelayBeforeRetry, unchanged
 	}
 	was := s.up
-	s.up, s.proving, s.retried = false, false, 0
+	s.hasRun, s.up, s.proving, s.retried = true, false, false, 0
 	next := p.timing.DelayLoop
 	if p.twice {
 		if p.fast {
@@ -85,8 +92,9 @@ func (s *state) step(p plan, ok bool) (time.Duration, change) {
 			next = max(next, p.timing.DelayBeforeRetry)
 		}
 	}
-	// A check that begins as down says so once, when it first knows.
-	if was || first {
+	// A check that begins as down says so once, when it first knows; as with
+	// keepalived, one of pages does not.
+	if was || !known && !p.twice {
 		return next, wentDown
 	}
 	return next, unchanged

@@ -30,15 +30,22 @@ func TestStates(t *testing.T) {
 		{"no retry", plan{timing: &never, urls: 1}, false, "+-+-", "6 6v 6^ 6v"},
 		{"alpha waits for success", plan{timing: &tcp, urls: 1}, true, "+-", "6^ 1"},
 		{"alpha failing says so once", plan{timing: &tcp, urls: 1}, true, "--+", "6v 6 6^"},
+		{"restless while down", plan{timing: &tcp, urls: 1, restless: true}, false, "+-------+", "6 1 1 6v 1 1 6 1 6^"},
+		{"restless after the first run", plan{timing: &tcp, urls: 1, restless: true}, true, "--+", "6v 1 6^"},
 
-		{"http: one url a run", plan{&tcp, 2, true, false}, false, "+++", "6 6 6"},
-		{"http: two rounds to come back", plan{&tcp, 1, true, false}, false, "-++", "6v 6 6^"},
-		{"http: each url once more", plan{&tcp, 3, true, false}, false, "-++++", "6v 6 6 6 6^"},
-		{"http: failure while proving starts over", plan{&tcp, 2, true, false}, false, "-++-+++", "6v 6 6 6 6 6 6^"},
-		{"http: down waits the longer pause", plan{&slow, 1, true, false}, false, "--++", "9v 9 2 2^"},
-		{"http: retries at delay_before_retry", plan{&slow, 1, true, false}, false, "+--", "2 9 9v"},
-		{"http: fast recovery", plan{&tcp, 2, true, true}, false, "-+++", "1v 0 0 6^"},
-		{"http: alpha needs one round", plan{&tcp, 2, true, false}, true, "++", "6 6^"},
+		{"smtp: the first run is retried, too", plan{timing: &tcp, urls: 1, patient: true}, false, "---+", "1 1 6v 6^"},
+		{"smtp: alpha", plan{timing: &tcp, urls: 1, patient: true}, true, "---+", "1 1 6v 6^"},
+
+		{"http: one url a run", plan{timing: &tcp, urls: 2, twice: true}, false, "+++", "6 6 6"},
+		{"http: two rounds to come back", plan{timing: &tcp, urls: 1, twice: true}, false, "-++", "6v 6 6^"},
+		{"http: each url once more", plan{timing: &tcp, urls: 3, twice: true}, false, "-++++", "6v 6 6 6 6^"},
+		{"http: failure while proving is retried", plan{timing: &tcp, urls: 2, twice: true}, false, "-++-+++", "6v 6 6 1 6^ 6 6"},
+		{"http: failures while proving start over", plan{timing: &tcp, urls: 2, twice: true}, false, "-+---+++", "6v 6 1 1 6 6 6 6^"},
+		{"http: alpha failing says nothing", plan{timing: &tcp, urls: 1, twice: true}, true, "--++", "6 6 6 6^"},
+		{"http: down waits the longer pause", plan{timing: &slow, urls: 1, twice: true}, false, "--++", "9v 9 2 2^"},
+		{"http: retries at delay_before_retry", plan{timing: &slow, urls: 1, twice: true}, false, "+--", "2 9 9v"},
+		{"http: fast recovery", plan{timing: &tcp, urls: 2, twice: true, fast: true}, false, "-+++", "1v 0 0 6^"},
+		{"http: alpha needs one round", plan{timing: &tcp, urls: 2, twice: true}, true, "++", "6 6^"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newState(tt.alpha)
@@ -64,14 +71,14 @@ func TestStates(t *testing.T) {
 // the round then begins with the first.
 func TestFailedURLIsRetried(t *testing.T) {
 	timing := Timing{DelayLoop: time.Second, DelayBeforeRetry: time.Second, Retry: 1}
-	p := plan{&timing, 3, true, false}
+	p := plan{timing: &timing, urls: 3, twice: true}
 	s := newState(false)
 	var asked []int
-	for _, r := range "+--+-++++" {
+	for _, r := range "+--+--++++" {
 		asked = append(asked, s.url)
 		s.step(p, r == '+')
 	}
-	want := []int{0, 1, 1, 1, 0, 0, 0, 1, 2}
+	want := []int{0, 1, 1, 1, 0, 0, 0, 0, 1, 2}
 	for i := range want {
 		if asked[i] != want[i] {
 			t.Fatalf("urls asked %v, want %v", asked, want)

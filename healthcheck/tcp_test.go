@@ -83,6 +83,7 @@ func TestTCP(t *testing.T) {
 	lines := r.log.lines()
 	slices.Sort(lines)
 	wantLines := []string{
+		"TCP connection to " + name(alive) + " success.",
 		"TCP connection to " + name(alive6) + " success.",
 		"TCP connection to " + name(refusing) + " failed.",
 		"TCP_CHECK on service " + name(refusing) + " failed.",
@@ -126,6 +127,7 @@ func TestTCPDownAndBack(t *testing.T) {
 		t.Errorf("event %s", ev)
 	}
 	want := []string{
+		"TCP connection to " + name(addr) + " success.", // the first time, although it was taken for that
 		"TCP connection to " + name(addr) + " failed.",
 		"TCP_CHECK on service " + name(addr) + " failed after 3 retries.",
 		"TCP connection to " + name(addr) + " success.",

@@ -10,6 +10,9 @@ import (
 	"github.com/lvs-fnat/lvs/internal/poll"
 )
 
+// DefaultPayload is what keepalived sends where nothing else is given.
+const DefaultPayload = "keepalived check - keepalived ch"
+
 // UDP is what a UDP_CHECK sends and expects.
 type UDP struct {
 	// Payload is the datagram; it may be empty.

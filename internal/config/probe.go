@@ -101,7 +101,7 @@ func readDNSName(l *loader, n *parser.Node, c *checkDraft) {
 
 func readUDPCheck(l *loader, n *parser.Node, r *realDraft) {
 	c := r.newCheck(Checker{Pos: n.Pos(), Kind: UDPCheck})
-	c.udp = healthcheck.UDP{MaxReply: 255}
+	c.udp = healthcheck.UDP{Payload: healthcheck.DefaultPayload, MaxReply: 255}
 	walk(l, n.Children, checkerPath+"UDP_CHECK", udpKeywords, c)
 	if c.udp.MinReply > c.udp.MaxReply {
 		l.error(n.Pos(), "UDP_CHECK: min_reply_length %d is above max_reply_length %d: raise the latter", c.udp.MinReply, c.udp.MaxReply)

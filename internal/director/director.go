@@ -347,7 +347,7 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 	}
 	changed, first := s.seen && alive != s.alive, !s.seen
 	// Who begins as down is said to be so once the checks know it.
-	found := s.seen && tried && !s.tried && !alive && !changed
+	found := s.seen && tried && !s.tried && !alive && !changed && d.tellsOfItself(s, checks)
 	s.alive, s.seen, s.tried = alive, true, s.tried || tried
 	kind, others := d.compare(v, s, checks, changed)
 	switch {
@@ -368,6 +368,17 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 		notices[len(notices)-1].Trap = d.trapServer(v, s, alive, v.up())
 	}
 	return append(notices, others...)
+}
+
+// tellsOfItself tells whether a check has failed that says so also if it is its first
+// run, and the server has not been taken for alive.
+func (d *Director) tellsOfItself(s *server, checks []healthcheck.Status) bool {
+	for i, c := range checks {
+		if k := d.targets[s.first+i].Spec.Kind; !c.Up && k != healthcheck.HTTPGet && k != healthcheck.SSLGet {
+			return true
+		}
+	}
+	return false
 }
 
 // notice is what commands and FIFOs are told of a server.
@@ -401,7 +412,7 @@ func (d *Director) compare(v *virtual, s *server, checks []healthcheck.Status, c
 }
 
 // Stop returns what is to be said and run at the end: with omega the commands
-// of servers and quorums that are up.
+// of servers that are up, and of quorums.
 func (d *Director) Stop() []Notice {
 	var notices []Notice
 	for _, v := range d.virtuals {
@@ -412,7 +423,7 @@ func (d *Director) Stop() []Notice {
 			}
 			notices = append(notices, n)
 		}
-		if v.cfg.Omega && v.quorum {
+		if v.cfg.Omega { // whether it has its quorum or not
 			notices = append(notices, Notice{Script: v.cfg.QuorumDown, FIFO: v.fifoQuorum(false)})
 		}
 		notices = append(notices, d.trapEnd(v)...)

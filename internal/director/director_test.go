@@ -171,17 +171,19 @@ func TestSorryServer(t *testing.T) {
 	conf = strings.Replace(conf, "weight 2\n", "weight 2\ninhibit_on_failure\n", 1)
 	w, _ := start(t, ipvstest.NewStock(), conf)
 	said, done := w.set("[10.0.2.12]:tcp:80", false)
-	same(t, "lost", said, "Disabling service [10.0.2.12]:tcp:80 from VS [10.0.1.100]:tcp:80",
+	same(t, "lost", said, "Disabling service [10.0.2.12]:tcp:80 of VS [10.0.1.100]:tcp:80",
 		"Lost quorum 2-0=2 > 1 for VS [10.0.1.100]:tcp:80", "$ /bin/down vs",
-		"Adding sorry server [10.0.2.99]:tcp:80 to VS [10.0.1.100]:tcp:80")
+		"Adding sorry server [10.0.2.99]:tcp:80 to VS [10.0.1.100]:tcp:80",
+		"Removing alive servers from the pool for VS [10.0.1.100]:tcp:80")
 	same(t, "lost: the sorry server first", done,
 		"-a -t 10.0.1.100:80 -r 10.0.2.99:80 -m -w 1",
 		"-e -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 0",
 		"-d -t 10.0.1.100:80 -r 10.0.2.11:80")
 	said, done = w.set("[10.0.2.12]:tcp:80", true)
-	same(t, "gained", said, "Enabling service [10.0.2.12]:tcp:80 to VS [10.0.1.100]:tcp:80",
+	same(t, "gained", said, "Enabling service [10.0.2.12]:tcp:80 of VS [10.0.1.100]:tcp:80",
 		"Gained quorum 2+0=2 <= 3 for VS [10.0.1.100]:tcp:80", "$ /bin/up vs",
-		"Removing sorry server [10.0.2.99]:tcp:80 from VS [10.0.1.100]:tcp:80")
+		"Removing sorry server [10.0.2.99]:tcp:80 from VS [10.0.1.100]:tcp:80",
+		"Adding alive servers to the pool for VS [10.0.1.100]:tcp:80")
 	same(t, "gained: the sorry server last", done,
 		"-a -t 10.0.1.100:80 -r 10.0.2.11:80 -m -w 1",
 		"-e -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 2",
@@ -503,12 +505,12 @@ func TestMail(t *testing.T) {
 		up   []bool
 		want []string
 	}{
-		{[]bool{true, true}, []string{quorum + "UP|=> Gained quorum 1+0=1 <= 1 for VS [10.0.1.1]:tcp:80 <="}},
-		{[]bool{true, false}, []string{rs + "DOWN|=> HTTP CHECK failed on service <=", quorum + "DOWN|=> Lost quorum 1-0=1 > 0 for VS [10.0.1.1]:tcp:80 <="}},
+		{[]bool{true, true}, []string{quorum + "UP|=> Starting with quorum up 1+0=1 <= 1 <="}},
+		{[]bool{true, false}, []string{rs + "DOWN|=> CHECK failed on service : HTTP request failed <=", quorum + "DOWN|=> Lost quorum 1-0=1 > 0 <="}},
 		{[]bool{false, false}, []string{rs + "DOWN|=> TCP CHECK failed on service <="}},
 		{[]bool{false, false}, nil},
-		{[]bool{false, true}, []string{rs + "UP|=> HTTP CHECK succeed on service <="}},
-		{[]bool{true, true}, []string{rs + "UP|=> TCP CHECK succeed on service <=", quorum + "UP|=> Gained quorum 1+0=1 <= 1 for VS [10.0.1.1]:tcp:80 <="}},
+		{[]bool{false, true}, []string{rs + "UP|=> CHECK succeed on service <="}},
+		{[]bool{true, true}, []string{rs + "UP|=> TCP CHECK succeed on service <=", quorum + "UP|=> Gained quorum 1+0=1 <= 1 <="}},
 	} {
 		if got := mails(c.up...); !slices.Equal(got, c.want) {
 			t.Errorf("step %d: %q, want %q", i, got, c.want)

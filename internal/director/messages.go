@@ -57,10 +57,12 @@ func (v *virtual) fifoServer(s *server, up bool) string {
 	return fmt.Sprintf("RS %s %s %s\n\x00", v.serverName(s.cfg), v.fifoName(), state(up))
 }
 
+// mailQuorum tells of a quorum. Its subject names the service, its body does not.
 func (d *Director) mailQuorum(v *virtual, up bool, text string) Mail {
 	if !v.cfg.SMTPAlert {
 		return Mail{}
 	}
+	text, _, _ = strings.Cut(text, " for VS ")
 	return Mail{fmt.Sprintf("[%s] Virtualserver %s - %s", d.name, v.fifoName(), state(up)), "=> " + text + " <="}
 }
 
@@ -70,15 +72,32 @@ func (d *Director) mailServer(v *virtual, s *server, up bool, kind healthcheck.K
 	if !s.cfg.SMTPAlert {
 		return Mail{}
 	}
-	what := map[bool]string{true: "succeed", false: "failed"}[up]
-	body := fmt.Sprintf("=> %s %s on service <=", strings.ReplaceAll(kind.String(), "_", " "), what)
-	if kind == 0 {
-		body = fmt.Sprintf("=> CHECK %s on service <=", what)
-	}
-	if kind == healthcheck.HTTPGet || kind == healthcheck.SSLGet {
-		body = fmt.Sprintf("=> HTTP CHECK %s on service <=", what)
-	}
+	body := "=> " + mailBody(kind, up) + " <="
 	return Mail{fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.fifoName(), state(up)), body}
+}
+
+func mailBody(kind healthcheck.Kind, up bool) string {
+	what := map[bool]string{true: "succeed", false: "failed"}[up]
+	switch kind {
+	case 0:
+		return "CHECK " + what + " on service"
+	case healthcheck.HTTPGet, healthcheck.SSLGet, healthcheck.SMTPCheck:
+		if up {
+			return "CHECK succeed on service"
+		}
+		protocol := "HTTP"
+		if kind == healthcheck.SMTPCheck {
+			protocol = "SMTP"
+		}
+		return "CHECK failed on service : " + protocol + " request failed"
+	case healthcheck.DNSCheck:
+		return "DNS_CHECK: " + what + " on service"
+	case healthcheck.PingCheck:
+		return "ICMP CHECK " + what + " on service"
+	case healthcheck.MiscCheck:
+		return "MISC CHECK " + strings.Replace(what, "succeed", "succeeded", 1) + " on service"
+	}
+	return strings.ReplaceAll(kind.String(), "_", " ") + " " + what + " on service"
 }
 
 func (v *virtual) serverName(rs *config.RealServer) string {
@@ -95,11 +114,11 @@ func pick(inhibit bool, stays, comes string) string {
 }
 
 func (v *virtual) msgUp(s *server) string {
-	return fmt.Sprintf("%s service %s to VS %s", pick(s.cfg.InhibitOnFailure, "Enabling", "Adding"), v.serverName(s.cfg), v.cfg.Name)
+	return fmt.Sprintf(pick(s.cfg.InhibitOnFailure, "Enabling service %s of VS %s", "Adding service %s to VS %s"), v.serverName(s.cfg), v.cfg.Name)
 }
 
 func (v *virtual) msgDown(s *server) string {
-	return fmt.Sprintf("%s service %s from VS %s", pick(s.cfg.InhibitOnFailure, "Disabling", "Removing"), v.serverName(s.cfg), v.cfg.Name)
+	return fmt.Sprintf(pick(s.cfg.InhibitOnFailure, "Disabling service %s of VS %s", "Removing service %s from VS %s"), v.serverName(s.cfg), v.cfg.Name)
 }
 
 func (v *virtual) msgTurn(s *server) string {
@@ -115,6 +134,23 @@ func (v *virtual) msgSorryIn() string {
 
 func (v *virtual) msgSorryOut() string {
 	return fmt.Sprintf("%s sorry server %s from VS %s", pick(v.cfg.SorryServerInhibit, "Disabling", "Removing"), v.serverName(v.cfg.SorryServer), v.cfg.Name)
+}
+
+func (v *virtual) msgServersOut() string {
+	return fmt.Sprintf("Removing alive servers from the pool for VS %s", v.cfg.Name)
+}
+
+func (v *virtual) msgServersIn() string {
+	return fmt.Sprintf("Adding alive servers to the pool for VS %s", v.cfg.Name)
+}
+
+// msgBegun is how a service begins: with its quorum, which is a mail only, or with its
+// sorry server.
+func (v *virtual) msgBegun(weight int) string {
+	if v.quorum {
+		return "Starting with quorum up" + strings.TrimPrefix(v.msgGained(weight), "Gained quorum")
+	}
+	return "Starting with quorum down" + strings.TrimPrefix(v.msgLost(weight), "Lost quorum")
 }
 
 func (v *virtual) msgGained(weight int) string {

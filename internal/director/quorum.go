@@ -29,17 +29,22 @@ func (d *Director) vote(v *virtual) []Notice {
 	case !v.quorum && w >= v.cfg.Quorum+v.cfg.Hysteresis:
 		v.quorum = true
 		notices := []Notice{d.turned(v, v.msgGained(w), v.cfg.QuorumUp)}
-		if v.cfg.SorryServer != nil {
-			notices = append(notices, Notice{Text: v.msgSorryOut()})
+		if first {
+			notices[0].Mail = d.mailQuorum(v, true, v.msgBegun(w))
+		}
+		if v.cfg.SorryServer != nil && !first {
+			notices = append(notices, Notice{Text: v.msgSorryOut()}, Notice{Text: v.msgServersIn()})
 		}
 		return notices
 	case v.quorum && (w == 0 || w < v.cfg.Quorum-v.cfg.Hysteresis):
 		v.quorum = false
 		notices := []Notice{d.turned(v, v.msgLost(w), v.cfg.QuorumDown)}
 		if v.cfg.SorryServer != nil {
-			notices = append(notices, Notice{Text: v.msgSorryIn()})
+			notices = append(notices, Notice{Text: v.msgSorryIn()}, Notice{Text: v.msgServersOut()})
 		}
 		return notices
+	case first && v.sorry():
+		return []Notice{d.turned(v, v.msgBegun(w), v.cfg.QuorumDown), {Text: v.msgSorryIn()}, {Text: v.msgServersOut()}}
 	case first && d.traps() && slices.ContainsFunc(v.cfg.RealServers, func(rs config.RealServer) bool { return rs.Weight > 0 }):
 		// Who begins without it says so to nobody else; who can never have it, to nobody.
 		return []Notice{{Trap: d.trapQuorum(v, quorumNotMet, v.up())}}

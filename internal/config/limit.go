@@ -180,9 +180,8 @@ func (l *loader) resolveLimits(d *draft) bool {
 
 func (l *loader) resolveACL(d *draft) bool {
 	x := &d.vs.Ext.Limits
-	l.foreignLists(d)
-	switch {
-	case d.limit.aclBad:
+	switch served := l.foreignLists(d); {
+	case d.limit.aclBad, !served:
 		return false // the fault has been told
 	case x.ACL == ipvs.ACLOff:
 		return true
@@ -197,9 +196,11 @@ func (l *loader) resolveACL(d *draft) bool {
 	return true
 }
 
-// foreignLists turns a group of the dpvs dialect that is one ipset into acl.
-func (l *loader) foreignLists(d *draft) {
+// foreignLists turns a group of the dpvs dialect that is one ipset into acl. With a
+// list of those who alone may be served that cannot be, nobody is, false.
+func (l *loader) foreignLists(d *draft) (served bool) {
 	x := &d.vs.Ext.Limits
+	served = true
 	for _, g := range []struct {
 		name opt[string]
 		mode ipvs.ACLMode
@@ -210,6 +211,7 @@ func (l *loader) foreignLists(d *draft) {
 		}
 		group := l.clients[g.name.v]
 		fs := d.families()
+		was := x.ACL
 		switch {
 		case group == nil:
 			l.error(g.name.at, "%s '%s': no such group", g.word, g.name.v)
@@ -223,5 +225,10 @@ func (l *loader) foreignLists(d *draft) {
 		default:
 			x.ACL, x.ACLSet6 = g.mode, group.sets[0]
 		}
+		if g.mode == ipvs.ACLWhite && x.ACL == was {
+			l.error(g.name.at, "Virtual server %s: %s is not in force, and without it everybody would be served: the service is left out", d.vs.Name, g.word)
+			served = false
+		}
 	}
+	return served
 }

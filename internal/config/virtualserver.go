@@ -245,6 +245,10 @@ func readScheduler(l *loader, n *parser.Node, d *draft) {
 	if !ok {
 		return
 	}
+	if s == "conhash" { // of dpvs
+		l.info(n.ArgPos(1), "lb_algo conhash: 'mh' does the same here, and is used")
+		s = "mh"
+	}
 	if !slices.Contains(schedulers, s) {
 		l.error(n.ArgPos(1), "Invalid lvs_scheduler '%s': expected one of %s", s, strings.Join(schedulers, " "))
 		return

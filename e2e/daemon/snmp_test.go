@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -179,6 +180,7 @@ const snmpConf = `global_defs {
  enable_snmp_checker
 INTERVALS
  lvs_timeouts tcp 100 tcpfin 20 udp 30
+ lvs_sync_daemon sync0 id 5
 }
 virtual_server_group g {
  10.0.1.1 80
@@ -261,6 +263,18 @@ virtual_server 10.0.1.101 80 {
   }
  }
 }
+virtual_server 10.0.1.102 80 {
+ lb_algo rr
+ lb_kind NAT
+ protocol TCP
+ quorum_up "/usr/lib/original/busybox true zero"
+ real_server 10.1.0.1 80 {
+  weight 0
+ }
+ real_server 10.1.0.2 80 {
+  weight 0
+ }
+}
 virtual_server 2001:db8:1::100 443 {
  lb_algo lc
  lb_kind NAT
@@ -273,11 +287,32 @@ virtual_server 2001:db8:1::100 443 {
 }
 `
 
-// snmpDiffers are the objects in which ours differs from keepalived 2.2.7, by their
-// beginning, and why.
-var snmpDiffers = map[string]string{
-	".1.1.0": "another version",
+// without takes the first block away that begins so.
+func without(conf, block string) string {
+	begin := strings.Index(conf, block)
+	depth, end := 0, begin
+	for ; end == begin || depth > 0 || conf[end-1] != '}'; end++ {
+		switch conf[end] {
+		case '{':
+			depth++
+		case '}':
+			depth--
+		}
+	}
+	return conf[:begin] + conf[end:]
 }
+
+// snmpDiffers are the objects in which ours differs from keepalived 2.2.7, by their
+// beginning, and why; afterDiffers those after the reload.
+var (
+	snmpDiffers = map[string]string{
+		".1.1.0":      "another version",
+		".3.3.1.22.5": "of a service whose servers weigh nothing the original makes the quorum 0; ours keeps 1",
+		".3.3.1.23.5": "which it then has",
+		".3.3.1.26.5": "and its hysteresis the largest number there is",
+	}
+	afterDiffers = map[string]string{".3.3.1.22.3": "as above", ".3.3.1.23.3": "as above", ".3.3.1.26.3": "as above"}
+)
 
 // TestOnStockKeepalivedSNMP: a master agent is told the same about virtual servers,
 // real servers and groups whether keepalived 2.2.7 answers for them or ours, setting
@@ -286,9 +321,9 @@ var snmpDiffers = map[string]string{
 func TestOnStockKeepalivedSNMP(t *testing.T) {
 	t.Parallel()
 	type seen struct {
-		Objects map[string]string
-		Sets    []string
-		Events  []string
+		Objects, After map[string]string
+		Sets           []string
+		Events         []string
 	}
 	// keepalived 2.2.7 does not know these words, which are newer; its interval is 5 s.
 	intervals := [2]string{"", " snmp_vs_stats_update_interval 1\n snmp_rs_stats_update_interval 2"}
@@ -302,7 +337,8 @@ func TestOnStockKeepalivedSNMP(t *testing.T) {
 		} {
 			t.Run([]string{"original", "ours"}[i], func(t *testing.T) {
 				t.Parallel()
-				n := testnet.New(t, fmt.Sprintf("snmp%d", i))
+				n, peer := testnet.New(t, fmt.Sprintf("snmp%d", i)), testnet.New(t, fmt.Sprintf("snmpsync%d", i))
+				testnet.Must(t, testnet.Veth(n, "sync0", peer, "sync0"))
 				testnet.Must(t, n.AddAddr("lo", netip.MustParsePrefix("10.1.0.1/32"), netip.MustParsePrefix("10.1.0.2/32"),
 					netip.MustParsePrefix("10.0.1.100/32"), netip.MustParsePrefix("2001:db8:2::1/128")))
 				var l net.Listener
@@ -312,7 +348,8 @@ func TestOnStockKeepalivedSNMP(t *testing.T) {
 				listen()
 				defer func() { l.Close() }()
 				m := newMaster(t)
-				d := startPart(t, n, "-C", program, strings.NewReplacer("SOCKET", "unix:"+m.l.Addr().String(), "INTERVALS", intervals[i]).Replace(snmpConf))
+				text := strings.NewReplacer("SOCKET", "unix:"+m.l.Addr().String(), "INTERVALS", intervals[i]).Replace(snmpConf)
+				d := startPart(t, n, "-C", program, text)
 				m.accept()
 				alive, dead := agentx.Integer(1), agentx.Integer(2)
 				m.await(alive, 3, 4, 1, 6, 1, 2)
@@ -364,6 +401,23 @@ func TestOnStockKeepalivedSNMP(t *testing.T) {
 				listen()
 				m.await(alive, 3, 4, 1, 6, 1, 2)
 				m.await(alive, 3, 3, 1, 23, 1)
+				// A reload takes a real server away that is down, one that is up, and two
+				// virtual servers.
+				conf := text
+				for _, block := range []string{"real_server 10.1.0.2 80", "real_server 10.1.0.2 80", "virtual_server fwmark 9", "virtual_server 10.0.1.101 80"} {
+					conf = without(conf, block)
+				}
+				testnet.Must(t, os.WriteFile(d.cmd.Args[slices.Index(d.cmd.Args, "-f")+1], []byte(conf), 0o600))
+				testnet.Must(t, d.cmd.Process.Signal(syscall.SIGHUP))
+				testnet.Eventually(t, 3*time.Minute, func() error {
+					if s.After = m.walk(3, 3); s.After[".3.3.1.10.5"] != "" {
+						return errors.New("a virtual server is still there")
+					}
+					return nil
+				})
+				for name, value := range m.walk(3, 4) {
+					s.After[name] = value
+				}
 				testnet.Must(t, d.cmd.Process.Signal(syscall.SIGTERM))
 				testnet.Must(t, errors.Join(<-d.done))
 				<-m.ended
@@ -377,14 +431,18 @@ func TestOnStockKeepalivedSNMP(t *testing.T) {
 			})
 		}
 	})
-	for _, s := range got {
-		for name := range s.Objects {
-			for prefix := range snmpDiffers {
+	mark := func(objects map[string]string, differs map[string]string) {
+		for name := range objects {
+			for prefix := range differs {
 				if strings.HasPrefix(name, prefix) {
-					s.Objects[name] = "differs"
+					objects[name] = "differs"
 				}
 			}
 		}
+	}
+	for _, s := range got {
+		mark(s.Objects, snmpDiffers)
+		mark(s.After, afterDiffers)
 	}
 	if d := cmp.Diff(got[0], got[1]); d != "" {
 		t.Errorf("-original +ours:\n%s", d)

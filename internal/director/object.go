@@ -481,9 +481,9 @@ var syncTable = agentx.Table[*config.SyncDaemon]{Entry: CheckMIB.Append(6), Colu
 	syncColumn(2, func(s *config.SyncDaemon) agentx.Value { return agentx.Text(s.Interface) }),
 	syncColumn(3, func(s *config.SyncDaemon) agentx.Value { return agentx.Text(s.Instance) }),
 	syncColumn(4, func(s *config.SyncDaemon) agentx.Value { return when(s.ID >= 0, agentx.Integer(s.ID)) }),
-	syncColumn(5, func(s *config.SyncDaemon) agentx.Value { return when(s.MaxLen != 0, agentx.Integer(int(s.MaxLen))) }),
-	syncColumn(6, func(s *config.SyncDaemon) agentx.Value { return when(s.Port != 0, agentx.Integer(int(s.Port))) }),
-	syncColumn(7, func(s *config.SyncDaemon) agentx.Value { return when(s.TTL != 0, agentx.Integer(int(s.TTL))) }),
+	syncColumn(5, func(s *config.SyncDaemon) agentx.Value { return agentx.Integer(int(s.MaxLen)) }),
+	syncColumn(6, func(s *config.SyncDaemon) agentx.Value { return agentx.Integer(int(s.Port)) }),
+	syncColumn(7, func(s *config.SyncDaemon) agentx.Value { return agentx.Integer(int(s.TTL)) }),
 	syncColumn(8, func(s *config.SyncDaemon) agentx.Value {
 		return when(s.Group.IsValid(), addrType(config.FamilyOf(s.Group)))
 	}),

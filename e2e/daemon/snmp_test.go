@@ -5,6 +5,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/netip"
 	"os"
@@ -330,6 +331,7 @@ func TestOnStockKeepalivedSNMP(t *testing.T) {
 	// Which of two servers is checked first is chance: the one that is down tells how many
 	// are up, 0 or 1.
 	const firstFailure, upCount = `.3.4.1.4 = STRING: "\n\x01\x00\x02"`, ".3.3.1.21 = kind 66: "
+	const weightless = `.3.3.1.6 = STRING: "\n\x00\x01f"`
 	var got [2]seen
 	t.Run("programs", func(t *testing.T) {
 		for i, program := range [][]string{
@@ -418,12 +420,21 @@ func TestOnStockKeepalivedSNMP(t *testing.T) {
 				for name, value := range m.walk(3, 4) {
 					s.After[name] = value
 				}
+				// Rates are of the moment, and the original tells more than is asked.
+				maps.DeleteFunc(s.After, func(name, _ string) bool {
+					var part, column uint32
+					_, err := fmt.Sscanf(name, ".3.%d.1.%d.", &part, &column)
+					return err != nil || part == 3 && column > 26 || part == 4 && column > 13
+				})
 				testnet.Must(t, d.cmd.Process.Signal(syscall.SIGTERM))
 				testnet.Must(t, errors.Join(<-d.done))
 				<-m.ended
 				for _, e := range m.events {
 					if strings.Contains(e, firstFailure) {
 						e = strings.Replace(e, upCount+"1", upCount+"0", 1)
+					}
+					if strings.Contains(e, weightless) {
+						e = strings.Replace(e, ".3.3.1.22 = kind 66: 0", ".3.3.1.22 = kind 66: 1", 1) // as with objects
 					}
 					s.Events = append(s.Events, e)
 				}

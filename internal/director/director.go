@@ -254,7 +254,7 @@ func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 		if same[v.cfg] != nil || old[v.key()] != v {
 			continue
 		}
-		notices = append(notices, d.trapEnd(v)...)
+		notices = append(notices, d.trapGone(v)...)
 		notices = append(notices, Notice{Text: v.msgGone()})
 		for _, s := range v.servers {
 			notices = append(notices, Notice{Text: v.msgShutdown(s)})

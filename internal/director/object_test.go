@@ -219,7 +219,7 @@ func TestTraps(t *testing.T) {
 	less = less[:strings.Index(less, "virtual_server group")]
 	_, notices := d.Reload(parse(t, less))
 	note(notices)
-	if diff := cmp.Diff([]string{server("1", "2", "1"), want[7], want[8]}, got); diff != "" {
+	if diff := cmp.Diff([]string{server("1", "2", "1"), want[7], group("2", "0")}, got); diff != "" {
 		t.Errorf("reload: -want +got:\n%s", diff)
 	}
 	got = nil

@@ -72,6 +72,21 @@ func (d *Director) trapQuorum(v *virtual, status, up int) agentx.Trap {
 	return agentx.Trap{Event: quorumEvent, Objects: append(out, d.trapCounts(v, up)...)}
 }
 
+// trapGone tells that v with all its servers is not in a new configuration: of its
+// quorum that it is lost, if it had it.
+func (d *Director) trapGone(v *virtual) []Notice {
+	list := d.trapEnd(v)
+	if len(list) == 0 {
+		return nil
+	}
+	last := len(list) - 1
+	if !v.quorum {
+		return list[:last]
+	}
+	list[last].Trap = d.trapQuorum(v, quorumNotMet, 0)
+	return list
+}
+
 // trapEnd tells that v with all its servers goes.
 func (d *Director) trapEnd(v *virtual) []Notice {
 	if !d.traps() {

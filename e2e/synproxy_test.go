@@ -407,8 +407,12 @@ func caseSPBadAck(t *testing.T, r *rig) {
 	if n := len(r.conns(t)); n != 0 {
 		t.Errorf("%d connections, want none", n)
 	}
-	// switched off, the good one is as stray as the others
-	var off ipvs.Ext
+	// switched off, the good one is as stray as the others; also while another service
+	// has cookies
+	other := r.key(ipvs.TCP, 81)
+	var on, off ipvs.Ext
+	on.SetSynproxy(ipvs.SynproxyOn)
+	r.apply(t, r.addService(other, 0, ""), ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: other}, Ext: on})
 	off.SetSynproxy(ipvs.SynproxyOff)
 	r.apply(t, ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: off})
 	before := r.stat(t, uapi.ExtStatSpAckBad)

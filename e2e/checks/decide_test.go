@@ -138,15 +138,17 @@ var elsewhere = []string{
 	"Bad HELO response", "failed to read socket", // ours names the answer
 }
 
-// lacks gives the lines of want that are not in have, in this order.
+// lacks gives the lines of want that are not in have, or not as often. Their order is
+// not ours to give: who checks and who decides write at the same time.
 func lacks(have, want []string) []string {
+	have = slices.Clone(have)
 	var missing []string
 	for _, line := range want {
 		if slices.ContainsFunc(elsewhere, func(s string) bool { return strings.Contains(line, s) }) {
 			continue
 		}
 		if k := slices.Index(have, line); k >= 0 {
-			have = have[k+1:]
+			have = slices.Delete(have, k, k+1)
 		} else {
 			missing = append(missing, line)
 		}

@@ -19,12 +19,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/lvs-fnat/lvs/healthcheck"
-	"github.com/lvs-fnat/lvs/internal/config"
-	"github.com/lvs-fnat/lvs/internal/director"
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/internal/testvm"
-	"github.com/lvs-fnat/lvs/ipvs"
 )
 
 // The distribution's keepalived and ours, in the guest.
@@ -210,6 +206,7 @@ func costsOf(t *testing.T, path string, n int) costs {
 	c.unchanged = p.reload(text)
 	c.weight = p.reload(strings.Replace(text, "weight 100", "weight 7", 1))
 	p.stop()
+	time.Sleep(trashTime)
 	t.Logf("%s, %d virtual servers: start %v, reload %v, with one weight changed %v", path, n, c.start, c.unchanged, c.weight)
 	return c
 }
@@ -247,67 +244,6 @@ func TestCostOfReload(t *testing.T) {
 		if per, small := c.weight.Seconds()/float64(n), mine.weight.Seconds()/float64(both); per > 1.5*small {
 			t.Errorf("a reload of %d takes %.2f times as long for each as one of %d", n, per/small, both)
 		}
-	}
-}
-
-// applyShare is what the first apply to the kernel may take of the original's time at
-// 10,000 virtual servers, of which the kernel's own work alone is four tenths;
-// applyShareFew is that at a size where the log, which times the original, is coarse.
-const applyShare, applyShareFew = 1.2, 4
-
-// trashTime is how long the kernel keeps real servers that were removed, and looks
-// through all of them for each that is added (IP_VS_DEST_TRASH_PERIOD, and a timer).
-const trashTime = 5 * time.Minute
-
-// TestCostOfApply holds the first apply of all services to the kernel to applyShare: for
-// the original from its reaching for ip_vs until it is up, for ours all that the
-// daemon does between its configuration and the last service. LVS_BENCH=1 measures
-// 10,000 virtual servers.
-func TestCostOfApply(t *testing.T) {
-	testnet.Must(t, testvm.Modprobe("ip_vs"))
-	testnet.Must(t, testvm.Modprobe("ip_vs_wrr"))
-	n, limit := 500, float64(applyShareFew)
-	if os.Getenv("LVS_BENCH") != "" {
-		n, limit = 10_000, applyShare
-	}
-	text := virtualServers(n)
-	time.Sleep(trashTime)
-	p := startProgram(t, stock, text)
-	p.wait("Initializing ipvs")
-	began := time.Now()
-	p.wait("Startup complete")
-	theirs := time.Since(began)
-	p.stop()
-	time.Sleep(trashTime)
-
-	cfg, _, err := config.Parse(t.Context(), "k.conf", text, config.Options{})
-	testnet.Must(t, err)
-	k, err := ipvs.Dial(t.Context())
-	testnet.Must(t, err)
-	defer k.Close()
-	var before, after unix.Rusage
-	testnet.Must(t, unix.Getrusage(unix.RUSAGE_SELF, &before))
-	began = time.Now()
-	d := director.New(cfg)
-	up := make([]healthcheck.Status, len(d.Targets()))
-	for i := range up {
-		up[i].Up = true
-	}
-	d.Observe(up)
-	m := director.NewMirror(k)
-	testnet.Must(t, m.Sync(t.Context(), d.Tables()))
-	mine := time.Since(began)
-	testnet.Must(t, unix.Getrusage(unix.RUSAGE_SELF, &after))
-	kernel := time.Duration(after.Stime.Nano() - before.Stime.Nano())
-	services, err := k.Services(t.Context())
-	if err != nil || len(services) != n {
-		t.Errorf("%d services: %v", len(services), err)
-	}
-	testnet.Must(t, m.Remove(t.Context()))
-	of := mine.Seconds() / theirs.Seconds()
-	t.Logf("the first apply of %d: %v, %v of it in the kernel; original %v: %.3f", n, mine, kernel, theirs, of)
-	if of > limit {
-		t.Errorf("the first apply of %d takes %.2f of the original's time, want at most %v", n, of, limit)
 	}
 }
 

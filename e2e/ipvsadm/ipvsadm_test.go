@@ -6,17 +6,19 @@ package ipvsadm
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	gocmp "github.com/google/go-cmp/cmp"
 	moby "github.com/moby/ipvs"
@@ -39,6 +41,9 @@ const stockProgram, ourProgram = "/sbin/ipvsadm.stock", "/usr/local/sbin/ipvsadm
 // emptyProgram is written in Go and ends at once.
 const emptyProgram = "/usr/local/sbin/empty"
 
+// tracedProgram starts another to be traced.
+const tracedProgram = "/usr/local/sbin/traced"
+
 // guestFiles builds our ipvsadm and returns what a guest needs to compare it.
 func guestFiles(t *testing.T) map[string]string {
 	t.Helper()
@@ -53,7 +58,8 @@ func guestFiles(t *testing.T) map[string]string {
 	dir := t.TempDir()
 	files := map[string]string{}
 	for place, what := range map[string]struct{ source, link string }{
-		ourProgram: {"./ipvsadm", string(link[1])}, emptyProgram: {"./e2e/ipvsadm/testdata/empty.go", ""},
+		ourProgram: {"./ipvsadm", string(link[1])}, emptyProgram: {"./e2e/ipvsadm/testdata/empty.go", string(link[1])},
+		tracedProgram: {"./e2e/ipvsadm/testdata/traced", ""},
 	} {
 		file := filepath.Join(dir, filepath.Base(place))
 		build := exec.CommandContext(t.Context(), "go", "build", "-trimpath", "-ldflags=-s -w "+what.link, "-o", file, what.source)
@@ -66,6 +72,10 @@ func guestFiles(t *testing.T) map[string]string {
 	for _, name := range []string{"hosts", "services", "nsswitch.conf", "resolv.conf"} {
 		files["/etc/"+name] = filepath.Join("testdata/etc", name)
 	}
+	for _, name := range debianFiles {
+		files[name] = filepath.Join(testvm.Cache(), "root", name)
+	}
+	files[unitScript] = filepath.Join(root, "packaging/ipvsadm-rules")
 	return files
 }
 
@@ -87,7 +97,7 @@ func TestGuestsIpvsadm(t *testing.T) {
 				// Most cases end before the kernel is asked, or ask it what it
 				// always answers alike.
 				if kernel == kernels[len(kernels)-1] && module == testvm.Ours {
-					run, env = "^Test(Cases|Missing)$", []string{wholeSet + "=1"}
+					run, env = "^Test(Cases|Debian|Missing)$", []string{wholeSet + "=1"}
 				}
 				if kernel == kernels[len(kernels)-1] && module == testvm.Stock {
 					run, env = "^Test(Cases|Costs|Missing)$", []string{bigTables + "=" + os.Getenv(bigTables)}
@@ -194,35 +204,26 @@ func (c *testCase) space(t *testing.T, program string) *space {
 	if c.in("down") {
 		testnet.Must(t, n.do(func() error { return loopback(0) }))
 	}
-	for _, network := range []string{"udp", "tcp"} {
-		if to := c.value(map[string]string{"udp": "sends", "tcp": "connects"}[network]); to != "" {
-			testnet.Must(t, n.do(func() error { return traffic(network, strings.Split(to, ",")) }))
+	if c.in("dns") {
+		testnet.Must(t, n.do(func() (err error) {
+			n.dns, err = serveDNS("testdata/dns.zone")
+			return err
+		}))
+	}
+	mark := 0
+	if m := c.value("mark"); m != "" {
+		mark, err = strconv.Atoi(m)
+		testnet.Must(t, err)
+	}
+	for key, send := range senders {
+		if to := c.value(key); to != "" {
+			testnet.Must(t, n.do(func() error { return send(strings.Split(to, ","), mark) }))
 		}
+	}
+	if c.value("floods") != "" {
+		testnet.Must(t, n.counted())
 	}
 	return n
-}
-
-// traffic sends a request of SIP to each address, from a port of its own and the
-// namespace of the calling thread. That a port refuses makes no difference to ip_vs.
-func traffic(network string, addrs []string) error {
-	for i, addr := range addrs {
-		d := net.Dialer{LocalAddr: &net.UDPAddr{Port: 40000 + i}}
-		if network == "tcp" {
-			d.LocalAddr = &net.TCPAddr{Port: 40000 + i}
-		}
-		conn, err := d.Dial(network, addr)
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		_, err = conn.Write([]byte("OPTIONS sip:a@b SIP/2.0\r\nCall-ID: 5ac1@c\r\n\r\n"))
-		if err := errors.Join(err, conn.Close()); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // play makes the calls of a case in n and reads the table they leave.
@@ -273,7 +274,10 @@ func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome
 	if argv0 == "" {
 		argv0 = "ipvsadm"
 	}
-	cmd := exec.CommandContext(t.Context(), program)
+	// Of the guest's clock: what does not end is told by name, and the others go on.
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program)
 	cmd.Args = append([]string{argv0}, k.args...)
 	cmd.Env = []string{"PATH=/usr/bin:/bin"}
 	if e := c.value("env"); e != "" {
@@ -299,15 +303,24 @@ func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome
 		defer full.Close()
 		cmd.Stdout = full
 	}
-	if err := n.do(cmd.Start); err != nil {
-		return outcome{}, err
+	var code int
+	var err error
+	if words := c.value("kernel"); words != "" {
+		err = n.do(func() (err error) {
+			code, err = pretend(words, cmd)
+			return err
+		})
+	} else if err = n.do(cmd.Start); err == nil {
+		var exit *exec.ExitError
+		if err = cmd.Wait(); errors.As(err, &exit) {
+			err = nil
+		}
+		code = cmd.ProcessState.ExitCode()
 	}
-	err := cmd.Wait()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	if err != nil {
 		return outcome{}, fmt.Errorf("%s %v: %w", program, k.args, err)
 	}
-	o := outcome{cmd.ProcessState.ExitCode(), out.String(), stderr.String()}
+	o := outcome{code, out.String(), stderr.String()}
 	if c.busy() && !c.in("same") && strings.HasPrefix(o.out, "IPVS connection entries") {
 		o.out = expiry.ReplaceAllString(o.out, "${1}mm:ss ")
 	}

@@ -13,7 +13,10 @@ import (
 
 // space is a network namespace without a name: a thousand of them are made
 // here, and package testnet's do more than these need. Its loopback is up.
-type space struct{ fd netns.NsHandle }
+type space struct {
+	fd  netns.NsHandle
+	dns *dnsServer // nil: nobody answers
+}
 
 func newSpace() (*space, error) {
 	runtime.LockOSThread()
@@ -27,7 +30,7 @@ func newSpace() (*space, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &space{fd}, errors.Join(loopback(unix.IFF_UP), netns.Set(here))
+	return &space{fd: fd}, errors.Join(loopback(unix.IFF_UP), netns.Set(here))
 }
 
 // loopback sets the flags of the loopback of the calling thread's namespace.
@@ -50,6 +53,11 @@ func loopback(flags uint16) error {
 // place in a listing that goes on: one that loses services meanwhile would make
 // listings of other namespaces repeat or skip some.
 func (s *space) close() error {
+	if s.dns != nil {
+		if err := s.dns.close(); err != nil {
+			return err
+		}
+	}
 	return errors.Join(s.do(func() error {
 		w, err := moby.New("")
 		if err != nil {

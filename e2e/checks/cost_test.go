@@ -249,7 +249,7 @@ func TestCostOfReload(t *testing.T) {
 	}
 }
 
-// pauseLimit is the longest time that a reload may hold up a check. It is 5 to 12 ms
+// pauseLimit is the longest time that a reload may hold up a check. It is 5 to 21 ms
 // by how collections of garbage fall, which any change of the program moves.
 const pauseLimit = 30 * time.Millisecond
 

@@ -115,12 +115,14 @@ func peak(t *testing.T, n *space, program, stdin string, args ...string) (p pric
 				if err != nil {
 					return err
 				}
-				for name, n := range map[string]*int64{"VmHWM:": &p.memory, "RssFile:": &p.files} {
+				var memory int64 // pages of files in memory, as all of a guest's are
+				for name, n := range map[string]*int64{"VmHWM:": &p.memory, "RssFile:": &p.files, "RssShmem:": &memory} {
 					_, text, _ := bytes.Cut(text, []byte(name))
 					if _, err := fmt.Sscan(string(text), n); err != nil {
 						return err
 					}
 				}
+				p.files += memory
 			default:
 				signal = int(status.StopSignal())
 			}

@@ -22,8 +22,8 @@ _ipvsadm() {
 		--synproxy-retries --synproxy-queue --synproxy-auto-on --synproxy-auto-off --invalid
 		--rst-on-expire --no-rst-on-expire --est-timeout --cps --cps-burst --bps-in
 		--bps-out --conn-limit --acl --acl-set4 --acl-set6 --drop-vip --no-drop-vip
-		--synproxy-memory --cookie-key --previous-cookie-key --laddr-probes --laddr-reclaim
-		--no-laddr-reclaim --ext --stats-ext"
+		--synproxy-memory --synproxy-early --cookie-key --previous-cookie-key --laddr-probes
+		--laddr-reclaim --no-laddr-reclaim --ext --stats-ext"
 	COMPREPLY=()
 	case ${COMP_WORDS[COMP_CWORD-1]} in
 	--start-daemon) COMPREPLY=($(compgen -W "master backup" -- "$2")); return ;;

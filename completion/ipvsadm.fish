@@ -129,6 +129,7 @@ complete -c ipvsadm -n 'not __ipvsadm_first' -l acl-set6 -x -d 'ipset of IPv6 cl
 complete -c ipvsadm -n 'not __ipvsadm_first' -l drop-vip -d 'drop what comes to a vip and to none of its services'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l no-drop-vip -d 'leave it to this machine'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l synproxy-memory -x -d 'most that all services hold for clients'
+complete -c ipvsadm -n 'not __ipvsadm_first' -l synproxy-early -x -d 'handshakes before packets are routed: off, on or auto'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l cookie-key -x -d 'secret of cookies, 32 hexadecimal digits'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l previous-cookie-key -x -d 'that of cookies which are still taken'
 complete -c ipvsadm -n 'not __ipvsadm_first' -l laddr-probes -x -d 'ports tried for a connection, 1..255 (64)'

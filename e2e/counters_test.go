@@ -121,6 +121,13 @@ func (r *rig) shutOut(t *testing.T, a netip.Addr) {
 }
 
 var deeds = []deed{
+	// before a deed leaves the namespace marked as one that has had policy rules
+	{"early", func(t *testing.T, r *rig) {
+		r.early(t, ipvs.SynproxyAuto)
+		defer r.early(t, ipvs.SynproxyOff)
+		r.proxied(t, proxy{})
+		r.linux(t, 0, r.freshPort())
+	}, counts{uapi.ExtStatSpSyn: 1, uapi.ExtStatSpSynack: 1, uapi.ExtStatSpEarly: 1}, false},
 	{"connection", func(t *testing.T, r *rig) { opened(t, r, setup{}) }, made, false},
 	{"port_in_use", func(t *testing.T, r *rig) {
 		// One port: the second finds it taken, and a second time when it looks for one to take back.
@@ -347,6 +354,8 @@ func TestCounters(t *testing.T) {
 	for _, f := range fams {
 		t.Run("counters_"+f.name, func(t *testing.T) {
 			r := newRig(t, f)
+			// TestSynproxyEarly compares what is counted in each mode
+			r.early(t, ipvs.SynproxyOff)
 			for _, d := range deeds {
 				t.Run(d.name, func(t *testing.T) { r.count(t, d) })
 			}

@@ -94,7 +94,7 @@ var (
 	}
 	knownConfig = []known{
 		{uapi.ExtConfigCookieKey, aKey, nil, nil}, {uapi.ExtConfigCookieKeyPrev, aKey, nil, nil}, {uapi.ExtConfigSpQmem, anU64, nil, nil},
-		{uapi.ExtConfigProbes, anU8, nil, nil}, {uapi.ExtConfigReclaim, anU8, nil, nil}, {uapi.ExtConfigDropVip, anU8, nil, nil},
+		{uapi.ExtConfigProbes, anU8, nil, nil}, {uapi.ExtConfigReclaim, anU8, nil, nil}, {uapi.ExtConfigDropVip, anU8, nil, nil}, {uapi.ExtConfigSpEarly, anU8, nil, nil},
 	}
 	knownFilter = []known{
 		{uapi.ExtFilterAf, anU16, []uint64{unix.AF_INET, unix.AF_INET6}, nil}, {uapi.ExtFilterProto, anU16, []uint64{6, 17}, nil},

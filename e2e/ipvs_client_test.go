@@ -843,6 +843,8 @@ func TestExtClientTwin(t *testing.T) {
 		lip(ipvs.DelLaddr, extGroup, laddr("10.0.9.1", 0, 0)), lip(ipvs.DelLaddr, extGroup, foreign),
 		config(ipvs.ExtConfigProbes, 9, false), config(ipvs.ExtConfigReclaim, 0, false), config(ipvs.ExtConfigProbes, 0, false),
 		{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigDropVIP, DropVIP: true}},
+		{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigSPEarly, SPEarly: ipvs.SynproxyOn}},
+		{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigSPEarly, SPEarly: ipvs.SynproxyAuto + 1}},
 		{Kind: ipvs.ZeroExt}, {Kind: ipvs.ZeroExt, Service: tcp}, {Kind: ipvs.ZeroExt, Service: none},
 		flags(udp, 0, ipvs.ExtFNAT), limit(udp, ipvs.ExtFieldBPSIn|ipvs.ExtFieldBPSOut, ipvs.Limits{}), flags(udp, 0, ipvs.ExtFNAT), ext(udp, ipvs.Ext{Set: ipvs.ExtFieldLGroup}),
 		{Kind: ipvs.SetService, Service: tcp}, {Kind: ipvs.DelService, Service: mark},

@@ -233,7 +233,7 @@ func caseTypedForecast(t *testing.T, r *rig) {
 func caseTypedWords(t *testing.T, r *rig) {
 	r.makeSet(t, "good", "hash:net", unix.NFPROTO_IPV4)
 	r.makeSet(t, "good6", "hash:net", unix.NFPROTO_IPV6)
-	table := fmt.Sprintf(`--set-ext --laddr-probes 9 --no-laddr-reclaim --synproxy-memory 1048576 --drop-vip
+	table := fmt.Sprintf(`--set-ext --laddr-probes 9 --no-laddr-reclaim --synproxy-memory 1048576 --synproxy-early off --drop-vip
 --add-laddr --lgroup pool --local-address %v:2000-2999 --laddr-flags no-new --laddr-cpus 0
 -A -t 192.0.2.77:80 -s wrr --lgroup pool --fullnat --toa --toa-syn --no-seq-adjust --toa-kind4 253 --toa-kind6 252 --timestamps keep --mss 1400 --laddr-select source --exhaust-rst
 -a -t 192.0.2.77:80 -r 10.0.2.11:8080 --fullnat -w 3
@@ -267,7 +267,7 @@ func caseTypedWords(t *testing.T, r *rig) {
 		}
 		slices.Sort(lines)
 		return fmt.Sprintf("%+v\n%s", cfg, strings.Join(lines, "\n"))
-	}, "--set-ext --laddr-probes 64 --laddr-reclaim --synproxy-memory 16777216 --no-drop-vip")
+	}, "--set-ext --laddr-probes 64 --laddr-reclaim --synproxy-memory 16777216 --synproxy-early auto --no-drop-vip")
 
 	// -E of words of ours alone leaves all else, ours and stock's.
 	r.admin(t, "ipvsadm", 0, "-E -t 192.0.2.77:80 --mss 1200", "")

@@ -15,7 +15,7 @@ import (
 
 // featureNames are the words of the IPVS_EXT_FEAT_* bits, by bit.
 var featureNames = []string{"FNAT", "TOA", "TS_MODE", "MSS", "GET_CONN", "SYNPROXY",
-	"LIMITS", "ACL", "EVENTS", "FAST", "EXPIRE_RST", "DEL_CONN", "FLOOD", "FORECAST"}
+	"LIMITS", "ACL", "EVENTS", "FAST", "EXPIRE_RST", "DEL_CONN", "FLOOD", "FORECAST", "SP_EARLY"}
 
 // FeatureNames returns the words of the IPVS_EXT_FEAT_* bits in features,
 // lowest bit first; a bit this program does not know is written as its number.
@@ -83,6 +83,9 @@ func (c ExtConfig) needs() uint64 {
 	}
 	if c.Set&ExtConfigDropVIP != 0 {
 		need |= uapi.ExtFeatFlood
+	}
+	if c.Set&ExtConfigSPEarly != 0 {
+		need |= uapi.ExtFeatSpEarly
 	}
 	return need
 }
@@ -180,6 +183,9 @@ func (c ExtConfig) encode(ae *encoder) error {
 	if c.Set&ExtConfigDropVIP != 0 {
 		ae.Uint8(uapi.ExtConfigDropVip, flag(c.DropVIP))
 	}
+	if c.Set&ExtConfigSPEarly != 0 {
+		ae.Uint8(uapi.ExtConfigSpEarly, uint8(c.SPEarly))
+	}
 	if c.Set&ExtConfigSPQMem != 0 {
 		ae.Uint64(uapi.ExtConfigSpQmem, c.SPQMem)
 	}
@@ -215,6 +221,9 @@ func decodeExtConfig(ad *decoder) (ExtConfig, error) {
 		case uapi.ExtConfigDropVip:
 			c.DropVIP = ad.Uint8() != 0
 			c.Set |= ExtConfigDropVIP
+		case uapi.ExtConfigSpEarly:
+			c.SPEarly = SynproxyMode(ad.Uint8())
+			c.Set |= ExtConfigSPEarly
 		}
 	}
 	return c, ad.Err()
@@ -493,7 +502,7 @@ var extStatNames = sync.OnceValue(func() []string {
 	fast_in fast_out toa_ok toa_carrier toa_fail sp_syn sp_synack sp_ack_ok sp_ack_bad sp_rs_syn
 	sp_rs_retrans sp_rs_timeout sp_rs_rst sp_done sp_queued sp_qdrop sp_reuse sp_nodest ack_storm
 	invalid_drop invalid_rst acl_drop cps_drop bps_drop limit_drop lro_drop mtu_icmp ttl_icmp
-	route_fail csum_bad sync_rx sync_clash expire_rst mem exhaust_rst bad_pkt ops_drop - vip_drop`)
+	route_fail csum_bad sync_rx sync_clash expire_rst mem exhaust_rst bad_pkt ops_drop - vip_drop sp_early`)
 })
 
 // ExtStatName returns the word of a counter of [ExtStats]: the header's name

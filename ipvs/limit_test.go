@@ -55,6 +55,7 @@ func TestFeaturesOfLimits(t *testing.T) {
 		{Op{Kind: SetExt, Ext: Ext{Set: ExtFieldBPSOut | ExtFieldACLSet6}}, uapi.ExtFeatLimits | uapi.ExtFeatAcl},
 		{Op{Kind: SetExt, Ext: Ext{Set: ExtFieldFlags, FlagsMask: ExtRSTOnExpire}}, uapi.ExtFeatExpireRst},
 		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigDropVIP}}, uapi.ExtFeatFnat | uapi.ExtFeatFlood},
+		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigSPEarly}}, uapi.ExtFeatFnat | uapi.ExtFeatSpEarly},
 		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigProbes}}, uapi.ExtFeatFnat},
 	} {
 		if got := tc.op.Needs(); got != tc.need {

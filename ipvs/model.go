@@ -288,6 +288,9 @@ type ExtConfig struct {
 	// CookieKeyPrev is written only: its cookies are taken, not handed out.
 	CookieKeyPrev CookieKey
 	DropVIP       bool // drop TCP and UDP that comes to a vip and to none of its services
+	// SPEarly says when handshakes of SYNPROXY are dealt with before packets are
+	// routed; auto: while no other hook of the kernel would have seen them.
+	SPEarly SynproxyMode
 }
 
 // ExtConfigField is a set of fields of [ExtConfig].
@@ -301,6 +304,7 @@ const (
 	ExtConfigCookieKey
 	ExtConfigCookieKeyPrev
 	ExtConfigDropVIP
+	ExtConfigSPEarly
 )
 
 // LaddrFlags are the flags of a local address (IPVS_EXT_LADDR_F_*).

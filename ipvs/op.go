@@ -294,6 +294,9 @@ func (c ExtConfig) options() string {
 	if c.Set&ExtConfigCookieKeyPrev != 0 {
 		fmt.Fprintf(&b, " --previous-cookie-key %v", c.CookieKeyPrev)
 	}
+	if c.Set&ExtConfigSPEarly != 0 {
+		fmt.Fprintf(&b, " --synproxy-early %v", c.SPEarly)
+	}
 	if c.Set&ExtConfigDropVIP != 0 {
 		b.WriteString(map[bool]string{true: " --drop-vip", false: " --no-drop-vip"}[c.DropVIP])
 	}

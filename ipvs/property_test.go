@@ -178,13 +178,17 @@ func TestUnpackReturnsWhatWasPacked(t *testing.T) {
 		return Timeouts{TCP: seconds(rapid.Uint32().Draw(t, "tcp")), TCPFin: seconds(rapid.Uint32().Draw(t, "fin")), UDP: seconds(rapid.Uint32().Draw(t, "udp"))}
 	}, func(v Timeouts) func(*encoder) error { return v.encode }, decodeTimeouts))
 	t.Run("config", returns(func(t *rapid.T) ExtConfig {
-		c := ExtConfig{Set: ExtConfigField(rapid.Uint8Max(7).Draw(t, "set"))}
+		// keys are not told
+		c := ExtConfig{Set: ExtConfigField(rapid.Uint8Max(127).Draw(t, "set")) &^ (ExtConfigCookieKey | ExtConfigCookieKeyPrev)}
 		if c.Set&ExtConfigProbes != 0 {
 			c.Probes = rapid.Uint8().Draw(t, "probes")
 		}
 		c.Reclaim = c.Set&ExtConfigReclaim != 0 && rapid.Bool().Draw(t, "reclaim")
 		if c.Set&ExtConfigSPQMem != 0 {
 			c.SPQMem = rapid.Uint64().Draw(t, "memory")
+		}
+		if c.Set&ExtConfigSPEarly != 0 {
+			c.SPEarly = SynproxyMode(rapid.Uint8Max(2).Draw(t, "early"))
 		}
 		c.DropVIP = c.Set&ExtConfigDropVIP != 0 && rapid.Bool().Draw(t, "drop vip")
 		return c

@@ -248,6 +248,7 @@ func TestOpString(t *testing.T) {
 		{Op{Kind: StopDaemon, Daemon: Daemon{State: SyncBackup}}, "--stop-daemon backup"},
 		{Op{Kind: Zero}, "-Z"}, {Op{Kind: ZeroExt, Service: s}, "-Z -t 10.0.0.1:80"}, {Op{Kind: Flush}, "-C"},
 		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigProbes | ExtConfigReclaim, Probes: 9}}, "--set-ext --laddr-probes 9 --no-laddr-reclaim"},
+		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigSPEarly, SPEarly: SynproxyAuto}}, "--set-ext --synproxy-early auto"},
 		{Op{Kind: SetExtConfig, Config: ExtConfig{Set: ExtConfigDropVIP, DropVIP: true}}, "--set-ext --drop-vip"},
 		{Op{Kind: SetExt, Service: svc("10.0.0.1", 80), Ext: Ext{Set: limitFields | aclFields | ExtFieldInvalid, Invalid: InvalidRST, Limits: Limits{
 			TimeoutEst: 90 * time.Second, CPS: 100, CPSBurst: 5, BPSIn: 1 << 40, BPSOut: 7, ConnLimit: 9, ACL: ACLWhite, ACLSet4: "office"}}},

@@ -235,6 +235,7 @@ var configFields = sync.OnceValue(func() []configField {
 		configFieldOf(ipvs.ExtConfigProbes, func(c *ipvs.ExtConfig) *uint8 { return &c.Probes }),
 		configFieldOf(ipvs.ExtConfigReclaim, func(c *ipvs.ExtConfig) *bool { return &c.Reclaim }),
 		configFieldOf(ipvs.ExtConfigSPQMem, func(c *ipvs.ExtConfig) *uint64 { return &c.SPQMem }),
+		configFieldOf(ipvs.ExtConfigSPEarly, func(c *ipvs.ExtConfig) *ipvs.SynproxyMode { return &c.SPEarly }),
 		configFieldOf(ipvs.ExtConfigDropVIP, func(c *ipvs.ExtConfig) *bool { return &c.DropVIP }),
 		configFieldOf(ipvs.ExtConfigCookieKey, func(c *ipvs.ExtConfig) *ipvs.CookieKey { return &c.CookieKey }),
 		configFieldOf(ipvs.ExtConfigCookieKeyPrev, func(c *ipvs.ExtConfig) *ipvs.CookieKey { return &c.CookieKeyPrev }),

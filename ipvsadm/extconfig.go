@@ -48,6 +48,16 @@ func (c *call) setSPMemory(v string, _ bool) error {
 	return nil
 }
 
+func (c *call) setSPEarly(v string, _ bool) error {
+	mode, err := synproxyMode(v)
+	if err != nil {
+		return usagef(msgSPEarly, v)
+	}
+	c.config.SPEarly = mode
+	c.config.Set |= ipvs.ExtConfigSPEarly
+	return nil
+}
+
 func (c *call) setCookieKey(v string, _ bool) error {
 	return c.readKey(v, &c.config.CookieKey, ipvs.ExtConfigCookieKey)
 }
@@ -81,7 +91,7 @@ func (a *app) setExtConfig(ctx context.Context, c *call) error {
 }
 
 // usualConfig is what the module begins with.
-var usualConfig = ipvs.ExtConfig{Probes: 64, Reclaim: true, SPQMem: 16 << 20}
+var usualConfig = ipvs.ExtConfig{Probes: 64, Reclaim: true, SPQMem: 16 << 20, SPEarly: ipvs.SynproxyAuto}
 
 // configWords are the options of --set-ext that make what is, each with a blank
 // in front: all of them, or only what differs from the module's own. Keys are
@@ -93,6 +103,7 @@ func configWords(cfg ipvs.ExtConfig, all bool) string {
 	}{
 		{ipvs.ExtConfigProbes, cfg.Probes == usualConfig.Probes}, {ipvs.ExtConfigReclaim, cfg.Reclaim == usualConfig.Reclaim},
 		{ipvs.ExtConfigSPQMem, cfg.SPQMem == usualConfig.SPQMem}, {ipvs.ExtConfigDropVIP, cfg.DropVIP == usualConfig.DropVIP},
+		{ipvs.ExtConfigSPEarly, cfg.SPEarly == usualConfig.SPEarly},
 	} {
 		if f.usual && !all {
 			cfg.Set &^= f.field
@@ -118,6 +129,7 @@ type jsonConfig struct {
 	Probes  *uint8  `json:"laddr_probes"`
 	Reclaim *bool   `json:"laddr_reclaim"`
 	SPQMem  *uint64 `json:"synproxy_memory"`
+	SPEarly *string `json:"synproxy_early"`
 	DropVIP *bool   `json:"drop_vip"`
 }
 
@@ -141,6 +153,10 @@ func (a *app) listExt(ctx context.Context, c *call) error {
 		}
 		if cfg.Set&ipvs.ExtConfigSPQMem != 0 {
 			j.SPQMem = &cfg.SPQMem
+		}
+		if cfg.Set&ipvs.ExtConfigSPEarly != 0 {
+			mode := cfg.SPEarly.String()
+			j.SPEarly = &mode
 		}
 		if cfg.Set&ipvs.ExtConfigDropVIP != 0 {
 			j.DropVIP = &cfg.DropVIP

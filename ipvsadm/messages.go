@@ -70,6 +70,7 @@ const (
 	msgMSS            = "illegal mss specified: `%s' (88 to 65495, or 0 for none)"
 	msgLaddrSelect    = "illegal laddr-select `%s': use rr, source or cpu"
 	msgSynproxy       = "illegal synproxy mode `%s': use enable, disable or auto"
+	msgSPEarly        = "illegal synproxy-early mode `%s': use off, on or auto"
 	msgNumber         = "illegal %s specified: `%s' (%d to %d)"
 	msgSPMSS          = "illegal synproxy-mss specified: `%s' (88 to 65495, or 0 for none)"
 	msgSPWScale       = "illegal synproxy-wscale specified: `%s' (0 to 14, or off)"

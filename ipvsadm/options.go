@@ -156,6 +156,7 @@ const (
 	colACLSet6
 	colDropVIP
 	colSPMemory
+	colSPEarly
 	colCookieKey
 	colPrevCookieKey
 	colLaddrProbes
@@ -274,6 +275,7 @@ var columnRows = [numColumns]columnRow{
 	colDropVIP:      {"drop-vip", "xxxxxxxxxxxxxxxxx "},
 	//                                        AEDCLade=+-RSZPQG=
 	colSPMemory:      {"synproxy-memory", "xxxxxxxxxxxxxxxxx "},
+	colSPEarly:       {"synproxy-early", "xxxxxxxxxxxxxxxxx "},
 	colCookieKey:     {"cookie-key", "xxxxxxxxxxxxxxxxx "},
 	colPrevCookieKey: {"previous-cookie-key", "xxxxxxxxxxxxxxxxx "},
 	colLaddrProbes:   {"laddr-probes", "xxxxxxxxxxxxxxxxx "},
@@ -414,6 +416,7 @@ var optionRows = []optionRow{
 	{long: "drop-vip", col: colDropVIP, help: "drop what comes to a vip and to none of its services", set: setDropVIP(true), own: true},
 	{long: "no-drop-vip", col: colDropVIP, help: "leave it to this machine", set: setDropVIP(false), own: true},
 	{long: "synproxy-memory", arg: popt.Required, col: colSPMemory, value: "BYTES", help: "most that all services hold for clients", set: (*call).setSPMemory, own: true},
+	{long: "synproxy-early", arg: popt.Required, col: colSPEarly, value: "MODE", help: "handshakes before packets are routed: off, on or auto", set: (*call).setSPEarly, own: true},
 	{long: "cookie-key", arg: popt.Required, col: colCookieKey, value: "FILE", help: "secret of cookies, 32 hexadecimal digits", set: (*call).setCookieKey, own: true},
 	{long: "previous-cookie-key", arg: popt.Required, col: colPrevCookieKey, value: "FILE", help: "that of cookies which are still taken", set: (*call).setPrevCookieKey, own: true},
 	{long: "laddr-probes", arg: popt.Required, col: colLaddrProbes, value: "N", help: "ports tried for a connection, 1..255 (64)", set: (*call).setLaddrProbes, own: true},

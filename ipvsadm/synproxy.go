@@ -10,13 +10,18 @@ import (
 	"github.com/lvs-fnat/lvs/ipvs"
 )
 
-// setSynproxy is -j, in alibaba's words or ours.
-func (c *call) setSynproxy(v string, _ bool) error {
+// synproxyMode reads a mode in alibaba's words or ours.
+func synproxyMode(v string) (ipvs.SynproxyMode, error) {
 	word, ok := map[string]string{"enable": "on", "disable": "off"}[v]
 	if !ok {
 		word = v
 	}
-	mode, err := ipvs.ParseSynproxyMode(word)
+	return ipvs.ParseSynproxyMode(word)
+}
+
+// setSynproxy is -j.
+func (c *call) setSynproxy(v string, _ bool) error {
+	mode, err := synproxyMode(v)
 	if err != nil {
 		return usagef(msgSynproxy, v)
 	}

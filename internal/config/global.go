@@ -140,6 +140,7 @@ func init() {
 		"laddr_probes":             intInto(1, 255, func(g *Global, v int) { g.Ext.Probes = uint8(v) }).ext(ipvs.ExtConfigProbes),
 		"laddr_reclaim":            boolInto(func(g *Global, v bool) { g.Ext.Reclaim = v }).ext(ipvs.ExtConfigReclaim),
 		"synproxy_memory":          intInto(0, math.MaxInt64, func(g *Global, v int) { g.Ext.SPQMem = uint64(v) }).ext(ipvs.ExtConfigSPQMem),
+		"synproxy_early":           keyword[Global]{read: readSynproxyEarly}.ext(ipvs.ExtConfigSPEarly),
 		"drop_vip":                 boolInto(func(g *Global, v bool) { g.Ext.DropVIP = v }).ext(ipvs.ExtConfigDropVIP),
 		"lvs_netlink_cmd_rcv_bufs": intInto(0, math.MaxInt32, func(g *Global, v int) { g.LVSNetlink.Command = v }),
 		"lvs_netlink_cmd_rcv_bufs_force": boolInto(func(g *Global, v bool) {

@@ -58,19 +58,28 @@ func synBool(set func(*synDraft, bool)) keyword[draft] {
 	}}
 }
 
-// readSynproxyMode takes nothing, which is on, a bool, or auto.
-func readSynproxyMode(l *loader, n *parser.Node, d *draft) {
-	mode := ipvs.SynproxyAuto
-	if n.Arg(1) != "auto" {
-		v, ok := l.bool(n, 1)
-		if !ok {
-			return
-		}
-		if mode = ipvs.SynproxyOff; v {
-			mode = ipvs.SynproxyOn
-		}
+// synproxyMode takes nothing, which is on, a bool, or auto.
+func (l *loader) synproxyMode(n *parser.Node) (mode ipvs.SynproxyMode, ok bool) {
+	if n.Arg(1) == "auto" {
+		return ipvs.SynproxyAuto, true
 	}
-	d.syn.mode = opt[ipvs.SynproxyMode]{v: mode, set: true, at: n.Pos()}
+	v, ok := l.bool(n, 1)
+	if v {
+		mode = ipvs.SynproxyOn
+	}
+	return mode, ok
+}
+
+func readSynproxyMode(l *loader, n *parser.Node, d *draft) {
+	if mode, ok := l.synproxyMode(n); ok {
+		d.syn.mode = opt[ipvs.SynproxyMode]{v: mode, set: true, at: n.Pos()}
+	}
+}
+
+func readSynproxyEarly(l *loader, n *parser.Node, g *Global) {
+	if mode, ok := l.synproxyMode(n); ok {
+		g.Ext.SPEarly = mode
+	}
 }
 
 func readSynproxyOptions(l *loader, n *parser.Node, d *draft) {

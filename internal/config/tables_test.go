@@ -11,7 +11,7 @@ import (
 // ours are the paths of keywords that no other program has.
 var ours = func() map[string]bool {
 	m := map[string]bool{"global_defs/lvs_max_changes": true, "global_defs/lvs_repair": true}
-	for _, w := range strings.Fields("laddr_probes laddr_reclaim synproxy_memory drop_vip") {
+	for _, w := range strings.Fields("laddr_probes laddr_reclaim synproxy_memory synproxy_early drop_vip") {
 		m["global_defs/"+w] = true
 	}
 	for _, w := range strings.Fields("local_address toa toa_syn toa_kind toa_kind4 toa_kind6 seq_adjust exhaust_rst mss_clamp timestamps laddr_select " +

@@ -38,8 +38,8 @@ func TestConfigOfAllServices(t *testing.T) {
 			t.Errorf("%q: %q, want %q", words, got, want)
 		}
 	}
-	words := "laddr_probes 128\nladdr_reclaim\nsynproxy_memory 4096\ndrop_vip\n"
-	sync(words, "--set-ext --laddr-probes 128 --synproxy-memory 4096 --drop-vip")
+	words := "laddr_probes 128\nladdr_reclaim\nsynproxy_memory 4096\nsynproxy_early on\ndrop_vip\n"
+	sync(words, "--set-ext --laddr-probes 128 --synproxy-memory 4096 --synproxy-early on --drop-vip")
 	sync(words)
 	if err := table.Apply(ctx, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigDropVIP}}); err != nil {
 		t.Fatal(err)

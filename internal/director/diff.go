@@ -138,6 +138,7 @@ func (d *differ) config(have, want ipvs.ExtConfig) {
 		{ipvs.ExtConfigProbes, have.Probes == want.Probes},
 		{ipvs.ExtConfigReclaim, have.Reclaim == want.Reclaim},
 		{ipvs.ExtConfigSPQMem, have.SPQMem == want.SPQMem},
+		{ipvs.ExtConfigSPEarly, have.SPEarly == want.SPEarly},
 		{ipvs.ExtConfigDropVIP, have.DropVIP == want.DropVIP},
 	} {
 		if f.same && have.Set&f.field != 0 {

@@ -245,6 +245,12 @@ func (t *Table) stepExt(op ipvs.Op) error {
 }
 
 func (t *Table) setConfig(op ipvs.Op) error {
+	if op.Config.Set&ipvs.ExtConfigSPEarly != 0 {
+		if op.Config.SPEarly > ipvs.SynproxyAuto {
+			return op.Fail(erange, "integer out of range")
+		}
+		t.config.SPEarly = op.Config.SPEarly
+	}
 	if op.Config.Set&ipvs.ExtConfigProbes != 0 {
 		if op.Config.Probes == 0 {
 			return op.Fail(erange, "integer out of range")

@@ -81,7 +81,7 @@ var (
 // Features are those of the tables that [New] makes.
 const Features = uapi.ExtFeatFnat | uapi.ExtFeatToa | uapi.ExtFeatTsMode | uapi.ExtFeatMss | uapi.ExtFeatGetConn |
 	uapi.ExtFeatSynproxy | uapi.ExtFeatLimits | uapi.ExtFeatAcl | uapi.ExtFeatEvents | uapi.ExtFeatExpireRst |
-	uapi.ExtFeatDelConn | uapi.ExtFeatFlood | uapi.ExtFeatForecast
+	uapi.ExtFeatDelConn | uapi.ExtFeatFlood | uapi.ExtFeatForecast | uapi.ExtFeatSpEarly
 
 // New returns the empty tables of our module.
 func New() *Table { return NewWith(Features) }
@@ -98,6 +98,10 @@ func NewWith(features uint64) *Table {
 	}
 	if t.has(uapi.ExtFeatFlood) {
 		t.config.Set |= ipvs.ExtConfigDropVIP
+	}
+	if t.has(uapi.ExtFeatSpEarly) {
+		t.config.Set |= ipvs.ExtConfigSPEarly
+		t.config.SPEarly = ipvs.SynproxyAuto
 	}
 	return t
 }

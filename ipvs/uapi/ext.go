@@ -68,6 +68,7 @@ const (
 	ExtFeatDelConn   = 0x800  // IPVS_EXT_FEAT_DEL_CONN
 	ExtFeatFlood     = 0x1000 // IPVS_EXT_FEAT_FLOOD
 	ExtFeatForecast  = 0x2000 // IPVS_EXT_FEAT_FORECAST
+	ExtFeatSpEarly   = 0x4000 // IPVS_EXT_FEAT_SP_EARLY
 
 	ExtSvcUnspec       = 0x0   // IPVS_EXT_SVC_UNSPEC
 	ExtSvcFlags        = 0x1   // IPVS_EXT_SVC_FLAGS
@@ -174,7 +175,12 @@ const (
 	ExtConfigPad           = 0x7 // IPVS_EXT_CONFIG_PAD
 	ExtConfigCookieKeyPrev = 0x8 // IPVS_EXT_CONFIG_COOKIE_KEY_PREV
 	ExtConfigDropVip       = 0x9 // IPVS_EXT_CONFIG_DROP_VIP
-	ExtConfigMax           = 0x9 // IPVS_EXT_CONFIG_MAX
+	ExtConfigSpEarly       = 0xa // IPVS_EXT_CONFIG_SP_EARLY
+	ExtConfigMax           = 0xa // IPVS_EXT_CONFIG_MAX
+
+	ExtEarlyOff  = 0x0 // IPVS_EXT_EARLY_OFF
+	ExtEarlyOn   = 0x1 // IPVS_EXT_EARLY_ON
+	ExtEarlyAuto = 0x2 // IPVS_EXT_EARLY_AUTO
 
 	ExtConnUnspec   = 0x0  // IPVS_EXT_CONN_UNSPEC
 	ExtConnAf       = 0x1  // IPVS_EXT_CONN_AF
@@ -258,7 +264,8 @@ const (
 	ExtStatOpsDrop       = 0x2b // IPVS_EXT_STAT_OPS_DROP
 	ExtStatPad           = 0x2c // IPVS_EXT_STAT_PAD
 	ExtStatVipDrop       = 0x2d // IPVS_EXT_STAT_VIP_DROP
-	ExtStatMax           = 0x2d // IPVS_EXT_STAT_MAX
+	ExtStatSpEarly       = 0x2e // IPVS_EXT_STAT_SP_EARLY
+	ExtStatMax           = 0x2e // IPVS_EXT_STAT_MAX
 
 	ExtEventUnspec    = 0x0 // IPVS_EXT_EVENT_UNSPEC
 	ExtEventSpOn      = 0x1 // IPVS_EXT_EVENT_SP_ON

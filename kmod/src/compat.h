@@ -6,9 +6,12 @@
 #ifndef _IP_VS_X_COMPAT_H
 #define _IP_VS_X_COMPAT_H
 
+#include <linux/in_route.h>
+#include <linux/netfilter_bridge.h>
 #include <linux/netlink.h>
 #include <linux/version.h>
 #include <net/genetlink.h>
+#include <net/inet_dscp.h>
 #include <net/ip6_fib.h>
 #include <net/ip_vs.h>
 #include <net/route.h>
@@ -29,6 +32,18 @@
 #else
 #define __uninitialized
 #endif
+#endif
+
+/* Without it no packet has passed a bridge's hooks */
+#if !IS_ENABLED(CONFIG_BRIDGE_NETFILTER)
+#define nf_bridge_info_exists(skb)	((void)(skb), false)
+#endif
+
+/* The bits of TOS that routes are chosen by */
+#ifdef IPTOS_RT_MASK
+#define X_TOS_MASK	IPTOS_RT_MASK
+#else
+#define X_TOS_MASK	INET_DSCP_MASK
 #endif
 
 #ifndef dst_rtable

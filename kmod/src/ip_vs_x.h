@@ -69,6 +69,14 @@ struct ip_vs_x_stats {
 	u64	n[IPVS_EXT_STAT_MAX + 1];
 };
 
+/* The SYN proxy at PRE_ROUTING, for one family of a namespace; ip_vs_x_early.c */
+struct ip_vs_x_early {
+	u64			vips;		/* bloom: those with a SYN proxy; no lock */
+	u32			vips_n[64];	/* services behind each bit, __ip_vs_mutex */
+	u32			svcs;		/* by address with a SYN proxy, __ip_vs_mutex */
+	bool			hooked;		/* __ip_vs_mutex */
+};
+
 /* Per namespace; net_generic() */
 struct ip_vs_x_net {
 	struct ip_vs_x_stats __percpu *stats;
@@ -87,6 +95,8 @@ struct ip_vs_x_net {
 	struct list_head	sets;		/* ipsets in use, __ip_vs_mutex */
 	struct ip_vs_x_limit	*rst_limit;	/* of answers to what no conn is for */
 	struct net		*net;
+	u8			early_mode;	/* IPVS_EXT_EARLY_*, written under __ip_vs_mutex */
+	struct ip_vs_x_early	early[2];	/* of IPv4, IPv6 */
 };
 
 /* What one CPU knows of one local address; the cursor wraps freely */
@@ -202,6 +212,8 @@ struct ip_vs_x_service {
 	struct ip_vs_service	s;	/* first: the rest of ip_vs sees only this */
 	struct ip_vs_x_svc_cfg __rcu *cfg;
 	struct hlist_node	vip_node;	/* by vip; fwmark services have none */
+	struct dst_entry __rcu	*local;		/* route to the vip, if here; ip_vs_x_early.c */
+	u32			local_cookie;
 };
 
 /* x->xflags: settings as they were when the conn was made, and its progress */
@@ -482,6 +494,10 @@ static inline const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_
 	return svc ? rcu_dereference(ip_vs_x_service(svc)->cfg) : NULL;
 }
 
+/* A SYN that a cookie would answer: does the list refuse its client? Counts. RCU. */
+bool ip_vs_x_unwelcome(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+		       const struct ip_vs_iphdr *iph, const struct ip_vs_service *svc,
+		       const struct ip_vs_x_svc_cfg *cfg);
 /* Counts for the namespace and, when the conn still has one, its service. RCU. */
 void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat);
 /* The same before there is a conn; cfg may be NULL */
@@ -693,11 +709,15 @@ bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct i
 
 /* ip_vs_x_glue_core.h: as ip_vs_in_hook() counts a packet of a client */
 void ip_vs_x_in_stats(struct ip_vs_conn *cp, struct sk_buff *skb);
+/* Has nobody but ip_vs a hook at LOCAL_IN or LOCAL_OUT? RCU. */
+bool ip_vs_x_hooks_alone(const struct net *net, int af, unsigned int hooknum);
 
 /* ip_vs_x_glue_conn.h: ends a conn now if nobody else does; RCU, no bucket lock held */
 void ip_vs_x_conn_reclaim(struct ip_vs_conn *cp);
 /* Ends a conn whatever it does; RCU, no bucket lock held */
 void ip_vs_x_conn_end(struct ip_vs_conn *cp);
+/* May a request belong to a conn? No ref; RCU. */
+bool ip_vs_x_conn_known(const struct ip_vs_conn_param *p);
 
 /* ip_vs_x_glue_ctl.h */
 void ip_vs_x_cfg_lock(void);

@@ -17,7 +17,7 @@
 				 IPVS_EXT_FEAT_EVENTS | IPVS_EXT_FEAT_LIMITS | \
 				 IPVS_EXT_FEAT_ACL | IPVS_EXT_FEAT_EXPIRE_RST | \
 				 IPVS_EXT_FEAT_DEL_CONN | IPVS_EXT_FEAT_FLOOD | \
-				 IPVS_EXT_FEAT_FORECAST)
+				 IPVS_EXT_FEAT_FORECAST | IPVS_EXT_FEAT_SP_EARLY)
 /* and of IPVS_EXT_SVC_F_* */
 #define IP_VS_X_SVC_FLAGS	(IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_TOA | \
 				 IPVS_EXT_SVC_F_TOA_SYN | IPVS_EXT_SVC_F_SEQ | \
@@ -86,6 +86,17 @@ struct ip_vs_x_svc_cfg *ip_vs_x_svc_cfg(struct ip_vs_service *svc);
 
 /* Cookie keys; NULL: not said. A new key makes the old one the previous. */
 int ip_vs_x_sp_set_keys(struct ip_vs_x_net *xnet, const u8 *key, const u8 *prev);
+
+/*
+ * ip_vs_x_early.c, all under ip_vs_x_cfg_lock(). want: the service is about to have
+ * a SYN proxy; 0 or an errno. count: it has one, or has it no longer. release: it
+ * goes.
+ */
+int ip_vs_x_early_want(const struct ip_vs_service *svc);
+void ip_vs_x_early_count(const struct ip_vs_service *svc, bool on);
+void ip_vs_x_early_release(struct ip_vs_service *svc);
+/* CONFIG SP_EARLY */
+int ip_vs_x_early_set(struct ip_vs_x_net *xnet, u8 mode);
 
 /* ip_vs_x_limit.c */
 struct ip_vs_x_limit *ip_vs_x_limit_new(const struct ip_vs_x_svc_cfg *cfg);

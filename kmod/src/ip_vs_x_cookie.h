@@ -82,12 +82,37 @@ static inline unsigned int ip_vs_x_mss_index(u16 mss, bool v6)
 	return i;
 }
 
+/*
+ * Those of a SYN as nearly every host writes it: MSS, SACK permitted, timestamps, NOP
+ * and window scale. False: they are others, and s is as it was.
+ */
+static inline bool ip_vs_x_syn_opts_usual(const struct tcphdr *th, struct ip_vs_x_syn_opts *s)
+{
+	const u8 *o = (const u8 *)(th + 1);
+
+	if (th->doff != 10 || get_unaligned_be16(o) != (TCPOPT_MSS << 8 | TCPOLEN_MSS) ||
+	    get_unaligned_be32(o + 4) != (TCPOPT_SACK_PERM << 24 | TCPOLEN_SACK_PERM << 16 |
+					  TCPOPT_TIMESTAMP << 8 | TCPOLEN_TIMESTAMP) ||
+	    get_unaligned_be32(o + 16) >> 8 != (TCPOPT_NOP << 16 | TCPOPT_WINDOW << 8 |
+						TCPOLEN_WINDOW))
+		return false;
+	*s = (struct ip_vs_x_syn_opts) {
+		.mss = get_unaligned_be16(o + 2) ?: IP_VS_X_MSS_DEFAULT,
+		.ws = o[19] > IP_VS_X_WS_MAX ? IP_VS_X_WS_MAX : o[19], .sack = true, .ts = true,
+		.tsval = get_unaligned_be32(o + 8), .tsecr = get_unaligned_be32(o + 12),
+	};
+	return true;
+}
+
 /* Reads the options of a SYN or SYN/ACK, all of whose header is there */
 static inline void ip_vs_x_syn_opts_get(struct tcphdr *th, struct ip_vs_x_syn_opts *s)
 {
-	struct ip_vs_x_opts w = ip_vs_x_opts(th);
+	struct ip_vs_x_opts w;
 	u8 *o;
 
+	if (ip_vs_x_syn_opts_usual(th, s))
+		return;
+	w = ip_vs_x_opts(th);
 	*s = (struct ip_vs_x_syn_opts) { .mss = IP_VS_X_MSS_DEFAULT, .ws = IP_VS_X_WS_NONE };
 	while ((o = ip_vs_x_opt_next(&w))) {
 		switch (o[0]) {

@@ -106,6 +106,7 @@ static const struct nla_policy x_config_policy[IPVS_EXT_CONFIG_MAX + 1] = {
 	[IPVS_EXT_CONFIG_SYNC_OPT]	= NLA_POLICY_MAX(NLA_U8, 1),
 	[IPVS_EXT_CONFIG_COOKIE_KEY_PREV] = NLA_POLICY_EXACT_LEN(IPVS_EXT_COOKIE_KEY_LEN),
 	[IPVS_EXT_CONFIG_DROP_VIP]	= NLA_POLICY_MAX(NLA_U8, 1),
+	[IPVS_EXT_CONFIG_SP_EARLY]	= NLA_POLICY_MAX(NLA_U8, __IPVS_EXT_EARLY_MAX - 1),
 };
 
 static const struct nla_policy x_filter_policy[IPVS_EXT_FILTER_MAX + 1] = {
@@ -569,21 +570,29 @@ static int x_get_config(struct sk_buff *skb, struct genl_info *info)
 	    nla_put_u8(r.skb, IPVS_EXT_CONFIG_RECLAIM, READ_ONCE(xnet->reclaim)) ||
 	    nla_put_u64_64bit(r.skb, IPVS_EXT_CONFIG_SP_QMEM, READ_ONCE(xnet->sp_qmem_max),
 			      IPVS_EXT_CONFIG_PAD) ||
-	    nla_put_u8(r.skb, IPVS_EXT_CONFIG_DROP_VIP, READ_ONCE(xnet->drop_vip)))
+	    nla_put_u8(r.skb, IPVS_EXT_CONFIG_DROP_VIP, READ_ONCE(xnet->drop_vip)) ||
+	    nla_put_u8(r.skb, IPVS_EXT_CONFIG_SP_EARLY, READ_ONCE(xnet->early_mode)))
 		ret = -EMSGSIZE;
 	else
 		nla_nest_end(r.skb, nest);
 	return x_reply_end(&r, info, ret);
 }
 
-static int x_set_keys(struct ip_vs_x_net *xnet, const struct nlattr *key,
-		      const struct nlattr *prev)
+/* What can fail, all of it or nothing: neither going back to was nor OFF can */
+static int x_set_synproxy(struct ip_vs_x_net *xnet, const struct nlattr *key,
+			  const struct nlattr *prev, const struct nlattr *early)
 {
-	int ret;
+	u8 was = xnet->early_mode, mode = early ? nla_get_u8(early) : was;
+	int ret = 0;
 
-	ip_vs_x_cfg_lock();
-	ret = ip_vs_x_sp_set_keys(xnet, key ? nla_data(key) : NULL, prev ? nla_data(prev) : NULL);
-	ip_vs_x_cfg_unlock();
+	if (mode != IPVS_EXT_EARLY_OFF)
+		ret = ip_vs_x_early_set(xnet, mode);
+	if (!ret && (key || prev))
+		ret = ip_vs_x_sp_set_keys(xnet, key ? nla_data(key) : NULL,
+					  prev ? nla_data(prev) : NULL);
+	if (ret)
+		mode = was;
+	ip_vs_x_early_set(xnet, mode);
 	return ret;
 }
 
@@ -602,13 +611,13 @@ static int x_set_config(struct sk_buff *skb, struct genl_info *info)
 	ret = x_check_supported(tb, x_config_unsupported, IPVS_EXT_CONFIG_MAX, info->extack);
 	if (ret)
 		return ret;
-	/* the only one that can fail comes first */
-	if (tb[IPVS_EXT_CONFIG_COOKIE_KEY] || tb[IPVS_EXT_CONFIG_COOKIE_KEY_PREV]) {
-		ret = x_set_keys(xnet, tb[IPVS_EXT_CONFIG_COOKIE_KEY],
-				 tb[IPVS_EXT_CONFIG_COOKIE_KEY_PREV]);
-		if (ret)
-			return ret;
-	}
+	/* those that can fail come first */
+	ip_vs_x_cfg_lock();
+	ret = x_set_synproxy(xnet, tb[IPVS_EXT_CONFIG_COOKIE_KEY],
+			     tb[IPVS_EXT_CONFIG_COOKIE_KEY_PREV], tb[IPVS_EXT_CONFIG_SP_EARLY]);
+	ip_vs_x_cfg_unlock();
+	if (ret)
+		return ret;
 	if (tb[IPVS_EXT_CONFIG_SP_QMEM])
 		WRITE_ONCE(xnet->sp_qmem_max,
 			   min_t(u64, nla_get_u64(tb[IPVS_EXT_CONFIG_SP_QMEM]), S64_MAX));

@@ -42,3 +42,24 @@ void ip_vs_x_conn_end(struct ip_vs_conn *cp)
 	ip_vs_x_conn_reclaim(cp);
 	ip_vs_conn_expire_now(cp);
 }
+
+/*
+ * As ip_vs_conn_in_get(), for who only asks whether there is one: no ref. RCU.
+ * Where a conn may be without a client's port, everybody is known.
+ */
+bool ip_vs_x_conn_known(const struct ip_vs_conn_param *p)
+{
+	struct ip_vs_conn *cp;
+
+	if (unlikely(atomic_read(&ip_vs_conn_no_cport_cnt)))
+		return true;
+	hlist_for_each_entry_rcu(cp, &ip_vs_conn_tab[ip_vs_conn_hashkey_param(p, false)], c_list) {
+		if (p->cport == cp->cport && p->vport == cp->vport && cp->af == p->af &&
+		    ip_vs_addr_equal(p->af, p->caddr, &cp->caddr) &&
+		    ip_vs_addr_equal(p->af, p->vaddr, &cp->vaddr) &&
+		    p->protocol == cp->protocol && cp->ipvs == p->ipvs &&
+		    refcount_read(&cp->refcnt))
+			return true;
+	}
+	return false;
+}

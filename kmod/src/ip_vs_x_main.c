@@ -90,10 +90,9 @@ bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb, struct ip_v
 	return false;
 }
 
-/* A SYN that a cookie would answer comes from a client whom the list refuses */
-static bool x_unwelcome(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
-			const struct ip_vs_iphdr *iph, const struct ip_vs_service *svc,
-			const struct ip_vs_x_svc_cfg *cfg)
+bool ip_vs_x_unwelcome(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+		       const struct ip_vs_iphdr *iph, const struct ip_vs_service *svc,
+		       const struct ip_vs_x_svc_cfg *cfg)
 {
 	if (likely(!cfg->acl_mode) || ip_vs_x_acl_permits(cfg, svc, skb, iph))
 		return false;
@@ -125,7 +124,7 @@ bool __ip_vs_x_tcp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		cfg = rcu_dereference(ip_vs_x_service(svc)->cfg);
 		pass = true;
 		if (cfg && (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY)) {
-			pass = !syn || !x_unwelcome(ipvs, af, skb, iph, svc, cfg);
+			pass = !syn || !ip_vs_x_unwelcome(ipvs, af, skb, iph, svc, cfg);
 			if (pass && ip_vs_x_sp_sched(ipvs, af, skb, pd, verdict, iph, svc, cfg, th))
 				return false;
 		}
@@ -150,6 +149,7 @@ static int __net_init x_net_init(struct net *net)
 	xnet->probes = X_PROBES_DEFAULT;
 	xnet->reclaim = 1;
 	xnet->net = net;
+	xnet->early_mode = IPVS_EXT_EARLY_AUTO;
 	ret = ip_vs_x_sp_net_init(xnet);
 	if (ret)
 		goto free_stats;

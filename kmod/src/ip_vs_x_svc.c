@@ -374,8 +374,14 @@ static bool x_is_asked(const struct ip_vs_x_svc_cfg *cfg)
 	return cfg && (cfg->invalid || (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY));
 }
 
+static bool x_is_proxied(const struct ip_vs_x_svc_cfg *cfg)
+{
+	return cfg && (cfg->flags & IPVS_EXT_SVC_F_SYNPROXY);
+}
+
 /* Keys are on while there is a service that needs them; old and cfg may be NULL */
-static void x_count_keys(const struct ip_vs_x_svc_cfg *old, const struct ip_vs_x_svc_cfg *cfg)
+static void x_count_keys(const struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *old,
+			 const struct ip_vs_x_svc_cfg *cfg)
 {
 	bool was = x_is_live(old), is = x_is_live(cfg);
 
@@ -389,6 +395,10 @@ static void x_count_keys(const struct ip_vs_x_svc_cfg *old, const struct ip_vs_x
 		static_branch_inc(&ip_vs_x_stray_key);
 	else if (was && !is)
 		static_branch_dec(&ip_vs_x_stray_key);
+	was = x_is_proxied(old);
+	is = x_is_proxied(cfg);
+	if (was != is)
+		ip_vs_x_early_count(svc, is);
 }
 
 /* Has a packet anything to ask the extension? */
@@ -447,7 +457,7 @@ static void x_publish(struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg,
 	    IPVS_EXT_SVC_F_SYNPROXY)
 		WRITE_ONCE(ip_vs_x_net(svc->ipvs)->any_lip, true);
 	ip_vs_x_auto_set(cfg->aut, cfg);
-	x_count_keys(old, cfg);
+	x_count_keys(svc, old, cfg);
 	rcu_assign_pointer(ip_vs_x_service(svc)->cfg, cfg);
 	if (!old)
 		return;
@@ -482,6 +492,8 @@ int ip_vs_x_svc_set(struct ip_vs_x_net *xnet, struct ip_vs_service *svc,
 	ret = x_set_set(xnet, &cfg->set4, req->tb[IPVS_EXT_SVC_ACL_SET4], NFPROTO_IPV4, extack) ?:
 	      x_set_set(xnet, &cfg->set6, req->tb[IPVS_EXT_SVC_ACL_SET6], NFPROTO_IPV6, extack) ?:
 	      x_check(svc, cfg, old, extack) ?: x_set_limit(cfg, old);
+	if (!ret && x_is_proxied(cfg))
+		ret = ip_vs_x_early_want(svc);
 	if (ret) {
 		x_cfg_abort(cfg, old);
 		return ret;
@@ -509,9 +521,10 @@ void ip_vs_x_svc_release(struct ip_vs_service *svc)
 	struct ip_vs_x_svc_cfg *cfg = ip_vs_x_svc_cfg(svc);
 
 	ip_vs_x_vip_del(svc);
+	ip_vs_x_early_release(svc);
 	if (!cfg)
 		return;
-	x_count_keys(cfg, NULL);
+	x_count_keys(svc, cfg, NULL);
 	rcu_assign_pointer(ip_vs_x_service(svc)->cfg,
 			   cfg->flags & IPVS_EXT_SVC_F_FNAT ? &x_gone : NULL);
 	if (cfg->lgroup)

@@ -10,6 +10,9 @@
 #include <linux/random.h>
 #include <linux/slab.h>
 #include <linux/timekeeping.h>
+#include <net/ip.h>
+#include <net/ip6_checksum.h>
+#include <net/route.h>
 #include <net/tcp.h>
 #include "ip_vs_x_cfg.h"
 #include "ip_vs_x_synproxy.h"
@@ -235,9 +238,31 @@ static struct tcphdr *x_whole(const struct sk_buff *skb, unsigned int thoff,
 
 struct tcphdr *ip_vs_x_sp_header(const struct sk_buff *skb, unsigned int thoff, u8 *buf)
 {
-	struct tcphdr *th = skb_header_pointer(skb, thoff, sizeof(*th), buf);
+	struct tcphdr *th = (struct tcphdr *)(skb->data + thoff);
 
+	if (likely(thoff + IP_VS_X_TCP_MAX <= skb_headlen(skb) ||
+		   (thoff + sizeof(*th) <= skb_headlen(skb) &&
+		    thoff + th->doff * 4 <= skb_headlen(skb))))
+		return th->doff < 5 ? NULL : th;
+	th = skb_header_pointer(skb, thoff, sizeof(*th), buf);
 	return th ? x_whole(skb, thoff, th, buf) : NULL;
+}
+
+/*
+ * As ip_vs_checksum_common_check(), but at once for what has no checksum of the
+ * device's and is in one piece.
+ */
+static bool x_checksum_ok(struct sk_buff *skb, int af, const struct ip_vs_iphdr *iph)
+{
+	unsigned int len = skb->len - iph->len;
+	__wsum sum;
+
+	if (skb->ip_summed != CHECKSUM_NONE || skb_is_nonlinear(skb))
+		return ip_vs_checksum_common_check(skb, iph->len, IPPROTO_TCP, af);
+	sum = csum_partial(skb->data + iph->len, len, 0);
+	if (af == AF_INET6)
+		return !csum_ipv6_magic(&iph->saddr.in6, &iph->daddr.in6, len, IPPROTO_TCP, sum);
+	return !csum_tcpudp_magic(iph->saddr.ip, iph->daddr.ip, len, IPPROTO_TCP, sum);
 }
 
 static struct ip_vs_x_flow x_flow(int af, const struct ip_vs_iphdr *iph, const struct tcphdr *th)
@@ -252,6 +277,19 @@ static struct ip_vs_x_flow x_flow(int af, const struct ip_vs_iphdr *iph, const s
 static bool x_offers_ts(const struct ip_vs_x_svc_cfg *cfg)
 {
 	return (cfg->sp.opts & IPVS_EXT_SP_OPT_TS) && cfg->ts_mode != IPVS_EXT_TS_STRIP;
+}
+
+/* As dst_mtu(), at once where nothing but the route and its device have a say */
+static unsigned int x_mtu(int af, const struct dst_entry *dst)
+{
+	const struct rtable *rt = dst_rtable(dst);
+	unsigned int mtu;
+
+	if (af == AF_INET6 || rt->rt_pmtu || rt->rt_mtu_locked || dst->lwtstate ||
+	    dst_metric_locked(dst, RTAX_MTU))
+		return dst_mtu(dst);
+	mtu = dst_metric_raw(dst, RTAX_MTU) ?: READ_ONCE(dst_dev_rcu(dst)->mtu);
+	return min_t(unsigned int, mtu, IP_MAX_MTU);
 }
 
 /* What we offer, given what he offers; s is changed to what both have */
@@ -298,21 +336,28 @@ static struct sk_buff *x_turn(struct sk_buff *skb, const struct ip_vs_x_seg *seg
 	return skb;
 }
 
+struct dst_entry *ip_vs_x_sp_route(struct netns_ipvs *ipvs, int af, const struct ip_vs_iphdr *iph,
+				   const struct tcphdr *th)
+{
+	return ip_vs_x_route(ipvs->net, af, IPPROTO_TCP, &iph->saddr, &iph->daddr, th->source,
+			     th->dest);
+}
+
 int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
-		   const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg)
+		   const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
+		   struct dst_entry *dst)
 {
 	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(ipvs);
-	struct ip_vs_x_syn_opts s, ours;
-	u8 opt[IP_VS_X_SYN_OPTS_MAX];
+	struct ip_vs_x_syn_opts s __uninitialized, ours __uninitialized;
+	u8 opt[IP_VS_X_SYN_OPTS_MAX] __uninitialized;
 	struct ip_vs_x_seg seg __uninitialized;
 	u8 buf[IP_VS_X_TCP_MAX] __uninitialized;
-	struct dst_entry *dst;
 	struct ip_vs_x_flow f;
 	struct tcphdr *th;
 	u32 isn;
 
 	th = ip_vs_x_sp_header(skb, iph->len, buf);
-	if (!th || !ip_vs_checksum_common_check(skb, iph->len, IPPROTO_TCP, af)) {
+	if (!th || !x_checksum_ok(skb, af, iph)) {
 		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_BAD_PKT);
 		goto drop;
 	}
@@ -321,14 +366,15 @@ int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		.saddr = &iph->daddr, .daddr = &iph->saddr, .opt = opt,
 		.source = th->dest, .dest = th->source, .window = htons(cfg->sp.window),
 	};
-	dst = ip_vs_x_route(ipvs->net, af, IPPROTO_TCP, seg.daddr, seg.saddr, seg.dest, seg.source);
+	if (!dst)
+		dst = ip_vs_x_sp_route(ipvs, af, iph, th);
 	if (!dst) {
 		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_ROUTE_FAIL);
 		goto drop;
 	}
 	isn = ntohl(th->seq);
 	ip_vs_x_syn_opts_get(th, &s);
-	x_offer(cfg, af == AF_INET6, dst_mtu(dst), &s, &ours);
+	x_offer(cfg, af == AF_INET6, x_mtu(af, dst), &s, &ours);
 	f = x_flow(af, iph, th);
 	seg.seq = ip_vs_x_cookie_make(&rcu_dereference(xnet->keys)->k, &f, isn, x_now(), &s,
 				      &ours.tsval);
@@ -347,6 +393,7 @@ int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	return ip_vs_x_send(ipvs, af, skb);
 
 drop:
+	dst_release(dst);
 	kfree_skb(skb);
 	return NF_STOLEN;
 }
@@ -371,7 +418,7 @@ bool ip_vs_x_sp_valid(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		ack->opts.tsecr = get_unaligned_be32(ts + 6);
 	}
 	/* last, as it reads all of the data: a flood does not come that far */
-	return ip_vs_checksum_common_check(skb, iph->len, IPPROTO_TCP, af);
+	return x_checksum_ok(skb, af, iph);
 }
 
 /* Packets without a conn */
@@ -442,19 +489,51 @@ static int x_open(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 }
 
 /* What becomes of a packet of a handshake; it must still be there */
-static void x_decided(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
-		      const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
-		      unsigned int stat)
+static inline void x_decided(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+			     const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
+			     unsigned int stat)
 {
 	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, stat);
 	ip_vs_x_trace_synproxy(af, skb, iph, stat);
 }
 
-/* SYN and nothing else that counts */
-static bool x_is_syn(const struct tcphdr *th)
+int ip_vs_x_sp_answer(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		      const struct ip_vs_iphdr *iph, const struct ip_vs_service *svc,
+		      const struct ip_vs_x_svc_cfg *cfg, struct dst_entry *dst)
 {
-	return (tcp_flag_word(th) & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_FIN | TCP_FLAG_RST)) ==
-	       TCP_FLAG_SYN;
+	x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_SYN);
+	if (likely(x_has_dest(svc)))
+		return ip_vs_x_sp_syn(ipvs, af, skb, iph, cfg, dst);
+	dst_release(dst);
+	x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_NODEST);
+	return NF_DROP;
+}
+
+void ip_vs_x_sp_bad(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+		    const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg)
+{
+	x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_ACK_BAD);
+}
+
+int ip_vs_x_sp_good(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		    struct ip_vs_proto_data *pd, struct ip_vs_iphdr *iph,
+		    struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
+		    struct tcphdr *th, const struct ip_vs_x_ack *ack)
+{
+	int verdict;
+
+	/* the client sends his data until somebody takes it */
+	if ((cfg->flags & IPVS_EXT_SVC_F_SP_DEFER) && ack->hlen == skb->len)
+		return NF_DROP;
+	/* counted once it is known to be ours; by then the packet is gone */
+	ip_vs_x_trace_synproxy(af, skb, iph, IPVS_EXT_STAT_SP_ACK_OK);
+	verdict = x_open(ipvs, af, skb, pd, iph, svc, cfg, th, ack);
+	if (verdict < 0)
+		return verdict;
+	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, IPVS_EXT_STAT_SP_ACK_OK);
+	if (x_auto(cfg))
+		atomic_dec(&cfg->aut->unanswered[READ_ONCE(cfg->aut->bucket)]);
+	return verdict;
 }
 
 bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
@@ -467,7 +546,7 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	struct tcphdr *th;
 	u32 half;
 
-	if (x_is_syn(h)) {
+	if (ip_vs_x_sp_is_syn(h)) {
 		if (x_auto(cfg) && !ip_vs_x_sp_active(cfg)) {
 			half = ip_vs_x_auto_half_open(cfg->aut);
 			if (half >= cfg->sp.auto_on)
@@ -475,36 +554,18 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		}
 		if (!ip_vs_x_sp_active(cfg))
 			return false;
-		x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_SYN);
-		if (!x_has_dest(svc)) {
-			x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_NODEST);
-			*verdict = NF_DROP;
-		} else {
-			*verdict = ip_vs_x_sp_syn(ipvs, af, skb, iph, cfg);
-		}
+		*verdict = ip_vs_x_sp_answer(ipvs, af, skb, iph, svc, cfg, NULL);
 		return true;
 	}
 	if (!h->ack || h->syn || h->rst || !ip_vs_x_sp_takes(cfg))
 		return false;
 	th = x_whole(skb, iph->len, h, buf);
 	if (!th || !ip_vs_x_sp_valid(ipvs, af, skb, iph, cfg, th, &ack)) {
-		x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_ACK_BAD);
+		ip_vs_x_sp_bad(ipvs, af, skb, iph, cfg);
 		return false;
 	}
-	/* the client sends his data until somebody takes it */
-	if ((cfg->flags & IPVS_EXT_SVC_F_SP_DEFER) && ack.hlen == skb->len) {
-		*verdict = NF_DROP;
-		return true;
-	}
-	/* counted once it is known to be ours; by then the packet is gone */
-	ip_vs_x_trace_synproxy(af, skb, iph, IPVS_EXT_STAT_SP_ACK_OK);
-	*verdict = x_open(ipvs, af, skb, pd, iph, svc, cfg, th, &ack);
-	if (*verdict < 0)
-		return false;
-	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, IPVS_EXT_STAT_SP_ACK_OK);
-	if (x_auto(cfg))
-		atomic_dec(&cfg->aut->unanswered[READ_ONCE(cfg->aut->bucket)]);
-	return true;
+	*verdict = ip_vs_x_sp_good(ipvs, af, skb, pd, iph, svc, cfg, th, &ack);
+	return *verdict >= 0;
 }
 
 /* Packets of a conn */
@@ -570,12 +631,12 @@ bool __ip_vs_x_intercept(struct ip_vs_conn *cp, struct sk_buff *skb, struct ip_v
 	if (!th)
 		return false;
 	cfg = ip_vs_x_conn_cfg(cp);
-	if (x_is_syn(th)) {
+	if (ip_vs_x_sp_is_syn(th)) {
 		if (!cfg || !ip_vs_x_sp_active(cfg) || !x_syn_harms(cp->ipvs, cp, pending))
 			return false;
 		ip_vs_x_in_stats(cp, skb);
 		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_SYN);
-		*verdict = ip_vs_x_sp_syn(cp->ipvs, cp->af, skb, iph, cfg);
+		*verdict = ip_vs_x_sp_syn(cp->ipvs, cp->af, skb, iph, cfg, NULL);
 		goto put;
 	}
 	if ((pending || x_is_over(cp)) && th->ack && !th->rst && !th->syn && cfg &&

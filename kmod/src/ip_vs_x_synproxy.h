@@ -38,15 +38,44 @@ struct ip_vs_x_ack {
 
 /* ip_vs_x_synproxy.c */
 
+/* SYN and nothing else that counts */
+static inline bool ip_vs_x_sp_is_syn(const struct tcphdr *th)
+{
+	return (tcp_flag_word(th) & (TCP_FLAG_SYN | TCP_FLAG_ACK | TCP_FLAG_FIN | TCP_FLAG_RST)) ==
+	       TCP_FLAG_SYN;
+}
+
 /* May an ACK hold a cookie that the service still takes? */
 bool ip_vs_x_sp_takes(const struct ip_vs_x_svc_cfg *cfg);
 /* Does the ACK at iph->len hold a valid one? Fills in ack. th is its header. */
 bool ip_vs_x_sp_valid(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		      const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
 		      struct tcphdr *th, struct ip_vs_x_ack *ack);
-/* Answers a SYN with a cookie. Always a verdict; skb is gone. */
+/* The route of a cookie, with a ref; NULL: there is none */
+struct dst_entry *ip_vs_x_sp_route(struct netns_ipvs *ipvs, int af, const struct ip_vs_iphdr *iph,
+				   const struct tcphdr *th);
+/*
+ * Answers a SYN with a cookie, by dst if the caller has looked for the route, whose
+ * ref is gone then. Always a verdict; skb is gone.
+ */
 int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
-		   const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg);
+		   const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
+		   struct dst_entry *dst);
+/*
+ * What becomes of packets without a conn, to a service with SYN proxy. Each counts
+ * and traces what it decides. answer: a SYN, while cookies are sent; as sp_syn().
+ * bad: an ACK that is not valid; the service's policy is the caller's. good: one
+ * that is; a verdict, or -1: ip_vs makes no conn of it, and skb is as it was.
+ */
+int ip_vs_x_sp_answer(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		      const struct ip_vs_iphdr *iph, const struct ip_vs_service *svc,
+		      const struct ip_vs_x_svc_cfg *cfg, struct dst_entry *dst);
+void ip_vs_x_sp_bad(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+		    const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg);
+int ip_vs_x_sp_good(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
+		    struct ip_vs_proto_data *pd, struct ip_vs_iphdr *iph,
+		    struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
+		    struct tcphdr *th, const struct ip_vs_x_ack *ack);
 /* The whole TCP header of a packet, in buf if not in one piece; NULL: it is not there */
 struct tcphdr *ip_vs_x_sp_header(const struct sk_buff *skb, unsigned int thoff, u8 *buf);
 

@@ -228,7 +228,8 @@ static void ip_vs_x_seg_ip(struct iphdr *ih, const struct ip_vs_x_seg *s, unsign
 	ih->protocol = IPPROTO_TCP;
 	ih->saddr = s->saddr->ip;
 	ih->daddr = s->daddr->ip;
-	ip_send_check(ih);
+	ih->check = 0;
+	ih->check = ip_fast_csum(ih, 5);
 }
 
 static void ip_vs_x_seg_ip6(struct ipv6hdr *ih, const struct ip_vs_x_seg *s, unsigned int len)
@@ -246,7 +247,7 @@ static void ip_vs_x_seg_write(struct sk_buff *skb, const struct ip_vs_x_seg *s)
 {
 	unsigned int hlen = s->af == AF_INET6 ? sizeof(struct ipv6hdr) : sizeof(struct iphdr);
 	unsigned int len = sizeof(struct tcphdr) + s->opt_len;
-	void *ih = skb_put(skb, hlen + len);
+	void *ih = __skb_put(skb, hlen + len);
 	struct tcphdr *th = ih + hlen;
 	__wsum sum;
 

@@ -53,6 +53,7 @@ static const char * const x_names[IPVS_EXT_STAT_MAX + 1] = {
 	[IPVS_EXT_STAT_BAD_PKT] = "bad_pkt",
 	[IPVS_EXT_STAT_OPS_DROP] = "ops_drop",
 	[IPVS_EXT_STAT_VIP_DROP] = "vip_drop",
+	[IPVS_EXT_STAT_SP_EARLY] = "sp_early",
 };
 
 const char *ip_vs_x_stat_name(unsigned int stat)

@@ -44,6 +44,11 @@ int ip_vs_x_send(struct netns_ipvs *ipvs, int af, struct sk_buff *skb)
 	if (skb->dev)
 		skb_clear_tstamp(skb);
 	skb_forward_csum(skb);
+	/* ip_vs' own hooks pass what is marked */
+	if (likely(ip_vs_x_hooks_alone(ipvs->net, af, NF_INET_LOCAL_OUT))) {
+		dst_output(ipvs->net, NULL, skb);
+		return NF_STOLEN;
+	}
 	NF_HOOK(af == AF_INET6 ? NFPROTO_IPV6 : NFPROTO_IPV4, NF_INET_LOCAL_OUT, ipvs->net, NULL,
 		skb, NULL, skb_dst_dev_rcu(skb), dst_output);
 	return NF_STOLEN;

@@ -86,6 +86,7 @@ enum {
 #define IPVS_EXT_FEAT_DEL_CONN	0x0800ULL	/* DEL_CONN with FILTER */
 #define IPVS_EXT_FEAT_FLOOD	0x1000ULL	/* EXT INVALID, CONFIG DROP_VIP */
 #define IPVS_EXT_FEAT_FORECAST	0x2000ULL	/* LGROUP PORTS* and RS_*; events PORTS_* */
+#define IPVS_EXT_FEAT_SP_EARLY	0x4000ULL	/* CONFIG SP_EARLY */
 
 /* IPVS_EXT_A_EXT: settings of one service beyond the mainline family's */
 enum {
@@ -230,11 +231,19 @@ enum {
 	IPVS_EXT_CONFIG_PAD,		/* 7 */
 	IPVS_EXT_CONFIG_COOKIE_KEY_PREV, /* 8, binary 16, write only: accepted, not handed out */
 	IPVS_EXT_CONFIG_DROP_VIP,	/* 9, u8, 0/1: drop what comes to a vip and no service */
+	IPVS_EXT_CONFIG_SP_EARLY,	/* 10, u8, IPVS_EXT_EARLY_* */
 
 	__IPVS_EXT_CONFIG_MAX
 };
 
 #define IPVS_EXT_CONFIG_MAX	(__IPVS_EXT_CONFIG_MAX - 1)
+
+enum {				/* IPVS_EXT_CONFIG_SP_EARLY: handshakes at PRE_ROUTING */
+	IPVS_EXT_EARLY_OFF,
+	IPVS_EXT_EARLY_ON,
+	IPVS_EXT_EARLY_AUTO,	/* while no hook of anybody else's would have seen them */
+	__IPVS_EXT_EARLY_MAX
+};
 
 /* IPVS_EXT_A_CONN: one connection forwarded by the extension */
 enum {
@@ -336,6 +345,7 @@ enum {
 	IPVS_EXT_STAT_OPS_DROP,		/* 43: FNAT cannot carry it (one-packet, SCTP), dropped */
 	IPVS_EXT_STAT_PAD,		/* 44: alignment, never a counter */
 	IPVS_EXT_STAT_VIP_DROP,		/* 45: to a vip and no service, CONFIG DROP_VIP */
+	IPVS_EXT_STAT_SP_EARLY,		/* 46: packets of handshakes that SP_EARLY has dealt with */
 
 	__IPVS_EXT_STAT_MAX
 };

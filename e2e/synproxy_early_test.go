@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package e2e
+
+import (
+	"maps"
+	"net/netip"
+	"testing"
+
+	"github.com/google/nftables"
+	"github.com/google/nftables/expr"
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+	"github.com/lvs-fnat/lvs/internal/testpkt"
+	"github.com/lvs-fnat/lvs/internal/testvm"
+	"github.com/lvs-fnat/lvs/ipvs"
+	"github.com/lvs-fnat/lvs/ipvs/uapi"
+)
+
+// TestSynproxyEarly: handshakes are dealt with before packets are routed where nobody
+// can tell the difference, and where ip_vs always did elsewhere.
+func TestSynproxyEarly(t *testing.T) {
+	needOurs(t)
+	testnet.Must(t, testvm.Modprobe("nf_tables"))
+	for _, c := range []struct {
+		name string
+		run  func(*testing.T, *rig)
+	}{
+		{"same", caseEarlySame},
+		{"setting", caseEarlySetting},
+		{"filter", caseEarlyFilter},
+		{"raw", caseEarlyRaw},
+		{"between", caseEarlyBetween},
+		{"conntrack", caseEarlyConntrack},
+		{"rp_filter", caseEarlyRPFilter},
+		{"rules", caseEarlyRules},
+		{"tap", caseEarlyTap},
+		{"odd", caseEarlyOdd},
+		{"not_here", caseEarlyNotHere},
+		{"spoofed", caseEarlySpoofed},
+		{"fwmark", caseEarlyFwmark},
+	} {
+		each(t, c.name, c.run)
+	}
+}
+
+// early sets the mode.
+func (r *rig) early(t *testing.T, mode ipvs.SynproxyMode) {
+	t.Helper()
+	r.apply(t, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigSPEarly, SPEarly: mode}})
+}
+
+// isEarly fails t unless n packets more than before were dealt with early.
+func (r *rig) isEarly(t *testing.T, n uint64, do func()) {
+	t.Helper()
+	before := r.stat(t, uapi.ExtStatSpEarly)
+	do()
+	if got := r.stat(t, uapi.ExtStatSpEarly) - before; got != n {
+		t.Errorf("%d packets were dealt with early, want %d", got, n)
+	}
+}
+
+// hook adds a chain at a hook of the director, with one rule, and returns what takes
+// it away again.
+func (r *rig) hook(t *testing.T, hook *nftables.ChainHook, priority nftables.ChainPriority, rule ...expr.Any) func() {
+	t.Helper()
+	table := &nftables.Table{Name: "early", Family: nftables.TableFamilyINet}
+	with := func(f func(*nftables.Conn)) {
+		t.Helper()
+		testnet.Must(t, r.d.Do(func() error {
+			c, err := nftables.New()
+			if err != nil {
+				return err
+			}
+			f(c)
+			return c.Flush()
+		}))
+	}
+	with(func(c *nftables.Conn) {
+		c.AddTable(table)
+		chain := c.AddChain(&nftables.Chain{Name: "c", Table: table, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: &priority})
+		c.AddRule(&nftables.Rule{Table: table, Chain: chain, Exprs: rule})
+	})
+	return func() { with(func(c *nftables.Conn) { c.DelTable(table) }) }
+}
+
+// dropSyn matches TCP with SYN alone, and drops it.
+func dropSyn() []expr.Any {
+	return []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyL4PROTO, Register: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{testpkt.TCP}},
+		&expr.Payload{DestRegister: 1, Base: expr.PayloadBaseTransportHeader, Offset: 13, Len: 1},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: 1, Data: []byte{byte(testpkt.SYN)}},
+		&expr.Verdict{Kind: expr.VerdictDrop},
+	}
+}
+
+// unansweredSyn sends a SYN that nobody may answer.
+func (r *rig) unansweredSyn(t *testing.T, from netip.Addr) {
+	t.Helper()
+	r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(from, r.freshPort()), netip.AddrPortFrom(r.vip, 80), 1).Syn(synOptions(r.fam)...))
+	r.front.Quiet(t)
+	r.back.Quiet(t)
+}
+
+// handshake is a whole one, with a stray ACK and data before the server answers.
+func (r *rig) handshake(t *testing.T, n int) {
+	t.Helper()
+	f := r.linux(t, n, 4000)
+	bad := f.c.Bare()
+	bad.Ack++
+	r.front.Send(t, bad)
+	r.front.Quiet(t)
+	first := f.c.Data("GET / HTTP/1.1\r\n\r\n")
+	r.front.Send(t, first)
+	f.meetServer(t, first)
+	f.accept(t, first)
+	f.reply(t, f.s.Data("200 OK"))
+	f.finish(t)
+}
+
+// The packets are the same in each mode, and so is what is counted.
+func caseEarlySame(t *testing.T, r *rig) {
+	key := r.proxied(t, proxy{setup: setup{more: ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: ipvs.InvalidDrop}}})
+	counted := map[ipvs.SynproxyMode]ipvs.ExtStats{}
+	for i, mode := range []ipvs.SynproxyMode{ipvs.SynproxyAuto, ipvs.SynproxyOff, ipvs.SynproxyOn} {
+		r.early(t, mode)
+		r.apply(t, ipvs.Op{Kind: ipvs.ZeroExt})
+		early := uint64(3) // SYN, stray ACK, cookie
+		if mode == ipvs.SynproxyOff {
+			early = 0
+		}
+		r.isEarly(t, early, func() { r.handshake(t, i) })
+		s, err := r.x.ExtStats(t.Context())
+		testnet.Must(t, err)
+		if n := r.ofService(t, key, uapi.ExtStatSpEarly); n != s[uapi.ExtStatSpEarly] {
+			t.Errorf("%v: %d of the service, %d in all", mode, n, s[uapi.ExtStatSpEarly])
+		}
+		delete(s, uapi.ExtStatSpEarly)
+		counted[mode] = s
+	}
+	for mode, s := range counted {
+		if !maps.Equal(s, counted[ipvs.SynproxyOff]) {
+			t.Errorf("%v counts %v, off %v", mode, s, counted[ipvs.SynproxyOff])
+		}
+	}
+}
+
+// The setting is auto at first, told by the kernel, and in force at once.
+func caseEarlySetting(t *testing.T, r *rig) {
+	want := func(mode ipvs.SynproxyMode) {
+		t.Helper()
+		c, err := r.x.ExtConfig(t.Context())
+		testnet.Must(t, err)
+		if c.Set&ipvs.ExtConfigSPEarly == 0 || c.SPEarly != mode {
+			t.Errorf("the mode is %v, want %v", c.SPEarly, mode)
+		}
+	}
+	want(ipvs.SynproxyAuto)
+	r.early(t, ipvs.SynproxyOff)
+	want(ipvs.SynproxyOff)
+	key := r.proxied(t, proxy{})
+	r.isEarly(t, 0, func() { r.linux(t, 0, 4000) })
+	r.early(t, ipvs.SynproxyOn)
+	want(ipvs.SynproxyOn)
+	r.isEarly(t, 1, func() { r.linux(t, 1, 4000) })
+	// it goes and comes with the proxies
+	for i, mode := range []ipvs.SynproxyMode{ipvs.SynproxyOff, ipvs.SynproxyOn} {
+		var e ipvs.Ext
+		e.SetSynproxy(mode)
+		r.apply(t, ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key}, Ext: e})
+		if mode == ipvs.SynproxyOn {
+			r.isEarly(t, 1, func() { r.linux(t, 2+i, 4000) })
+		}
+	}
+}
+
+// Where somebody filters what comes in, he sees what he always did.
+func caseEarlyFilter(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	r.isEarly(t, 1, func() { r.linux(t, 0, 4000) })
+	undo := r.hook(t, nftables.ChainHookInput, *nftables.ChainPriorityFilter, dropSyn()...)
+	syns := r.stat(t, uapi.ExtStatSpSyn)
+	r.isEarly(t, 0, func() { r.unansweredSyn(t, r.cip[1]) })
+	if n := r.stat(t, uapi.ExtStatSpSyn); n != syns {
+		t.Errorf("%d SYNs that a filter dropped were counted", n-syns)
+	}
+	r.early(t, ipvs.SynproxyOn)
+	r.isEarly(t, 1, func() { r.linux(t, 2, 4000) })
+	r.early(t, ipvs.SynproxyAuto)
+	undo()
+	r.isEarly(t, 1, func() { r.linux(t, 3, 4000) })
+}
+
+// A rule in raw comes first, whatever the mode.
+func caseEarlyRaw(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	r.hook(t, nftables.ChainHookPrerouting, *nftables.ChainPriorityRaw, dropSyn()...)
+	for _, mode := range []ipvs.SynproxyMode{ipvs.SynproxyAuto, ipvs.SynproxyOn} {
+		r.early(t, mode)
+		r.isEarly(t, 0, func() { r.unansweredSyn(t, r.cip[0]) })
+	}
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpSyn: 0})
+}
+
+// A hook that comes behind, as that of a table that sets marks, is waited for.
+func caseEarlyBetween(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	undo := r.hook(t, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle, &expr.Counter{})
+	r.isEarly(t, 0, func() { r.handshakeOf(t, 0) })
+	undo()
+	r.isEarly(t, 2, func() { r.handshakeOf(t, 1) })
+}
+
+// handshakeOf is one without anything beside it.
+func (r *rig) handshakeOf(t *testing.T, n int) {
+	t.Helper()
+	r.established(t, n, 4000, false).talk(t)
+}
+
+// With connection tracking in the namespace it is tracking that comes first.
+func caseEarlyConntrack(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	undo := r.hook(t, nftables.ChainHookOutput, *nftables.ChainPriorityFilter, &expr.Ct{Key: expr.CtKeySTATE, Register: 1})
+	r.isEarly(t, 0, func() { r.handshakeOf(t, 0) })
+	r.early(t, ipvs.SynproxyOn)
+	r.isEarly(t, 2, func() { r.handshakeOf(t, 1) })
+	undo()
+}
+
+// What rp_filter keeps out is not answered; what it lets in is.
+func caseEarlyRPFilter(t *testing.T, r *rig) {
+	if r.v6() {
+		return // there is none
+	}
+	r.proxied(t, proxy{})
+	set := func(v string) { testnet.Must(t, r.d.Sysctl("net.ipv4.conf.front.rp_filter", v)) }
+	set("1")
+	r.isEarly(t, 1, func() { r.linux(t, 0, 4000) })
+	for _, mode := range []ipvs.SynproxyMode{ipvs.SynproxyOff, ipvs.SynproxyAuto, ipvs.SynproxyOn} {
+		r.early(t, mode)
+		r.isEarly(t, 0, func() { r.unansweredSyn(t, r.rip[0]) })
+	}
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpSyn: 1})
+	set("2")
+	// its way back is by the other link
+	r.isEarly(t, 1, func() {
+		r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.rip[0], 4000), netip.AddrPortFrom(r.vip, 80), 1).Syn())
+		if p := r.back.Recv(t); p.Flags != testpkt.SYN|testpkt.ACK {
+			t.Errorf("instead of a cookie: %v", p)
+		}
+	})
+}
+
+// Policy routing has its say: IPv4 is asked, IPv6 is left to it.
+func caseEarlyRules(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	rule := netlink.NewRule()
+	rule.Family, rule.Priority, rule.Table = int(ipvs.FamilyOf(r.vip)), 1000, unix.RT_TABLE_MAIN
+	testnet.Must(t, r.d.Link.RuleAdd(rule))
+	n := uint64(2)
+	if r.v6() {
+		n = 0
+	}
+	r.isEarly(t, n, func() { r.handshakeOf(t, 0) })
+	testnet.Must(t, r.d.Link.RuleDel(rule))
+}
+
+// Whoever listens to the device sees the packet as it came.
+func caseEarlyTap(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	mac, err := r.d.MAC("front")
+	testnet.Must(t, err)
+	tap, err := testpkt.Open(r.d, "front", mac)
+	testnet.Must(t, err)
+	defer tap.Close()
+	var f *spFlow
+	r.isEarly(t, 2, func() {
+		f = r.linux(t, 0, 4000)
+		p := f.c.Data("hello")
+		r.front.Send(t, p)
+		f.meetServer(t, p)
+		f.accept(t, p)
+		f.c.Seq -= p.Len()
+		again := f.c.Data("hello")
+		syn := testpkt.NewPeer(f.c.Local, f.vip, f.isn).Syn(synOptions(r.fam)...)
+		for _, want := range []testpkt.Packet{syn, again} {
+			if d := testpkt.Diff(want, tap.Recv(t)); d != "" {
+				t.Errorf("the tap saw another packet:\n%s", d)
+			}
+		}
+	})
+	f.reply(t, f.s.Data("bye"))
+}
+
+// What is not plain goes where it always did.
+func caseEarlyOdd(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	syn := testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], 4000), netip.AddrPortFrom(r.vip, 80), 1).Syn(synOptions(r.fam)...)
+	pkts := []testpkt.Packet{syn}
+	if r.v6() {
+		pkts[0].Ext = make([]byte, 8)
+		copy(pkts[0].Ext, []byte{0, 0, 1, 4}) // PadN
+	} else {
+		pkts[0].DF = false
+		pkts = pkts[0].Fragment(24)
+	}
+	r.isEarly(t, 0, func() {
+		r.front.Send(t, pkts...)
+		if p := r.front.Recv(t); p.Flags != testpkt.SYN|testpkt.ACK {
+			t.Errorf("instead of a cookie: %v", p)
+		}
+	})
+	for _, flags := range []testpkt.Flags{testpkt.FIN | testpkt.ACK, testpkt.SYN | testpkt.ACK, testpkt.SYN | testpkt.FIN, testpkt.RST | testpkt.ACK, 0} {
+		p := syn.Clone()
+		p.Flags, p.Options = flags, nil
+		r.isEarly(t, 0, func() { r.front.Send(t, p) })
+	}
+	// a SYN with an ACK makes a connection, as ever
+	r.front.Drain()
+	r.back.Drain()
+}
+
+// An address that is not here any more is nobody's to answer for, and is so again
+// when it comes back: as in a failover.
+func caseEarlyNotHere(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	r.isEarly(t, 1, func() { r.linux(t, 0, 4000) })
+	vip := netip.PrefixFrom(r.vip, r.vip.BitLen())
+	for i := range 2 {
+		testnet.Must(t, r.d.DelAddr("front", vip))
+		r.isEarly(t, 0, func() {
+			r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], r.freshPort()), netip.AddrPortFrom(r.vip, 80), 1).Syn())
+			r.front.Drain() // perhaps an ICMP error
+		})
+		testnet.Must(t, r.d.AddAddr("front", vip))
+		r.isEarly(t, 1, func() { r.linux(t, 1+i, 4000) })
+	}
+}
+
+// A packet from outside that bears an address of this host is none of ours.
+func caseEarlySpoofed(t *testing.T, r *rig) {
+	r.proxied(t, proxy{setup: setup{more: ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: ipvs.InvalidRST}}})
+	for _, mode := range []ipvs.SynproxyMode{ipvs.SynproxyAuto, ipvs.SynproxyOn} {
+		r.early(t, mode)
+		r.isEarly(t, 0, func() {
+			for _, from := range []netip.Addr{r.fam.front, r.fam.back, r.vip} {
+				p := testpkt.NewPeer(netip.AddrPortFrom(from, r.freshPort()), netip.AddrPortFrom(r.vip, 80), 1)
+				r.front.Send(t, p.Syn(), p.Bare())
+			}
+			r.front.Quiet(t)
+			r.back.Quiet(t)
+		})
+	}
+}
+
+// A mark may be set later on, so services by fwmark are not early.
+func caseEarlyFwmark(t *testing.T, r *rig) {
+	r.proxied(t, proxy{setup: setup{fwmark: 5}})
+	r.hook(t, nftables.ChainHookPrerouting, *nftables.ChainPriorityMangle,
+		&expr.Immediate{Register: 1, Data: []byte{5, 0, 0, 0}}, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})
+	r.early(t, ipvs.SynproxyOn)
+	r.isEarly(t, 0, func() { r.linux(t, 0, 4000) })
+}

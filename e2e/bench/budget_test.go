@@ -25,7 +25,7 @@ const (
 	// connection with the distribution's NAT, without the bed: a SYN answered with a
 	// cookie, an ACK without one dropped, an ACK with one that makes a connection and
 	// a SYN to the real server.
-	cookieShare, badAckShare, handshakeShare = 1.03, 0.51, 1.73
+	cookieShare, badAckShare, handshakeShare = 0.6, 0.5, 1.5
 	// connBytes is the memory of an FNAT connection.
 	connBytes = 384
 )
@@ -78,8 +78,8 @@ func TestHostBudget(t *testing.T) {
 		{"6.1", "fnat" + kind}:        {8400, "instructions"},
 		{"6.1", "stock tcp new 4000"}: {9000, "instructions"}, {"6.1", "fnat tcp new 4000"}: {11100, "instructions"},
 		{"6.1", "synproxy" + kind}:            {8600, "instructions"},
-		{"6.1", "forward tcp elsewhere 4000"}: {4000, "instructions"}, {"6.1", "synproxy tcp new 4000"}: {9150, "instructions"},
-		{"6.1", "synproxy tcp bad-ack 4000"}: {6550, "instructions"}, {"6.1", "synproxy tcp handshake 4000"}: {12650, "instructions"},
+		{"6.1", "forward tcp elsewhere 4000"}: {4000, "instructions"}, {"6.1", "synproxy tcp new 4000"}: {7000, "instructions"},
+		{"6.1", "synproxy tcp bad-ack 4000"}: {6500, "instructions"}, {"6.1", "synproxy tcp handshake 4000"}: {11500, "instructions"},
 		{"6.1", "stock connection size"}: {320, "bytes"}, {"6.1", "fnat connection size"}: {384, "bytes"},
 	}
 	if bad := kept.overBudget(); bad != nil {

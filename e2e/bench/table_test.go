@@ -110,7 +110,7 @@ func (tab table) keep(old table) {
 }
 
 // paths are the columns of the printed table.
-var paths = []string{"forward", "stock", "nat", "nat-ext", "fnat", "toa"}
+var paths = []string{"forward", "stock", "nat", "nat-ext", "fnat", "toa", "synproxy"}
 
 // text is the table as people read it, a block per kernel: a line per kind of
 // packet, a column per path, and what FNAT takes beyond stock NAT.

@@ -251,8 +251,30 @@ func (n *NS) AddAddr(link string, prefixes ...netip.Prefix) error {
 		if err := n.Link.AddrAdd(l, a); err != nil {
 			return n.wrap(err, "add %v to %s", p, link)
 		}
+		if err := n.awaitLocal(l, a.IPNet); err != nil {
+			return n.wrap(err, "add %v to %s", p, link)
+		}
 	}
 	return nil
+}
+
+// awaitLocal waits for the route to an IPv6 address of a link that is up: a worker
+// of the kernel adds it, also where nothing is to be detected (addrconf_dad_work),
+// and what comes before is not for this host.
+func (n *NS) awaitLocal(l netlink.Link, addr *net.IPNet) error {
+	if up := uint32(unix.IFF_UP | unix.IFF_LOWER_UP); addr.IP.To4() != nil || l.Attrs().RawFlags&up != up {
+		return nil
+	}
+	host := &net.IPNet{IP: addr.IP, Mask: net.CIDRMask(128, 128)}
+	want := &netlink.Route{Dst: host, Type: unix.RTN_LOCAL}
+	for range 5000 {
+		routes, err := n.Link.RouteListFiltered(netlink.FAMILY_V6, want, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE|netlink.RT_FILTER_DST)
+		if err != nil || len(routes) > 0 {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return errors.New("no route to it after 5 s")
 }
 
 // DelAddr removes an address from a link.

@@ -913,7 +913,7 @@ func TestExtClientReads(t *testing.T) {
 
 	info, err := c.Info(t.Context())
 	if x := info.Extended; err != nil || x == nil || x.ABI != 1 || x.Build == "" || x.TabBits < 8 || x.ConnSize < 300 ||
-		!gocmp.Equal(ipvs.FeatureNames(x.Features), []string{"FNAT", "TOA", "TS_MODE", "MSS", "GET_CONN", "SYNPROXY", "LIMITS", "ACL", "EVENTS", "EXPIRE_RST", "DEL_CONN", "FLOOD", "FORECAST"}) {
+		!gocmp.Equal(ipvs.FeatureNames(x.Features), []string{"FNAT", "TOA", "TS_MODE", "MSS", "GET_CONN", "SYNPROXY", "LIMITS", "ACL", "EVENTS", "EXPIRE_RST", "DEL_CONN", "FLOOD", "FORECAST", "SP_EARLY"}) {
 		t.Errorf("info %+v, %v", x, err)
 	}
 	one, err := c.ExtService(t.Context(), s.ServiceKey)

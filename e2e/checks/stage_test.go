@@ -746,6 +746,9 @@ func (s *stage) story(p *playing) (out story, moments []time.Time) {
 				after++
 			}
 		}
+		if p.kind == clockPlay { // whose first step comes some time after the start
+			after = max(after, 1)
+		}
 		text := strings.ReplaceAll(x.what, s.dir, "DIR")
 		switch {
 		case strings.HasPrefix(text, "mail: "):

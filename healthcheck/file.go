@@ -10,9 +10,10 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"github.com/lvs-fnat/lvs/internal/trackfile"
 )
 
 // File is what a FILE_CHECK looks at.
@@ -131,49 +132,25 @@ func (w *fileWatch) forget(c *check) {
 	}
 }
 
-// emptyFor is how long a file may be empty before it counts as such: who writes one
-// anew empties it first.
-const emptyFor = 50 * time.Millisecond
-
 func (w *fileWatch) listen(n *fsnotify.Watcher) {
-	empty := map[string]bool{}
-	again := time.NewTimer(emptyFor)
-	defer again.Stop()
-	for {
-		select {
-		case ev, ok := <-n.Events:
-			if !ok {
-				return
-			}
-			path := filepath.Clean(ev.Name)
-			if info, err := os.Stat(path); err == nil && info.Size() == 0 {
-				empty[path] = true
-				again.Reset(emptyFor)
-				continue
-			}
-			delete(empty, path)
-			w.changed(path)
-		case <-again.C:
-			for path := range empty {
-				w.changed(path)
-			}
-			clear(empty)
-		case _, ok := <-n.Errors:
-			if !ok {
-				return
-			}
-			// Events may be missing: look at all files.
-			w.mu.Lock()
-			paths := make([]string, 0, len(w.checks))
-			for p := range w.checks {
-				paths = append(paths, p)
-			}
-			w.mu.Unlock()
-			for _, p := range paths {
-				w.changed(p)
-			}
+	trackfile.Follow(n, w.follows, func(path string) { w.changed(filepath.Clean(path)) }, func(error) {
+		// Events may be missing: look at all files.
+		w.mu.Lock()
+		paths := make([]string, 0, len(w.checks))
+		for p := range w.checks {
+			paths = append(paths, p)
 		}
-	}
+		w.mu.Unlock()
+		for _, p := range paths {
+			w.changed(p)
+		}
+	})
+}
+
+func (w *fileWatch) follows(path string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.checks[filepath.Clean(path)]) > 0
 }
 
 func (w *fileWatch) changed(path string) {

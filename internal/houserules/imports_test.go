@@ -28,7 +28,7 @@ var mayImport = map[string][]string{
 	"ipvs/uapi":     {},
 	"ipvs/uapi/gen": {},
 	"parser":        {},
-	"healthcheck":   {"internal/poll"},
+	"healthcheck":   {"internal/poll", "internal/trackfile"},
 	"vrrp":          {},
 
 	"internal/agentx":     {},
@@ -46,7 +46,8 @@ var mayImport = map[string][]string{
 	"internal/popt":       {},
 	"internal/schedule":   {"ipvs"},
 	"internal/supervise":  {},
-	"internal/vrouter":    {"internal/agentx", "internal/config", "internal/firewall", "internal/netif", "internal/poll", "vrrp"},
+	"internal/trackfile":  {},
+	"internal/vrouter":    {"internal/agentx", "internal/config", "internal/firewall", "internal/netif", "internal/poll", "internal/trackfile", "vrrp"},
 
 	"kmod/toa/bpf": {},
 }

@@ -9,11 +9,11 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/fsnotify/fsnotify"
 
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/trackfile"
 )
 
 // fileWatch follows the numbers in track files. A file that is missing, or has
@@ -82,47 +82,18 @@ func (f *fileWatch) init(c config.TrackFile) {
 	}
 }
 
-// emptyFor is how long a file may be empty before it counts as such: who writes one
-// anew empties it first.
-const emptyFor = 50 * time.Millisecond
-
 func (f *fileWatch) follow() {
-	empty := map[string]bool{}
-	again := time.NewTimer(emptyFor)
-	defer again.Stop()
-	for {
-		select {
-		case ev, ok := <-f.notify.Events:
-			if !ok {
-				return
-			}
-			if _, ours := f.paths[ev.Name]; !ours {
-				continue
-			}
-			if info, err := os.Stat(ev.Name); err == nil && info.Size() == 0 {
-				empty[ev.Name] = true
-				again.Reset(emptyFor)
-				continue
-			}
-			delete(empty, ev.Name)
-			f.e.loop.Post(func() { f.read(ev.Name) })
-		case <-again.C:
-			for path := range empty {
-				f.e.loop.Post(func() { f.read(path) })
-			}
-			clear(empty)
-		case err, ok := <-f.notify.Errors:
-			if !ok {
-				return
-			}
+	trackfile.Follow(f.notify,
+		func(path string) bool { return f.paths[path] != nil },
+		func(path string) { f.e.loop.Post(func() { f.read(path) }) },
+		func(err error) {
 			f.e.loop.Post(func() {
 				f.e.warn(fmt.Errorf("track files: %w", err))
 				for path := range f.paths { // events may be missing
 					f.read(path)
 				}
 			})
-		}
-	}
+		})
 }
 
 // read takes in the number of a file.

@@ -413,6 +413,21 @@ func (s *stage) prepare(p *playing, n int) {
 	}
 }
 
+// attend does work until the socket of p, which it uses, is closed: by the play, or at
+// the end.
+func (s *stage) attend(p *playing, socket io.Closer, work func()) {
+	done := make(chan struct{})
+	p.closed = func() { socket.Close(); <-done }
+	s.works.Go(func() {
+		<-s.ended
+		socket.Close()
+	})
+	s.works.Go(func() {
+		defer close(done)
+		work()
+	})
+}
+
 // listen serves connections.
 func (s *stage) listen(p *playing) {
 	l, err := s.ns.Listen(context.Background(), "tcp", fmt.Sprintf("127.0.0.1:%d", p.port))
@@ -420,14 +435,7 @@ func (s *stage) listen(p *playing) {
 		s.t.Errorf("%s: %v", p.name, err)
 		return
 	}
-	done := make(chan struct{})
-	p.closed = func() { l.Close(); <-done }
-	s.works.Go(func() {
-		<-s.ended
-		l.Close()
-	})
-	s.works.Go(func() {
-		defer close(done)
+	s.attend(p, l, func() {
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -513,15 +521,8 @@ func (s *stage) datagrams(p *playing) {
 		s.t.Errorf("%s: %v", p.name, err)
 		return
 	}
-	done := make(chan struct{})
-	p.closed = func() { c.Close(); <-done }
 	already := p.count()
-	s.works.Go(func() {
-		<-s.ended
-		c.Close()
-	})
-	s.works.Go(func() {
-		defer close(done)
+	s.attend(p, c, func() {
 		buf := make([]byte, 600)
 		for n := already; ; {
 			k, from, err := c.ReadFrom(buf)

@@ -34,6 +34,23 @@ func (d *testDaemon) command(args ...string) (code int, out, err string) {
 	return code, stdout.String(), stderr.String()
 }
 
+// doesAsTold reloads with conf and fails t unless the kernel is asked for what out, that
+// of --plan, says.
+func (d *testDaemon) doesAsTold(name, conf, out string) {
+	d.t.Helper()
+	d.table.Forget()
+	d.reload(conf, msgReloaded)
+	var told []string
+	for l := range strings.Lines(out) {
+		if op, ok := strings.CutPrefix(strings.TrimSuffix(l, "\n"), "ipvsadm "); ok {
+			told = append(told, op)
+		}
+	}
+	if diff := cmp.Diff(told, d.table.Lines()); diff != "" {
+		d.t.Errorf("%s: -told +done:\n%s", name, diff)
+	}
+}
+
 // TestPlan: what a reload would do is told and not done; and what is told is
 // what the reload then does.
 func TestPlan(t *testing.T) {
@@ -61,17 +78,7 @@ checks: 1 started, 1 stopped, 0 with another timing, 1 kept
 		t.Errorf("code %d, -want +got:\n%s%s", code, diff, err)
 	}
 	d.holds(down)
-	d.table.Forget()
-	d.reload(conf, msgReloaded)
-	var told []string
-	for l := range strings.Lines(out) {
-		if op, ok := strings.CutPrefix(strings.TrimSuffix(l, "\n"), "ipvsadm "); ok {
-			told = append(told, op)
-		}
-	}
-	if diff := cmp.Diff(told, d.table.Lines()); diff != "" {
-		t.Errorf("-told +done:\n%s", diff)
-	}
+	d.doesAsTold("changes", conf, out)
 	d.write(strings.Replace(conf, "10.0.2.13 80", "10.0.2.300 80", 1))
 	if code, out, err := d.command("--plan"); code != exitFatal || out != "" || !strings.Contains(err, "a reload would be refused: ") {
 		t.Errorf("a file with an error: code %d\n%s%s", code, out, err)
@@ -222,17 +229,7 @@ func TestPlanFNAT(t *testing.T) {
 		if code != exitChanges || errs != "" || !strings.HasPrefix(out, change.want) {
 			t.Errorf("%s: code %d\n%s%s", change.to, code, out, errs)
 		}
-		d.table.Forget()
-		d.reload(conf, msgReloaded)
-		var told []string
-		for l := range strings.Lines(out) {
-			if op, ok := strings.CutPrefix(strings.TrimSuffix(l, "\n"), "ipvsadm "); ok {
-				told = append(told, op)
-			}
-		}
-		if diff := cmp.Diff(told, d.table.Lines()); diff != "" {
-			t.Errorf("%s: -told +done:\n%s", change.to, diff)
-		}
+		d.doesAsTold(change.to, conf, out)
 		d.reload(fnatPlan, msgReloaded)
 	}
 	d.stop()

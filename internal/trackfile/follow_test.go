@@ -6,63 +6,68 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
 )
 
-// A file that stays empty is told of, though later; so is one that is written, and
-// none that is not followed. The end of the watcher is Follow's.
+// A file that is written anew is told of once, when there is something in it; one that
+// stays empty, a while later; one that is not followed, never.
 func TestFollow(t *testing.T) {
-	n, err := fsnotify.NewWatcher()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
-	if err := n.Add(dir); err != nil {
-		t.Fatal(err)
-	}
-	told, troubles, end := make(chan string, 100), make(chan error, 1), make(chan struct{})
-	go func() {
-		defer close(end)
-		Follow(n, func(path string) bool { return filepath.Base(path) != "other" },
-			func(path string) { told <- filepath.Base(path) }, func(err error) { troubles <- err })
-	}()
-	write := func(name, text string) {
-		t.Helper()
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
-			t.Fatal(err)
+	synctest.Test(t, func(t *testing.T) {
+		n := &fsnotify.Watcher{Events: make(chan fsnotify.Event), Errors: make(chan error)}
+		var mu sync.Mutex // guards told
+		var told []string
+		var trouble error
+		end := make(chan struct{})
+		go func() {
+			defer close(end)
+			Follow(n, func(path string) bool { return filepath.Base(path) != "other" },
+				func(path string) {
+					mu.Lock()
+					defer mu.Unlock()
+					told = append(told, filepath.Base(path))
+				}, func(err error) { trouble = err })
+		}()
+		write := func(name, text string) {
+			t.Helper()
+			path := filepath.Join(dir, name)
+			if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			n.Events <- fsnotify.Event{Name: path, Op: fsnotify.Write}
 		}
-	}
-	wait := func(want string) {
-		t.Helper()
-		for deadline := time.After(30 * time.Second); ; {
-			select {
-			case got := <-told:
-				if got == "other" {
-					t.Fatal("told of a file that is not followed")
-				}
-				if got == want {
-					return
-				}
-			case <-deadline:
-				t.Fatalf("not told of %q", want)
+		want := func(names ...string) {
+			t.Helper()
+			synctest.Wait()
+			mu.Lock()
+			defer mu.Unlock()
+			if !slices.Equal(told, names) {
+				t.Errorf("told of %q, want %q", told, names)
 			}
 		}
-	}
-	write("other", "1")
-	write("number", "1")
-	wait("number")
-	write("empty", "")
-	wait("empty")
-	lost := errors.New("lost")
-	n.Errors <- lost
-	if err := <-troubles; err != lost {
-		t.Errorf("trouble %v", err)
-	}
-	if err := n.Close(); err != nil {
-		t.Error(err)
-	}
-	<-end
+		write("other", "1")
+		write("number", "")
+		want()
+		write("number", "1")
+		want("number")
+		time.Sleep(time.Second)
+		want("number")
+		write("empty", "")
+		want("number")
+		time.Sleep(time.Second)
+		want("number", "empty")
+		lost := errors.New("lost")
+		n.Errors <- lost
+		close(n.Events)
+		<-end
+		if trouble != lost {
+			t.Errorf("trouble %v, want %v", trouble, lost)
+		}
+	})
 }

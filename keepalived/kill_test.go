@@ -30,8 +30,17 @@ const tableSocket = "KEEPALIVED_TEST_TABLE"
 
 func TestMain(m *testing.M) {
 	socket := os.Getenv(tableSocket)
-	if socket == "" {
-		os.Exit(m.Run())
+	switch {
+	case os.Getenv(sinkKernel) != "":
+		os.Exit(sinkApp().run(context.Background(), os.Args))
+	case os.Getenv(checkedServer) != "":
+		os.Exit(serveChecked())
+	case socket == "":
+		code := m.Run()
+		if builtIn != "" {
+			_ = os.RemoveAll(builtIn)
+		}
+		os.Exit(code)
 	}
 	a := newApp(os.Stdout, os.Stderr)
 	a.syslog = noSyslog
@@ -260,11 +269,9 @@ func (f *family) killParent() {
 // comes next leaves the tables as they should be.
 func TestKill(t *testing.T) {
 	dir := t.TempDir()
-	program := filepath.Join(dir, "keepalived")
-	// Without the race detector, which would cost minutes.
-	build := exec.Command("go", "test", "-c", "-o", program, ".")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	program, err := buildProgram() // without the race detector, which would cost minutes
+	if err != nil {
+		t.Fatal(err)
 	}
 	socket := filepath.Join(dir, "table")
 	l, err := net.Listen("unix", socket)

@@ -23,33 +23,23 @@ const (
 	away                    // a goroutine of the pool is at it; no timer
 )
 
-// check is one target at work. All but key, removed and status belongs to the
-// goroutine of its shard's loop.
+// check is one target at work. All but named, removed and status belongs to the
+// goroutine of its shard's loop. There are tens of thousands: what few of them need
+// is in more.
 type check struct {
-	shard  *shard
-	key    *entryKey // of the engine, guarded by its lock
-	target Target
-	plan   plan
-	state  state
+	shard *shard
+	named *Target // of the engine, guarded by its lock; target follows it
+	// target is never written to.
+	target *Target
 	timer  poll.Timer
-	// asked is when the exchange began, or a command.
-	asked time.Time
-	peer  *poll.Target
-	phase phase
-	fd    int
 	// talk is the dialogue in progress; nil otherwise.
 	talk dialogue
+	*more
+	state state
+	fd    int32
 	// awaits is what fd is watched for.
 	awaits poll.Events
-	// cancel ends the run that is away, and run tells it from earlier ones.
-	cancel context.CancelFunc
-	run    uint64
-	// tls is made at the first run of SSL_GET, to keep its session.
-	tls *tls.Config
-	// patterns are the expressions of the URLs, nil without any.
-	patterns []*pattern
-	// services are the names of those the check is for.
-	services []string
+	phase  phase
 	// new is set until the server has been found well.
 	new bool
 	// suspended is set while it rests.
@@ -60,6 +50,32 @@ type check struct {
 
 	removed atomic.Bool
 	status  atomic.Uint64
+}
+
+// more is what those checks have that say something, or are for several services.
+type more struct {
+	// asked is when the exchange began, or a command.
+	asked time.Time
+	// cancel ends the run that is away, and run tells it from earlier ones.
+	cancel context.CancelFunc
+	run    uint64
+	// tls is made at the first run of SSL_GET, to keep its session.
+	tls *tls.Config
+	// patterns are the expressions of the URLs, nil without any.
+	patterns []*pattern
+	// others are the names of the services the check is for beside its target's.
+	others []string
+}
+
+// none is for checks without, and never written to.
+var none more
+
+// own gives c more that can be written to.
+func (c *check) own() *more {
+	if c.more == &none {
+		c.more = &more{}
+	}
+	return c.more
 }
 
 // Bits of check.status, which is a Status other goroutines can read.
@@ -123,32 +139,33 @@ func failed(line func(*Target) string) result { return result{line: line, weight
 func lineConnect(t *Target) string        { return msgConnect(t, false) }
 func lineConnectTimeout(t *Target) string { return msgConnect(t, true) }
 
-func newCheck(s *shard, t Target) (*check, error) {
-	peer, err := newPeer(&t.Spec)
-	if err != nil {
-		return nil, err
+func newCheck(s *shard, t *Target) (*check, error) {
+	if t.Spec.Kind.connects() {
+		p := t.Spec.peer()
+		if err := p.Validate(); err != nil {
+			return nil, err
+		}
 	}
 	patterns, err := compile(t.Spec.HTTP.URLs)
 	if err != nil {
 		return nil, err
 	}
-	c := &check{new: true, patterns: patterns, shard: s, target: t, peer: peer, fd: -1, state: newState(t.Spec.Timing.Alpha)}
-	c.plan = c.target.Spec.plan()
+	c := &check{new: true, more: &none, shard: s, named: t, target: t, fd: -1, state: newState(t.Spec.Timing.Alpha)}
+	if patterns != nil {
+		c.own().patterns = patterns
+	}
 	c.timer.E = c
 	c.publish()
 	return c, nil
 }
 
-// newPeer is where the check of s connects to, nil if it does not.
-func newPeer(s *Spec) (*poll.Target, error) {
+// peer is where a check of s connects to, if it does.
+func (s *Spec) peer() poll.Peer {
 	p := poll.Peer{
 		Addr:   s.Conn.Addr,
 		Bind:   s.Conn.Bind,
 		Device: s.Conn.BindIf,
 		Mark:   s.Conn.FwMark,
-	}
-	if !s.Kind.connects() {
-		return nil, nil
 	}
 	switch s.Kind {
 	case UDPCheck, DNSCheck:
@@ -156,7 +173,7 @@ func newPeer(s *Spec) (*poll.Target, error) {
 	case PingCheck:
 		p.Network = poll.ICMP
 	}
-	return poll.NewTarget(p)
+	return p
 }
 
 func (c *check) publish() {
@@ -185,12 +202,18 @@ func (c *check) read() Status {
 	}
 }
 
-// retime takes a new timing over. The next run comes no later than the new
+// rename has the check go on for t, which asks for the same, and for others besides.
+func (c *check) rename(t *Target, others []string) {
+	if c.target = t; others != nil || c.others != nil {
+		c.own().others = others
+	}
+}
+
+// retime follows a new timing. The next run comes no later than the new
 // interval would have it; part, of 0 to 1, spreads those that come earlier.
-func (c *check) retime(t Timing, part float64) {
-	c.target.Spec.Timing = t
-	if c.phase == idle && c.shard.loop.Remaining(&c.timer) > t.DelayLoop {
-		c.shard.loop.Arm(&c.timer, time.Duration(part*float64(t.DelayLoop)))
+func (c *check) retime(part float64) {
+	if d := c.target.Spec.Timing.DelayLoop; c.phase == idle && c.shard.loop.Remaining(&c.timer) > d {
+		c.shard.loop.Arm(&c.timer, time.Duration(part*float64(d)))
 	}
 }
 
@@ -226,7 +249,7 @@ func (c *check) suspend(off bool, part float64) {
 		return
 	}
 	c.suspended = off
-	t := &c.target
+	t := c.target
 	if off {
 		c.shard.loop.Stop(&c.timer)
 		c.hangUp()
@@ -251,17 +274,18 @@ func (c *check) stop() {
 }
 
 func (c *check) hangUp() {
-	if c.fd >= 0 {
-		c.shard.loop.Forget(c.fd)
-		poll.Close(c.fd, c.shard.reset)
-	}
-	if c.cancel != nil {
-		c.cancel()
+	if fd := int(c.fd); fd >= 0 {
+		c.shard.loop.Forget(fd)
+		poll.Close(fd, c.shard.reset)
 	}
 	if c.phase != idle {
 		c.shard.inFlight.Add(-1)
 	}
-	c.fd, c.talk, c.cancel, c.phase = -1, nil, nil, idle
+	if c.cancel != nil {
+		c.cancel()
+		c.cancel = nil
+	}
+	c.fd, c.talk, c.phase = -1, nil, idle
 }
 
 // Expire starts a run or ends one that took too long.
@@ -273,7 +297,7 @@ func (c *check) Expire() {
 	// The answer may be there although this loop has not seen it yet. What
 	// can be read at this moment came in time as far as anybody can tell.
 	for range rescues {
-		ev := poll.Pending(c.fd, c.awaited())
+		ev := poll.Pending(int(c.fd), c.awaited())
 		if ev == 0 {
 			break
 		}
@@ -316,7 +340,7 @@ func (c *check) start() {
 	if c.target.Spec.Kind == MiscCheck {
 		c.postponed = false
 		c.shard.inFlight.Add(1)
-		c.asked = c.shard.loop.Now()
+		c.own().asked = c.shard.loop.Now()
 		c.delegate(c.shard.scripts, command{c.target.Spec.Misc, c.target.Spec.Timing.ConnectTimeout, c.shard.credential}.run)
 		return
 	}
@@ -327,7 +351,8 @@ func (c *check) start() {
 		c.finish(c.target.Spec.File.judge())
 		return
 	}
-	fd, err := c.peer.Connect()
+	p := c.target.Spec.peer()
+	fd, err := c.shard.dialer.Connect(&p)
 	if err != nil {
 		if local := (*poll.LocalError)(nil); errors.As(err, &local) {
 			c.postpone(err)
@@ -341,7 +366,7 @@ func (c *check) start() {
 		c.postpone(err)
 		return
 	}
-	c.fd, c.phase, c.awaits, c.postponed = fd, connecting, poll.Out, false
+	c.fd, c.phase, c.awaits, c.postponed = int32(fd), connecting, poll.Out, false
 	c.shard.inFlight.Add(1)
 	c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.ConnectTimeout)
 }
@@ -351,7 +376,7 @@ func (c *check) start() {
 func (c *check) postpone(err error) {
 	c.shard.postponed.Add(1)
 	if !c.postponed {
-		c.shard.log.Warn(msgPostponed(&c.target, err))
+		c.shard.log.Warn(msgPostponed(c.target, err))
 	}
 	c.postponed = true
 	c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.DelayLoop)
@@ -363,7 +388,7 @@ func (c *check) Ready(ev poll.Events) {
 		c.exchange()
 		return
 	}
-	if err := poll.Outcome(c.fd, ev); err != nil {
+	if err := poll.Outcome(int(c.fd), ev); err != nil {
 		c.finish(failed(lineConnect))
 		return
 	}
@@ -375,7 +400,7 @@ func (c *check) Ready(ev poll.Events) {
 		}
 		c.talk = &introduction{outbox{proxyHeader(s.Conn.Proxy)}}
 	case HTTPGet:
-		c.talk = newExchange(&c.target, c.state.url, c.patterns)
+		c.talk = newExchange(c.target, int(c.state.url), c.patterns)
 	case UDPCheck:
 		c.talk = newDatagram(s.UDP)
 	case DNSCheck:
@@ -391,7 +416,7 @@ func (c *check) Ready(ev poll.Events) {
 		c.handOverGRPC()
 		return
 	}
-	c.phase, c.asked = exchanging, c.shard.loop.Now()
+	c.phase, c.own().asked = exchanging, c.shard.loop.Now()
 	c.shard.loop.Arm(&c.timer, c.target.Spec.Timing.ConnectTimeout)
 	c.exchange()
 }
@@ -407,7 +432,7 @@ func (t *Timing) part(elapsed time.Duration) time.Duration {
 func (c *check) exchange() {
 	d := c.talk
 	if !d.sent() {
-		if err := d.send(c.fd); err != nil {
+		if err := d.send(int(c.fd)); err != nil {
 			c.finish(failed(d.lineWrite))
 			return
 		}
@@ -416,7 +441,7 @@ func (c *check) exchange() {
 			return
 		}
 	} else if c.awaits == poll.In {
-		if r, done := d.receive(c.fd, c.shard.buf); done {
+		if r, done := d.receive(int(c.fd), c.shard.buf); done {
 			if x, ok := d.(*exchange); ok {
 				c.warnShort(x)
 			}
@@ -432,7 +457,7 @@ func (c *check) exchange() {
 		return
 	}
 	c.awaits = want
-	if err := c.shard.loop.Rewatch(c.fd, want); err != nil {
+	if err := c.shard.loop.Rewatch(int(c.fd), want); err != nil {
 		c.hangUp()
 		c.postpone(err)
 	}
@@ -442,14 +467,14 @@ func (c *check) exchange() {
 // this alone does not fail the check; a digest would.
 func (c *check) warnShort(x *exchange) {
 	if x.length >= 0 && x.got < x.length && x.ended {
-		c.shard.log.Info(msgShort(&c.target, x.url.Path, x.length, x.got))
+		c.shard.log.Info(msgShort(c.target, x.url.Path, x.length, x.got))
 	}
 }
 
 // delegate has job done by a goroutine of p. Its result comes back through the
 // loop, unless the check has been stopped meanwhile.
 func (c *check) delegate(p *pool, job func(context.Context) result) {
-	c.run++
+	c.own().run++
 	c.phase = away
 	run := c.run
 	var ctx context.Context
@@ -471,12 +496,12 @@ func (c *check) finish(r result) {
 		c.postpone(r.local)
 		return
 	}
-	retries := c.target.Spec.Timing.Retry
-	if k := c.target.Spec.Kind; !c.state.hasRun && !c.plan.twice && !c.plan.patient && k != MiscCheck {
+	retries, plan := c.target.Spec.Timing.Retry, c.target.Spec.plan()
+	if k := c.target.Spec.Kind; !c.state.hasRun && !plan.twice && !plan.patient && k != MiscCheck {
 		retries = 0 // of the others the original says so also of the first run
 	}
 	was := c.state
-	next, ch := c.state.step(c.plan, r.ok)
+	next, ch := c.state.step(plan, r.ok)
 	if c.target.Spec.Kind == MiscCheck {
 		// Commands go by the clock, however long they take.
 		next = max(0, next-c.shard.loop.Now().Sub(c.asked))
@@ -495,22 +520,24 @@ func (c *check) finish(r result) {
 
 // tell puts the state into the queue of events.
 func (c *check) tell(reason string) {
-	t := &c.target
-	for _, service := range c.services {
-		c.shard.queue.put(c, Event{
-			Service: service,
-			Server:  t.Server,
-			Kind:    t.Spec.Kind,
-			Up:      c.state.up,
-			Reason:  reason,
-			At:      c.shard.loop.Now(),
-		})
+	t := c.target
+	ev := Event{
+		Service: t.Service,
+		Server:  t.Server,
+		Kind:    t.Spec.Kind,
+		Up:      c.state.up,
+		Reason:  reason,
+		At:      c.shard.loop.Now(),
+	}
+	c.shard.queue.put(c, ev)
+	for _, ev.Service = range c.others {
+		c.shard.queue.put(c, ev)
 	}
 }
 
 // report logs a result that moved the state from was on, and tells of a change.
 func (c *check) report(r result, was state, ch change, retries uint32) {
-	t, log := &c.target, c.shard.log
+	t, log := c.target, c.shard.log
 	if r.ok && ch == unchanged && !log.Enabled(context.Background(), slog.LevelInfo) {
 		return
 	}

@@ -5,7 +5,6 @@ package healthcheck
 import (
 	"context"
 	"errors"
-	"hash/maphash"
 	"log/slog"
 	"math"
 	"math/rand/v2"
@@ -56,24 +55,17 @@ type Engine struct {
 	scripts, sessions *pool
 	files             *fileWatch
 	bfds              *sessionWatch
-	seed              maphash.Seed
 
-	mu     sync.Mutex // guards checks, order, asked, services, phase, closed
+	mu     sync.Mutex // guards checks, order, asked, others, phase, closed
 	checks []*check   // each once
 	order  []*check   // as the last Set listed them
-	asked  []asking   // what the last Set listed
-	// services are the names of those each check is for.
-	services map[*check][]string
+	asked  []*Target  // what the last Set listed
+	// others are the names of the services that a check is for besides that of its
+	// target, if there are any.
+	others map[*check][]string
 	// phase is where within its warmup the next new check begins, 0 to 1.
 	phase  float64
 	closed bool
-}
-
-// entryKey is what makes two targets one check at work: who asks for the same
-// at the same times is served by one probe.
-type entryKey struct {
-	identity
-	timing Timing
 }
 
 // shard is one loop with its share of the checks.
@@ -88,6 +80,7 @@ type shard struct {
 	bfds              *sessionWatch
 	credential        func(*Misc) (*syscall.Credential, error)
 	buf               []byte
+	dialer            poll.Dialer
 
 	runs, failures, postponed, rescued atomic.Uint64
 	inFlight                           atomic.Int64
@@ -122,7 +115,6 @@ func New(o Options) (*Engine, error) {
 		sessions: newPool(sessionLimit),
 		files:    newFileWatch(),
 		bfds:     newSessionWatch(),
-		seed:     maphash.MakeSeed(),
 		// Two directors with the same file should not check in step.
 		phase: rand.Float64(),
 	}
@@ -201,71 +193,50 @@ func (e *Engine) Run(ctx context.Context, sink func([]Event)) error {
 //
 // The returned states stand in the order of targets. Events of a check that
 // Set has ended are not delivered any more, except those in the hands of a
-// sink that is running at the moment.
+// sink that is running at the moment. The engine keeps the targets, which must not
+// be changed any more, and their list.
 //
 // On error nothing has changed.
-func (e *Engine) Set(targets []Target) ([]Status, error) {
+func (e *Engine) Set(targets []*Target) ([]Status, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.closed {
 		return nil, poll.ErrClosed
 	}
-	asked := make([]asking, len(targets))
-	for i := range targets {
-		t := &targets[i]
-		asked[i] = asking{t.key, t.Service}
-		if t.key == nil {
-			if err := t.Validate(); err != nil {
-				return nil, err
-			}
-			asked[i].key = &entryKey{t.identity(), t.Spec.Timing}
-		}
-	}
-	if slices.EqualFunc(e.asked, asked, asking.same) {
-		e.asked = asked
-		return e.states(), nil
-	}
-	plan := changes{wanted: make(map[entryKey]*wanted, len(targets))}
-	order := make([]*wanted, len(targets))
-	for i, a := range asked {
-		w := plan.wanted[*a.key]
-		if w == nil {
-			w = &wanted{key: a.key, target: &targets[i]}
-			plan.wanted[*a.key], plan.list = w, append(plan.list, w)
-		}
-		w.services, order[i] = append(w.services, a.service), w
-	}
-	// What is at work and not wanted with its timing may be with another.
-	plan.spare = make(map[identity][]*check)
-	for _, c := range e.checks {
-		if w := plan.wanted[*c.key]; w != nil {
-			w.c = c
-		} else {
-			plan.spare[c.key.identity] = append(plan.spare[c.key.identity], c)
-		}
-	}
-	for _, w := range plan.list {
-		if err := plan.place(e, w); err != nil {
+	for _, t := range targets {
+		if err := t.Prepare(); err != nil {
 			return nil, err
 		}
 	}
-	e.asked, e.order = asked, make([]*check, len(targets))
+	if slices.Equal(e.asked, targets) {
+		return e.states(), nil
+	}
+	plan := changes{index: make(map[uint64]*wanted, len(targets)), list: make([]wanted, 0, len(targets))}
+	order := make([]*wanted, len(targets))
+	for i, t := range targets {
+		order[i] = plan.want(t)
+	}
+	// What is at work and not wanted with its timing may be with another.
+	plan.spare = make(map[uint64][]*check)
+	for _, c := range e.checks {
+		if w := plan.find(c.named); w != nil {
+			w.c = c
+		} else {
+			plan.spare[c.named.hash] = append(plan.spare[c.named.hash], c)
+		}
+	}
+	for i := range plan.list {
+		if err := plan.place(e, &plan.list[i]); err != nil {
+			return nil, err
+		}
+	}
+	e.asked, e.order = targets, make([]*check, len(targets))
 	status := make([]Status, len(targets))
 	for i, w := range order {
 		e.order[i], status[i] = w.c, w.c.read()
 	}
 	e.apply(&plan)
 	return status, nil
-}
-
-// asking is a place in the list of a Set: which check, and for whom.
-type asking struct {
-	key     *entryKey
-	service string
-}
-
-func (a asking) same(b asking) bool {
-	return a.service == b.service && (a.key == b.key || *a.key == *b.key)
 }
 
 func (e *Engine) states() []Status {
@@ -278,25 +249,41 @@ func (e *Engine) states() []Status {
 
 // changes is what one Set does to the checks at work.
 type changes struct {
-	wanted  map[entryKey]*wanted
-	list    []*wanted // in the order of the first target of each
-	spare   map[identity][]*check
-	added   []*check
-	retimed []retiming
+	index map[uint64]*wanted // by the hash of the target
+	list  []wanted           // in the order of the first target of each
+	spare map[uint64][]*check
 }
 
-// wanted is one check of a Set, the services it is for, and the first of its
-// targets.
+// wanted is one check of a Set: the first of its targets, and the names of the
+// services of the others.
 type wanted struct {
-	key      *entryKey
-	target   *Target
-	services []string
-	c        *check
+	target *Target
+	others []string
+	c      *check
+	next   *wanted // of the same hash
+	// added and retimed say that c is new, or has had another timing.
+	added, retimed bool
 }
 
-type retiming struct {
-	c      *check
-	timing Timing
+// find gives the check that serves t.
+func (p *changes) find(t *Target) *wanted {
+	w := p.index[t.hash]
+	for w != nil && !w.target.shared(t) {
+		w = w.next
+	}
+	return w
+}
+
+// want asks for a check that serves t.
+func (p *changes) want(t *Target) *wanted {
+	if w := p.find(t); w != nil {
+		w.others = append(w.others, t.Service)
+		return w
+	}
+	p.list = append(p.list, wanted{target: t, next: p.index[t.hash]}) // there is room for all
+	w := &p.list[len(p.list)-1]
+	p.index[t.hash] = w
+	return w
 }
 
 // place finds the check for w among those at work, or makes one.
@@ -304,20 +291,30 @@ func (p *changes) place(e *Engine, w *wanted) error {
 	if w.c != nil {
 		return nil
 	}
-	if list := p.spare[w.key.identity]; len(list) > 0 {
-		// Of several, that which was this service's.
-		n := max(0, slices.IndexFunc(list, func(c *check) bool { return slices.Contains(e.services[c], w.target.Service) }))
-		w.c = list[n]
-		p.spare[w.key.identity] = slices.Delete(list, n, n+1)
-		p.retimed = append(p.retimed, retiming{w.c, w.key.timing})
+	// Of several, that which was this service's.
+	list, n := p.spare[w.target.hash], -1
+	for i, c := range list {
+		if !c.named.same(w.target) {
+			continue
+		}
+		if c.named.Service == w.target.Service || slices.Contains(e.others[c], w.target.Service) {
+			n = i
+			break
+		}
+		if n < 0 {
+			n = i
+		}
+	}
+	if n >= 0 {
+		w.c, w.retimed = list[n], true
+		p.spare[w.target.hash] = slices.Delete(list, n, n+1)
 		return nil
 	}
-	c, err := newCheck(e.shardOf(w.key.identity), *w.target)
+	c, err := newCheck(e.shardOf(w.target), w.target)
 	if err != nil {
 		return err
 	}
-	w.c = c
-	p.added = append(p.added, c)
+	w.c, w.added = c, true
 	return nil
 }
 
@@ -330,46 +327,81 @@ func (e *Engine) Status() []Status {
 	return e.states()
 }
 
-func (e *Engine) shardOf(id identity) *shard {
-	return e.shards[maphash.Comparable(e.seed, id)%uint64(len(e.shards))]
+func (e *Engine) shardOf(t *Target) *shard { return e.shards[t.hash>>1%uint64(len(e.shards))] }
+
+// errand is what one Set has a shard do about a check.
+type errand struct {
+	c      *check
+	target *Target // that it goes on for; nil: it ends
+	others []string
+	// first is when one that is added has its first run.
+	first time.Duration
+	added bool
+	// part of its interval is when it runs at the latest if its timing is another.
+	part    float64
+	retimed bool
+}
+
+func (r *errand) run() {
+	if r.target == nil {
+		r.c.stop()
+		return
+	}
+	r.c.rename(r.target, r.others)
+	if r.added {
+		r.c.begin(r.first)
+	}
+	if r.retimed {
+		r.c.retime(r.part)
+	}
 }
 
 // apply moves from e.checks to those of p.
 func (e *Engine) apply(p *changes) {
-	work := make(map[*shard][]func())
-	todo := func(c *check, f func()) { work[c.shard] = append(work[c.shard], f) }
-	kept := make(map[*check]bool, len(p.list))
+	work := make(map[*shard][]errand)
+	kept := make(map[*check]bool, len(e.checks))
 	checks := make([]*check, 0, len(p.list))
-	e.services = make(map[*check][]string, len(p.list))
-	for _, w := range p.list {
-		c, services := w.c, w.services
-		kept[c], c.key, e.services[c] = true, w.key, services
+	was := e.others
+	e.others = nil
+	for i := range p.list {
+		w := &p.list[i]
+		c, r := w.c, errand{c: w.c, target: w.target, others: w.others, added: w.added, retimed: w.retimed}
 		checks = append(checks, c)
-		todo(c, func() { c.services = services })
+		if w.others != nil {
+			if e.others == nil {
+				e.others = map[*check][]string{}
+			}
+			e.others[c] = w.others
+		}
+		switch {
+		case w.added:
+			if c.source() == nil { // else it costs the server nothing, and runs at once
+				r.first = firstRun + time.Duration(e.part()*float64(w.target.Spec.Timing.Warmup))
+			}
+			e.log.Info(msgActivating(w.target))
+		case w.retimed:
+			r.part = e.part()
+			fallthrough
+		default:
+			kept[c] = true
+			if !w.retimed && c.named == w.target && slices.Equal(was[c], w.others) {
+				continue
+			}
+		}
+		c.named = w.target
+		work[c.shard] = append(work[c.shard], r)
 	}
 	for _, c := range e.checks {
 		if !kept[c] {
 			c.removed.Store(true)
-			todo(c, c.stop)
+			work[c.shard] = append(work[c.shard], errand{c: c})
 		}
-	}
-	for _, c := range p.added {
-		first := firstRun + time.Duration(e.part()*float64(c.target.Spec.Timing.Warmup))
-		if c.source() != nil {
-			first = 0 // it costs the server nothing
-		}
-		e.log.Info(msgActivating(&c.target))
-		todo(c, func() { c.begin(first) })
-	}
-	for _, r := range p.retimed {
-		part := e.part()
-		todo(r.c, func() { r.c.retime(r.timing, part) })
 	}
 	e.checks = checks
-	for s, fs := range work {
+	for s, errands := range work {
 		s.loop.Post(func() {
-			for _, f := range fs {
-				f()
+			for i := range errands {
+				errands[i].run()
 			}
 		})
 	}

@@ -46,6 +46,9 @@ func (s *still) pass(d time.Duration) {
 	}
 }
 
+// Set gives the engine targets that the test may go on to change.
+func (s *still) Set(targets []Target) ([]Status, error) { return s.Engine.Set(pointers(targets)) }
+
 func (s *still) set(targets ...Target) []Status {
 	s.t.Helper()
 	status, err := s.Set(targets)
@@ -196,7 +199,7 @@ func (s *still) answered() {
 		if want == poll.In {
 			want = syscall.EPOLLRDHUP // which poll knows by the same number
 		}
-		await(s.t, "an answer to "+c.target.Server, func() bool { return c.fd < 0 || poll.Pending(c.fd, want) != 0 })
+		await(s.t, "an answer to "+c.target.Server, func() bool { return c.fd < 0 || poll.Pending(int(c.fd), want) != 0 })
 	}
 }
 

@@ -97,7 +97,7 @@ func grpcAnswer(p []byte) (status int, err error) {
 func (c *check) handOverGRPC() {
 	s := &c.target.Spec
 	c.shard.loop.Stop(&c.timer)
-	conn, err := adopt(c.shard.loop, c.fd)
+	conn, err := adopt(c.shard.loop, int(c.fd))
 	c.fd = -1
 	if err != nil {
 		c.finish(result{local: err})

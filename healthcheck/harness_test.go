@@ -71,6 +71,19 @@ func newRig(t testing.TB, o Options) *rig {
 	return r
 }
 
+// pointers are targets for an engine, which keeps them.
+func pointers(targets []Target) []*Target {
+	list := make([]*Target, len(targets))
+	for i, t := range targets {
+		t.hash = 0 // it may be another one than before
+		list[i] = &t
+	}
+	return list
+}
+
+// Set gives the engine targets that the test may go on to change.
+func (r *rig) Set(targets []Target) ([]Status, error) { return r.Engine.Set(pointers(targets)) }
+
 // runUntilEnd runs the engine until the test ends, and then looks after what
 // is left.
 func (r *rig) runUntilEnd(t testing.TB) {

@@ -167,10 +167,11 @@ func scale(t *testing.T, kind Kind, n int, interval time.Duration, rounds int) {
 	var m0, m1, m2 runtime.MemStats
 	runtime.GC()
 	runtime.ReadMemStats(&m0)
-	targets := make([]Target, n)
+	targets := make([]*Target, n)
 	for i := range targets {
-		targets[i] = tcpTarget(netip.AddrPortFrom(scaleAddr(i), port), timing)
-		if s := &targets[i].Spec; kind != TCPCheck {
+		target := tcpTarget(netip.AddrPortFrom(scaleAddr(i), port), timing)
+		targets[i] = &target
+		if s := &target.Spec; kind != TCPCheck {
 			s.Kind, s.TLS, s.HTTP.URLs = kind, &TLS{}, []URL{{Path: "/", Status: []StatusRange{{200, 200}}}}
 		}
 	}
@@ -252,11 +253,12 @@ func BenchmarkSet(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer e.Close()
-	targets := make([]Target, 20_000)
-	for i := range targets {
-		targets[i] = tcpTarget(netip.AddrPortFrom(scaleAddr(i), 80), quick)
-		targets[i].Service = strings.Repeat("v", 1+i%40)
+	list := make([]Target, 20_000)
+	for i := range list {
+		list[i] = tcpTarget(netip.AddrPortFrom(scaleAddr(i), 80), quick)
+		list[i].Service = strings.Repeat("v", 1+i%40)
 	}
+	targets := pointers(list)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := e.Set(targets); err != nil {

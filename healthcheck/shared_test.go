@@ -190,3 +190,25 @@ func TestFileCheck(t *testing.T) {
 	}
 	await(t, "a file that is gone", is(true, true, 0))
 }
+
+// TestSharedGoesOn: a check goes on for the service that is left, and tells that one.
+func TestSharedGoesOn(t *testing.T) {
+	s := newStill(t)
+	timing := Timing{DelayLoop: time.Minute, ConnectTimeout: time.Second}
+	first := tcpTarget(unused(t), timing)
+	second := first
+	first.Service, second.Service = "first", "second"
+	s.set(first, second)
+	s.set(second)
+	if n := len(s.checks); n != 1 || s.others != nil {
+		t.Fatalf("%d checks, others %v", n, s.others)
+	}
+	for range 1000 {
+		if s.pass(50 * time.Millisecond); s.Stats().Failures > 0 {
+			break
+		}
+	}
+	if events := s.queue.take(); len(events) != 1 || events[0].Service != "second" {
+		t.Errorf("told %v", events)
+	}
+}

@@ -5,7 +5,9 @@ package healthcheck
 import (
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"net/netip"
+	"reflect"
 	"strings"
 	"time"
 )
@@ -17,11 +19,14 @@ import (
 // Two targets ask for the same when Server, Kind, Conn and what belongs to the
 // kind are equal. With equal Timing one probe serves both. A check whose Timing
 // is edited keeps its state.
+//
+// An engine keeps the targets it is given: they must not be changed after Set.
 type Target struct {
 	Service string
 	Server  string
 	Spec    Spec
-	key     *entryKey // of Prepare
+	// hash is equal for targets that ask for the same; 0: not prepared.
+	hash uint64
 }
 
 // Kind is the way a check probes, by keepalived's keyword.
@@ -79,8 +84,7 @@ type Spec struct {
 	Timing Timing
 	HTTP   HTTP // for HTTPGet and SSLGet only
 
-	// One of these belongs to the kind of its name. They must not be changed
-	// after Set.
+	// One of these belongs to the kind of its name.
 	TLS  *TLS
 	SMTP *SMTP
 	DNS  *DNS
@@ -210,13 +214,47 @@ type identity struct {
 	probe  string // what is particular to the kind
 }
 
-// Prepare has Set find out no more what t is, nor what its copies are, which must
-// then stay as they are. It does nothing if t is not valid, which Set will say.
-func (t *Target) Prepare() {
-	if t.Validate() == nil {
-		t.key = &entryKey{t.identity(), t.Spec.Timing}
+// Prepare does what Set does for a target it sees for the first time: it reports what
+// Validate does. Afterwards the target must stay as it is.
+func (t *Target) Prepare() error {
+	if t.hash != 0 {
+		return nil
 	}
+	if err := t.Validate(); err != nil {
+		return err
+	}
+	t.hash = 1 | maphash.Comparable(hashSeed, struct {
+		server string
+		kind   Kind
+		conn   Conn
+	}{t.Server, t.Spec.Kind, t.Spec.Conn})
+	return nil
 }
+
+var hashSeed = maphash.MakeSeed()
+
+// same tells whether two targets ask for the same, whatever their Timing.
+func (t *Target) same(u *Target) bool {
+	a, b := &t.Spec, &u.Spec
+	if t == u {
+		return true
+	}
+	if t.hash != u.hash || t.Server != u.Server || a.Kind != b.Kind || a.Conn != b.Conn {
+		return false
+	}
+	switch a.Kind {
+	case TCPCheck, PingCheck:
+		return true
+	case HTTPGet:
+		return reflect.DeepEqual(&a.HTTP, &b.HTTP)
+	case SSLGet:
+		return reflect.DeepEqual(&a.HTTP, &b.HTTP) && *a.TLS == *b.TLS
+	}
+	return t.identity() == u.identity()
+}
+
+// shared tells whether one probe serves both.
+func (t *Target) shared(u *Target) bool { return t.Spec.Timing == u.Spec.Timing && t.same(u) }
 
 // Key is comparable, and equal for targets that are the same check to an
 // [Engine]: whose state and timer a Set leaves alone.

@@ -23,9 +23,9 @@ type state struct {
 	// more, from the first, before it counts as up.
 	proving bool
 	retried uint32
-	url     int
+	url     int32
 	// weight is the last one the server told, -1 when there is none.
-	weight int
+	weight int32
 	// adds is what the server's weight grows by.
 	adds int32
 }
@@ -36,7 +36,7 @@ func (s *state) weigh(r result) {
 	s.adds = r.adds
 	switch {
 	case r.ok:
-		s.weight = r.weight
+		s.weight = int32(r.weight)
 	case !s.up:
 		s.weight = -1
 	}
@@ -103,12 +103,12 @@ func (s *state) step(p plan, ok bool) (time.Duration, change) {
 func (s *state) succeed(p plan) (time.Duration, change) {
 	next := p.timing.DelayLoop
 	if s.up {
-		s.url = (s.url + 1) % p.urls
+		s.url = (s.url + 1) % int32(p.urls)
 		return next, unchanged
 	}
 	if p.twice && !s.proving {
 		s.proving, s.url = true, 0
-	} else if s.url++; s.url >= p.urls {
+	} else if s.url++; s.url >= int32(p.urls) {
 		s.up, s.proving, s.url = true, false, 0
 		return next, wentUp
 	}

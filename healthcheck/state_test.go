@@ -75,7 +75,7 @@ func TestFailedURLIsRetried(t *testing.T) {
 	s := newState(false)
 	var asked []int
 	for _, r := range "+--+--++++" {
-		asked = append(asked, s.url)
+		asked = append(asked, int(s.url))
 		s.step(p, r == '+')
 	}
 	want := []int{0, 1, 1, 1, 0, 0, 0, 0, 1, 2}

@@ -105,13 +105,13 @@ func (c *check) handOver() {
 	s := &c.target.Spec
 	if c.tls == nil {
 		var err error
-		if c.tls, err = s.TLS.config(); err != nil {
+		if c.own().tls, err = s.TLS.config(); err != nil {
 			c.finish(result{local: err})
 			return
 		}
 	}
 	job := &session{
-		exchange:  newExchange(&c.target, c.state.url, c.patterns),
+		exchange:  newExchange(c.target, int(c.state.url), c.patterns),
 		timeout:   s.Timing.ConnectTimeout,
 		config:    c.tls,
 		compliant: compliant(s.TLS, &s.HTTP.URLs[c.state.url]),
@@ -122,7 +122,7 @@ func (c *check) handOver() {
 		job.config.ServerName = name
 	}
 	c.shard.loop.Stop(&c.timer)
-	conn, err := adopt(c.shard.loop, c.fd)
+	conn, err := adopt(c.shard.loop, int(c.fd))
 	c.fd = -1
 	if err != nil {
 		c.finish(result{local: err})

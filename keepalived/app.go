@@ -58,7 +58,7 @@ type app struct {
 
 // engine is what the daemon needs of [healthcheck.Engine].
 type engine interface {
-	Set([]healthcheck.Target) ([]healthcheck.Status, error)
+	Set([]*healthcheck.Target) ([]healthcheck.Status, error)
 	Status() []healthcheck.Status
 	Suspend(off []bool)
 	Late() time.Duration

@@ -79,7 +79,7 @@ func (b *logbook) wait(t *testing.T, from int, text string) int {
 // fakeEngine is a set of checks whose results the test says.
 type fakeEngine struct {
 	mu      sync.Mutex
-	targets []healthcheck.Target
+	targets []*healthcheck.Target
 	state   map[string]bool // by server
 	poked   chan struct{}
 	sets    int
@@ -92,7 +92,7 @@ func newFakeEngine() *fakeEngine {
 	return &fakeEngine{state: map[string]bool{}, poked: make(chan struct{}, 100), runErr: make(chan error, 1)}
 }
 
-func (e *fakeEngine) Set(targets []healthcheck.Target) ([]healthcheck.Status, error) {
+func (e *fakeEngine) Set(targets []*healthcheck.Target) ([]healthcheck.Status, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	for i := range targets {

@@ -103,7 +103,7 @@ func check(t *testing.T, port uint16, spec healthcheck.Spec) *watch {
 		spec.Conn.Addr = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), port)
 	}
 	spec.Timing = healthcheck.Timing{DelayLoop: 100 * time.Millisecond, ConnectTimeout: time.Second, DelayBeforeRetry: 50 * time.Millisecond, Retry: 1, Alpha: true}
-	_, err = e.Set([]healthcheck.Target{{Service: "[192.0.2.1]:tcp:80", Server: fmt.Sprintf("[127.0.0.1]:tcp:%d", port), Spec: spec}})
+	_, err = e.Set([]*healthcheck.Target{{Service: "[192.0.2.1]:tcp:80", Server: fmt.Sprintf("[127.0.0.1]:tcp:%d", port), Spec: spec}})
 	testnet.Must(t, err)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -310,11 +310,11 @@ func runChecks(n int) error {
 	defer cancel()
 	done := make(chan error, 1)
 	go func() { done <- e.Run(ctx, func([]healthcheck.Event) {}) }()
-	targets := make([]healthcheck.Target, n)
+	targets := make([]*healthcheck.Target, n)
 	port := uint16(l.Addr().(*net.TCPAddr).Port)
 	for i := range targets {
 		addr := netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 1, byte(i >> 8), byte(i)}), port)
-		targets[i] = healthcheck.Target{Service: "checked", Server: addr.String(), Spec: healthcheck.Spec{
+		targets[i] = &healthcheck.Target{Service: "checked", Server: addr.String(), Spec: healthcheck.Spec{
 			Kind: healthcheck.TCPCheck, Conn: healthcheck.Conn{Addr: addr},
 			Timing: healthcheck.Timing{DelayLoop: benchDelay, ConnectTimeout: 5 * time.Second, Warmup: benchDelay},
 		}}

@@ -17,7 +17,7 @@ import (
 type Director struct {
 	cfg      *config.Config
 	virtuals []*virtual
-	targets  []healthcheck.Target
+	targets  []*healthcheck.Target
 	// passing is where each of targets stood.
 	passing []bool
 	// now is the time of the last Observe.
@@ -141,7 +141,7 @@ func newDirector(cfg *config.Config, former *Director, same map[*config.VirtualS
 	d := &Director{
 		cfg: cfg, name: cfg.Global.RouterID,
 		virtuals: make([]*virtual, 0, len(cfg.VirtualServers)),
-		targets:  make([]healthcheck.Target, 0, targets),
+		targets:  make([]*healthcheck.Target, 0, targets),
 		passing:  make([]bool, targets),
 	}
 	virtuals, all := make([]virtual, len(cfg.VirtualServers)), make([]server, servers)
@@ -198,7 +198,7 @@ func (d *Director) addServer(v *virtual, s *server, rs *config.RealServer) {
 	s.cfg, s.first = rs, len(d.targets)
 	for i := range rs.Checkers {
 		t := target(v.cfg.Name, v.serverName(rs), &rs.Checkers[i])
-		d.complete(&t, v)
+		d.complete(t, v)
 		d.targets = append(d.targets, t)
 	}
 	for i := range rs.FileChecks {
@@ -208,13 +208,13 @@ func (d *Director) addServer(v *virtual, s *server, rs *config.RealServer) {
 		d.targets = append(d.targets, bfdTarget(v.cfg.Name, v.serverName(rs), &rs.BFDChecks[i]))
 	}
 	s.count = len(d.targets) - s.first
-	for i := range s.count {
-		d.targets[s.first+i].Prepare()
+	for _, t := range d.targets[s.first:] {
+		_ = t.Prepare() // the engine will say why not
 	}
 }
 
 // Targets are the checks to run. Observe wants their states in this order.
-func (d *Director) Targets() []healthcheck.Target { return d.targets }
+func (d *Director) Targets() []*healthcheck.Target { return d.targets }
 
 // Config is the configuration the director was made of.
 func (d *Director) Config() *config.Config { return d.cfg }

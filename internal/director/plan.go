@@ -16,9 +16,9 @@ import (
 type Plan struct {
 	Ops              []ipvs.Op
 	Marks            []string // commands of nft(8)
-	Started, Stopped []healthcheck.Target
-	Retimed          []healthcheck.Target // kept, with another timing
-	Kept             int                  // checks that go on as they are
+	Started, Stopped []*healthcheck.Target
+	Retimed          []*healthcheck.Target // kept, with another timing
+	Kept             int                   // checks that go on as they are
 }
 
 // Preview returns a director for a configuration as it would be right after a
@@ -26,7 +26,7 @@ type Plan struct {
 // checks of d. d may be nil: then it is a start, which finds the marks that are left.
 func (d *Director) Preview(cfg *config.Config, status []healthcheck.Status, left []firewall.Mark) (next *Director, p Plan) {
 	was := map[any]int{}
-	var old []healthcheck.Target
+	var old []*healthcheck.Target
 	if d != nil {
 		next, _ = d.Reload(cfg)
 		old = d.targets
@@ -40,7 +40,7 @@ func (d *Director) Preview(cfg *config.Config, status []healthcheck.Status, left
 	states := make([]healthcheck.Status, len(next.targets))
 	seen := map[any]bool{}
 	for i := range next.targets {
-		t := &next.targets[i]
+		t := next.targets[i]
 		key := t.Key()
 		k, known := was[key]
 		if states[i] = (healthcheck.Status{Up: !t.Spec.Timing.Alpha}); known {
@@ -49,9 +49,9 @@ func (d *Director) Preview(cfg *config.Config, status []healthcheck.Status, left
 		switch {
 		case seen[key]:
 		case !known:
-			p.Started = append(p.Started, *t)
+			p.Started = append(p.Started, t)
 		case old[k].Spec.Timing != t.Spec.Timing:
-			p.Retimed = append(p.Retimed, *t)
+			p.Retimed = append(p.Retimed, t)
 		default:
 			p.Kept++
 		}
@@ -84,10 +84,9 @@ func (p *Plan) String() string {
 	}
 	for _, l := range []struct {
 		verb    string
-		targets []healthcheck.Target
+		targets []*healthcheck.Target
 	}{{"start", p.Started}, {"stop", p.Stopped}, {"retime", p.Retimed}} {
-		for i := range l.targets {
-			t := &l.targets[i]
+		for _, t := range l.targets {
 			fmt.Fprintf(&b, "%s %s of %s in VS %s\n", l.verb, t.Spec.Kind, t.Server, t.Service)
 		}
 	}

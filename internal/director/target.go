@@ -27,8 +27,8 @@ var httpProtocols = map[string]healthcheck.Protocol{
 }
 
 // target is the check c of a server, in the words of healthcheck.
-func target(service, server string, c *config.Checker) healthcheck.Target {
-	t := healthcheck.Target{
+func target(service, server string, c *config.Checker) *healthcheck.Target {
+	t := &healthcheck.Target{
 		Service: service,
 		Server:  server,
 		Spec: healthcheck.Spec{
@@ -61,14 +61,14 @@ func target(service, server string, c *config.Checker) healthcheck.Target {
 const fileEvery = time.Minute
 
 // fileTarget is the FILE_CHECK f.
-func (d *Director) fileTarget(service, server string, f *config.FileCheck) healthcheck.Target {
+func (d *Director) fileTarget(service, server string, f *config.FileCheck) *healthcheck.Target {
 	path := ""
 	for i := range d.cfg.TrackFiles {
 		if t := &d.cfg.TrackFiles[i]; t.Name == f.TrackFile {
 			path = t.Path
 		}
 	}
-	return healthcheck.Target{Service: service, Server: server, Spec: healthcheck.Spec{
+	return &healthcheck.Target{Service: service, Server: server, Spec: healthcheck.Spec{
 		Kind:   healthcheck.FileCheck,
 		File:   &healthcheck.File{Path: path, Weight: f.Weight, Reverse: f.Reverse},
 		Timing: healthcheck.Timing{DelayLoop: fileEvery, ConnectTimeout: fileEvery},
@@ -76,8 +76,8 @@ func (d *Director) fileTarget(service, server string, f *config.FileCheck) healt
 }
 
 // bfdTarget is the BFD_CHECK b. It waits for no timer.
-func bfdTarget(service, server string, b *config.BFDCheck) healthcheck.Target {
-	return healthcheck.Target{Service: service, Server: server, Spec: healthcheck.Spec{
+func bfdTarget(service, server string, b *config.BFDCheck) *healthcheck.Target {
+	return &healthcheck.Target{Service: service, Server: server, Spec: healthcheck.Spec{
 		Kind:   healthcheck.BFDCheck,
 		BFD:    &healthcheck.BFD{Session: b.Name},
 		Timing: healthcheck.Timing{DelayLoop: fileEvery, ConnectTimeout: fileEvery, Alpha: b.Alpha},

@@ -51,87 +51,79 @@ func (e *LocalError) Error() string { return e.Op + ": " + e.Err.Error() }
 // Unwrap returns the system's error.
 func (e *LocalError) Unwrap() error { return e.Err }
 
-// Target is a Peer made ready for the kernel, so that each connection costs
-// no allocation. It belongs to one goroutine.
-type Target struct {
-	peer     Peer
-	family   int
-	to, from unix.Sockaddr
-}
-
-// NewTarget prepares p. It fails when the families of Addr and Bind differ or
-// an address is missing.
-func NewTarget(p Peer) (*Target, error) {
+// Validate reports what keeps p from being connected to whatever the peer does: an
+// address that is missing, families that differ, or a zone that is no interface.
+func (p *Peer) Validate() error {
 	if !p.Addr.IsValid() {
-		return nil, errors.New("no address to connect to")
+		return errors.New("no address to connect to")
 	}
-	if p.Network == ICMP {
-		// A raw socket takes a port for a protocol number and refuses it.
-		p.Addr = netip.AddrPortFrom(p.Addr.Addr(), 0)
-		p.Bind = netip.AddrPortFrom(p.Bind.Addr(), 0)
+	if b := p.Bind.Addr(); b.IsValid() && b.Unmap().Is4() != p.Addr.Addr().Unmap().Is4() {
+		return fmt.Errorf("cannot connect to %s from %s: families differ", p.Addr.Addr(), b)
 	}
-	t := &Target{peer: p, family: unix.AF_INET6}
-	if p.Addr.Addr().Unmap().Is4() {
-		t.family = unix.AF_INET
-	}
-	var err error
-	if t.to, err = sockaddr(p.Addr); err != nil {
-		return nil, err
-	}
-	if !p.Bind.Addr().IsValid() {
-		if p.Bind.Port() != 0 {
-			p.Bind = netip.AddrPortFrom(t.unspecified(), p.Bind.Port())
-		}
-	} else if p.Bind.Addr().Unmap().Is4() != (t.family == unix.AF_INET) {
-		return nil, fmt.Errorf("cannot connect to %s from %s: families differ", p.Addr.Addr(), p.Bind.Addr())
-	}
-	if p.Bind.Addr().IsValid() {
-		if t.from, err = sockaddr(p.Bind); err != nil {
-			return nil, err
+	for _, a := range []netip.Addr{p.Addr.Addr(), p.Bind.Addr()} {
+		if zone := a.Zone(); zone != "" {
+			if _, err := net.InterfaceByName(zone); err != nil {
+				return fmt.Errorf("%s: %w", a, err)
+			}
 		}
 	}
-	return t, nil
+	return nil
 }
 
-func (t *Target) unspecified() netip.Addr {
-	if t.family == unix.AF_INET {
-		return netip.IPv4Unspecified()
-	}
-	return netip.IPv6Unspecified()
+// Dialer connects to peers. What the kernel is given lies in it, so that neither a
+// connection nor a peer costs an allocation. It belongs to one goroutine; the
+// zero value is good.
+type Dialer struct {
+	v4 unix.SockaddrInet4
+	v6 unix.SockaddrInet6
 }
 
-func sockaddr(a netip.AddrPort) (unix.Sockaddr, error) {
-	ip := a.Addr().Unmap()
-	if ip.Is4() {
-		return &unix.SockaddrInet4{Port: int(a.Port()), Addr: ip.As4()}, nil
+// sockaddr gives a in the kernel's form, until the next call. fd is any socket.
+func (d *Dialer) sockaddr(fd int, a netip.Addr, port uint16) (unix.Sockaddr, error) {
+	if ip := a.Unmap(); ip.Is4() {
+		d.v4.Port, d.v4.Addr = int(port), ip.As4()
+		return &d.v4, nil
 	}
-	sa := &unix.SockaddrInet6{Port: int(a.Port()), Addr: ip.As16()}
-	if zone := ip.Zone(); zone != "" {
-		ifi, err := net.InterfaceByName(zone)
+	d.v6.Port, d.v6.Addr, d.v6.ZoneId = int(port), a.As16(), 0
+	if zone := a.Zone(); zone != "" {
+		// Each time anew: an interface that is made again has another number.
+		q, err := unix.NewIfreq(zone)
+		if err == nil {
+			err = unix.IoctlIfreq(fd, unix.SIOCGIFINDEX, q)
+		}
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", ip, err)
+			return nil, &LocalError{"interface " + zone, err}
 		}
-		sa.ZoneId = uint32(ifi.Index)
+		d.v6.ZoneId = q.Uint32()
 	}
-	return sa, nil
+	return &d.v6, nil
 }
 
-// Connect opens a non-blocking socket and begins to connect it. The socket
-// becomes writable when the connection stands or has failed; [Outcome] then
-// tells which. Trouble that is this host's own is a [*LocalError]; any other
-// error is the network's answer.
-func (t *Target) Connect() (fd int, err error) {
-	kind, proto := t.socketType()
-	fd, err = unix.Socket(t.family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
+// Connect opens a non-blocking socket and begins to connect it to p, which is
+// valid. The socket becomes writable when the connection stands or has failed;
+// [Outcome] then tells which. Trouble that is this host's own is a [*LocalError];
+// any other error is the network's answer.
+func (d *Dialer) Connect(p *Peer) (fd int, err error) {
+	family, kind, proto := p.socket()
+	fd, err = unix.Socket(family, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, proto)
 	if err != nil {
 		return -1, &LocalError{"socket", err}
 	}
-	if err := t.prepare(fd); err != nil {
+	if err := d.prepare(fd, p); err != nil {
+		unix.Close(fd)
+		return -1, err
+	}
+	port := p.Addr.Port()
+	if p.Network == ICMP {
+		port = 0 // a raw socket takes a port for a protocol number and refuses it
+	}
+	to, err := d.sockaddr(fd, p.Addr.Addr(), port)
+	if err != nil {
 		unix.Close(fd)
 		return -1, err
 	}
 	for {
-		err = unix.Connect(fd, t.to)
+		err = unix.Connect(fd, to)
 		if err != unix.EINTR {
 			break
 		}
@@ -146,48 +138,59 @@ func (t *Target) Connect() (fd int, err error) {
 	return fd, nil
 }
 
-func (t *Target) socketType() (kind, proto int) {
-	switch {
-	case t.peer.Network == UDP:
-		return unix.SOCK_DGRAM, unix.IPPROTO_UDP
-	case t.peer.Network == ICMP && t.family == unix.AF_INET:
-		return unix.SOCK_RAW, unix.IPPROTO_ICMP
-	case t.peer.Network == ICMP:
-		return unix.SOCK_RAW, unix.IPPROTO_ICMPV6
+func (p *Peer) socket() (family, kind, proto int) {
+	family, icmp := unix.AF_INET6, unix.IPPROTO_ICMPV6
+	if p.Addr.Addr().Unmap().Is4() {
+		family, icmp = unix.AF_INET, unix.IPPROTO_ICMP
 	}
-	return unix.SOCK_STREAM, unix.IPPROTO_TCP
+	switch p.Network {
+	case UDP:
+		return family, unix.SOCK_DGRAM, unix.IPPROTO_UDP
+	case ICMP:
+		return family, unix.SOCK_RAW, icmp
+	}
+	return family, unix.SOCK_STREAM, unix.IPPROTO_TCP
 }
 
-func (t *Target) prepare(fd int) error {
-	if t.peer.Device != "" {
-		if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, t.peer.Device); err != nil {
-			return &LocalError{"bind to " + t.peer.Device, err}
+func (d *Dialer) prepare(fd int, p *Peer) error {
+	if p.Device != "" {
+		if err := unix.SetsockoptString(fd, unix.SOL_SOCKET, unix.SO_BINDTODEVICE, p.Device); err != nil {
+			return &LocalError{"bind to " + p.Device, err}
 		}
 	}
-	if t.peer.Mark != 0 {
-		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(t.peer.Mark)); err != nil {
+	if p.Mark != 0 {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_MARK, int(p.Mark)); err != nil {
 			return &LocalError{"set mark", err}
 		}
 	}
-	if t.from == nil {
-		return nil
+	addr, port := p.Bind.Addr(), p.Bind.Port()
+	if p.Network == ICMP {
+		port = 0
 	}
-	if t.peer.Network == ICMP {
-		if err := unix.Bind(fd, t.from); err != nil {
-			return &LocalError{"bind", err}
+	if !addr.IsValid() {
+		if port == 0 {
+			return nil
 		}
-		return nil
+		if addr = netip.IPv6Unspecified(); p.Addr.Addr().Unmap().Is4() {
+			addr = netip.IPv4Unspecified()
+		}
 	}
-	opt, level := unix.IP_BIND_ADDRESS_NO_PORT, unix.IPPROTO_IP
-	if t.peer.Bind.Port() != 0 {
-		opt, level = unix.SO_REUSEADDR, unix.SOL_SOCKET
+	from, err := d.sockaddr(fd, addr, port)
+	if err != nil {
+		return err
 	}
-	// Without the no-port option bind takes a port that no other target may
-	// use, and all targets together share one port range.
-	if err := unix.SetsockoptInt(fd, level, opt, 1); err != nil {
-		return &LocalError{"setsockopt", err}
+	if p.Network != ICMP {
+		opt, level := unix.IP_BIND_ADDRESS_NO_PORT, unix.IPPROTO_IP
+		if port != 0 {
+			opt, level = unix.SO_REUSEADDR, unix.SOL_SOCKET
+		}
+		// Without the no-port option bind takes a port that no other peer may
+		// use, and all peers together share one port range.
+		if err := unix.SetsockoptInt(fd, level, opt, 1); err != nil {
+			return &LocalError{"setsockopt", err}
+		}
 	}
-	if err := unix.Bind(fd, t.from); err != nil {
+	if err := unix.Bind(fd, from); err != nil {
 		return &LocalError{"bind", err}
 	}
 	return nil

@@ -634,9 +634,11 @@ static inline bool ip_vs_x_laddr_get(struct ip_vs_x_laddr *la)
 
 void ip_vs_x_laddr_put(struct ip_vs_x_laddr *la);
 
-static inline unsigned int ip_vs_x_lips_bit(const union nf_inet_addr *addr)
+/* An address' bit in a bloom of 64. Of an IPv4 address the first word alone is set. */
+static inline unsigned int ip_vs_x_addr_bit(u16 af, const union nf_inet_addr *addr)
 {
-	u32 h = (__force u32)(addr->all[0] ^ addr->all[1] ^ addr->all[2] ^ addr->all[3]);
+	u32 h = af == AF_INET6 ? (__force u32)(addr->all[0] ^ addr->all[1] ^ addr->all[2] ^
+					       addr->all[3]) : (__force u32)addr->ip;
 
 	return (h * 0x9e3779b1U) >> 26;
 }
@@ -709,6 +711,15 @@ bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct i
 
 /* ip_vs_x_glue_core.h: as ip_vs_in_hook() counts a packet of a client */
 void ip_vs_x_in_stats(struct ip_vs_conn *cp, struct sk_buff *skb);
+/* All hooks of a family at hooknum, NULL: none. RCU. */
+static inline const struct nf_hook_entries *ip_vs_x_hooks(const struct net *net, int af,
+							  unsigned int hooknum)
+{
+	if (af == AF_INET6)
+		return rcu_dereference(net->nf.hooks_ipv6[hooknum]);
+	return rcu_dereference(net->nf.hooks_ipv4[hooknum]);
+}
+
 /* Has nobody but ip_vs a hook at LOCAL_IN or LOCAL_OUT? RCU. */
 bool ip_vs_x_hooks_alone(const struct net *net, int af, unsigned int hooknum);
 

@@ -103,7 +103,7 @@ struct ip_vs_conn *__ip_vs_x_out_get(const struct ip_vs_conn_param *p)
 	struct ip_vs_x_conn *x;
 	struct x_tuple t;
 
-	if (!(READ_ONCE(xnet->lips) & BIT_ULL(ip_vs_x_lips_bit(p->vaddr))) &&
+	if (!(READ_ONCE(xnet->lips) & BIT_ULL(ip_vs_x_addr_bit(p->af, p->vaddr))) &&
 	    !READ_ONCE(xnet->any_lip))
 		return NULL;
 

@@ -32,14 +32,6 @@
 #include "ip_vs_x_cfg.h"
 #include "ip_vs_x_synproxy.h"
 
-static unsigned int x_bit(int af, const union nf_inet_addr *addr)
-{
-	u32 h = af == AF_INET6 ? (__force u32)(addr->all[0] ^ addr->all[1] ^ addr->all[2] ^
-					       addr->all[3]) : (__force u32)addr->ip;
-
-	return (h * 0x9e3779b1U) >> 26;
-}
-
 static struct ip_vs_x_early *x_early_of(struct ip_vs_x_net *xnet, int af)
 {
 	return &xnet->early[af == AF_INET6];
@@ -71,7 +63,7 @@ static const struct tcphdr *x_plain(const struct sk_buff *skb, int af,
 		iph->daddr.ip = ih->daddr;
 		len = sizeof(*ih);
 	}
-	if (!(READ_ONCE(e->vips) & BIT_ULL(x_bit(af, &iph->daddr))))
+	if (!(READ_ONCE(e->vips) & BIT_ULL(ip_vs_x_addr_bit(af, &iph->daddr))))
 		return NULL;
 	iph->off = skb_network_offset(skb);
 	iph->len = iph->off + len;
@@ -107,12 +99,8 @@ static unsigned int x_early(void *priv, struct sk_buff *skb, const struct nf_hoo
 /* Would no hook but ip_vs' own see the packet, from here to where ip_vs takes it? */
 static bool x_unseen(const struct net *net, int af)
 {
-	const struct nf_hook_entries *e;
+	const struct nf_hook_entries *e = ip_vs_x_hooks(net, af, NF_INET_PRE_ROUTING);
 
-	if (af == AF_INET6)
-		e = rcu_dereference(net->nf.hooks_ipv6[NF_INET_PRE_ROUTING]);
-	else
-		e = rcu_dereference(net->nf.hooks_ipv4[NF_INET_PRE_ROUTING]);
 	return e && e->hooks[e->num_hook_entries - 1].hook == x_early &&
 	       ip_vs_x_hooks_alone(net, af, NF_INET_LOCAL_IN);
 }
@@ -438,7 +426,7 @@ void ip_vs_x_early_count(const struct ip_vs_service *svc, bool on)
 {
 	struct ip_vs_x_net *xnet = ip_vs_x_net(svc->ipvs);
 	struct ip_vs_x_early *e = x_early_of(xnet, svc->af);
-	unsigned int bit = x_bit(svc->af, &svc->addr);
+	unsigned int bit = ip_vs_x_addr_bit(svc->af, &svc->addr);
 
 	if (svc->fwmark)
 		return;

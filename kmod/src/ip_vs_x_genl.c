@@ -590,9 +590,8 @@ static int x_set_synproxy(struct ip_vs_x_net *xnet, const struct nlattr *key,
 	if (!ret && (key || prev))
 		ret = ip_vs_x_sp_set_keys(xnet, key ? nla_data(key) : NULL,
 					  prev ? nla_data(prev) : NULL);
-	if (ret)
-		mode = was;
-	ip_vs_x_early_set(xnet, mode);
+	if (ret || mode == IPVS_EXT_EARLY_OFF)
+		ip_vs_x_early_set(xnet, ret ? was : mode);
 	return ret;
 }
 

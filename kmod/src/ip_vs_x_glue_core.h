@@ -12,12 +12,8 @@ void ip_vs_x_in_stats(struct ip_vs_conn *cp, struct sk_buff *skb)
 
 bool ip_vs_x_hooks_alone(const struct net *net, int af, unsigned int hooknum)
 {
-	const struct nf_hook_entries *e;
+	const struct nf_hook_entries *e = ip_vs_x_hooks(net, af, hooknum);
 
-	if (af == AF_INET6)
-		e = rcu_dereference(net->nf.hooks_ipv6[hooknum]);
-	else
-		e = rcu_dereference(net->nf.hooks_ipv4[hooknum]);
 	return e && e->num_hook_entries == 2 && e->hooks[0].hook == ip_vs_out_hook &&
 	       e->hooks[1].hook == ip_vs_in_hook;
 }

@@ -193,7 +193,7 @@ static void x_laddr_rcu_free(struct rcu_head *head)
  */
 static void x_lips_add(struct ip_vs_x_net *xnet, const struct ip_vs_x_laddr *la)
 {
-	unsigned int bit = ip_vs_x_lips_bit(&la->addr);
+	unsigned int bit = ip_vs_x_addr_bit(la->af, &la->addr);
 
 	spin_lock_bh(&xnet->lips_lock);
 	xnet->lips_n[bit]++;
@@ -203,7 +203,7 @@ static void x_lips_add(struct ip_vs_x_net *xnet, const struct ip_vs_x_laddr *la)
 
 static void x_lips_del(struct ip_vs_x_net *xnet, const struct ip_vs_x_laddr *la)
 {
-	unsigned int bit = ip_vs_x_lips_bit(&la->addr);
+	unsigned int bit = ip_vs_x_addr_bit(la->af, &la->addr);
 
 	spin_lock_bh(&xnet->lips_lock);
 	if (!--xnet->lips_n[bit])
@@ -520,7 +520,7 @@ static int x_check_new(struct ip_vs_x_net *xnet, struct ip_vs_x_lgroup *g,
 		return -EEXIST;
 	}
 	if (g->n_laddrs >= IP_VS_X_LADDR_MAX ||
-	    xnet->lips_n[ip_vs_x_lips_bit(&req->addr)] == U16_MAX) {
+	    xnet->lips_n[ip_vs_x_addr_bit(req->af, &req->addr)] == U16_MAX) {
 		NL_SET_ERR_MSG(extack, "too many local addresses");
 		return -ENOSPC;
 	}

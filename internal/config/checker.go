@@ -17,6 +17,8 @@ import (
 // checkDraft is a checker block while it is read.
 type checkDraft struct {
 	c           Checker
+	traits      CheckTraits // of c, until it is complete
+	probe       Probe       // likewise
 	timing      timing
 	broken      bool
 	connectIP   opt[netip.Addr]
@@ -129,7 +131,7 @@ func init() {
 }
 
 func readTCPCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := r.newCheck(Checker{Pos: n.Pos(), Kind: TCPCheck})
+	c := r.newCheck(n, TCPCheck)
 	walk(l, n.Children, checkerPath+"TCP_CHECK", tcpKeywords, c)
 }
 
@@ -137,7 +139,7 @@ func readHTTPGet(l *loader, n *parser.Node, r *realDraft) { readWeb(l, n, r, HTT
 func readSSLGet(l *loader, n *parser.Node, r *realDraft)  { readWeb(l, n, r, SSLGet, sslKeywords) }
 
 func readWeb(l *loader, n *parser.Node, r *realDraft, k CheckKind, words keywords[checkDraft]) {
-	c := r.newCheck(Checker{Pos: n.Pos(), Kind: k})
+	c := r.newCheck(n, k)
 	c.http = HTTP{Protocol: "1.0"}
 	walk(l, n.Children, checkerPath+string(k), words, c)
 	if len(c.http.URLs) == 0 && !c.broken {

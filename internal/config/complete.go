@@ -334,12 +334,21 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 	rs.Checkers = l.checkers.take(len(r.checks))
 	for _, c := range r.checks {
 		if check, ok := l.completeCheck(d, r, c); ok {
+			check.CheckTraits = l.checkTraits.get(check.CheckTraits)
+			if check.Probe = &noProbe; c.probe != noProbe {
+				own := c.probe
+				detach(&own)
+				check.Probe = &own
+			}
 			rs.Checkers = append(rs.Checkers, check)
 		}
 	}
 	l.completeFiles(r)
 	return true
 }
+
+// noProbe is never written to.
+var noProbe Probe
 
 func (l *loader) realMethod(d *draft, r *realDraft) bool {
 	rs, vs := &r.rs, &d.vs

@@ -190,8 +190,15 @@ type VirtualServer struct {
 	Name      string // as messages name it: [10.0.0.1]:tcp:80, FWM 7, or the group
 	Group     string // of virtual_server_group, or ""
 	Endpoints []Endpoint
-	Protocol  Protocol
+	*VirtualTraits
+	SorryServer *RealServer
+	RealServers []RealServer
+}
 
+// VirtualTraits are what a virtual server has in common with others: a large file has
+// few that differ. All that have the same share them, so they must not be written to.
+type VirtualTraits struct {
+	Protocol   Protocol
 	Scheduler  string
 	SchedFlags uint8 // bit 0, 1, 2: flag-1, flag-2, flag-3
 	OnePacket  bool  // ops
@@ -221,9 +228,7 @@ type VirtualServer struct {
 	QuorumUp, QuorumDown Script
 	Alpha, Omega         bool
 	InhibitOnFailure     bool
-	SorryServer          *RealServer
 	SorryServerInhibit   bool
-	RealServers          []RealServer
 }
 
 // TSMode is what happens to TCP timestamps; numbers as in IPVS_EXT.
@@ -288,8 +293,16 @@ func (s Script) Args() ([]string, error) { return parser.Unquote(s.Command) }
 
 // RealServer is one destination. Values it inherits from its virtual server are filled in.
 type RealServer struct {
-	Pos              Pos
-	Addr             netip.AddrPort // port 0: the port of the endpoint
+	Pos  Pos
+	Addr netip.AddrPort // port 0: the port of the endpoint
+	*RealTraits
+	Checkers   []Checker
+	FileChecks []FileCheck
+	BFDChecks  []BFDCheck
+}
+
+// RealTraits are to a real server what VirtualTraits are to a virtual one.
+type RealTraits struct {
 	Weight           int
 	Method           Method // NAT under an FNAT virtual server unless it says DR or TUN
 	Tunnel           Tunnel
@@ -308,9 +321,6 @@ type RealServer struct {
 	SNMPName     string // "" for none
 	VirtualHost  string // of this server alone, "" for that of its virtual server
 	Timing       *Timing
-	Checkers     []Checker
-	FileChecks   []FileCheck
-	BFDChecks    []BFDCheck
 }
 
 // CheckKind is the block name of a checker.
@@ -332,12 +342,18 @@ const (
 // Checker is one health check; every value is resolved.
 type Checker struct {
 	Pos     Pos
-	Kind    CheckKind
 	Connect netip.AddrPort // connect_ip and connect_port, else the real server; port 0 for a check without
-	BindTo  netip.AddrPort // bindto and bind_port; invalid address: the kernel's choice
-	BindIf  string
-	FWMark  uint32
-	Proxy   uint8 // version of the PROXY protocol; 0: none
+	*CheckTraits
+	*Probe
+}
+
+// CheckTraits are to a check what VirtualTraits are to a virtual server.
+type CheckTraits struct {
+	Kind   CheckKind
+	BindTo netip.AddrPort // bindto and bind_port; invalid address: the kernel's choice
+	BindIf string
+	FWMark uint32
+	Proxy  uint8 // version of the PROXY protocol; 0: none
 
 	ConnectTimeout   time.Duration // of MISC_CHECK misc_timeout
 	DelayLoop        time.Duration
@@ -346,7 +362,11 @@ type Checker struct {
 	Retry            int           // failures in a row accepted before the check fails
 	Alpha            bool          // failed until it has succeeded once
 	LogAllFailures   bool
+}
 
+// Probe is what a check asks for, beyond a connection. Those that ask for nothing share
+// an empty one.
+type Probe struct {
 	HTTP *HTTP // for HTTP_GET and SSL_GET
 
 	// One of these belongs to the kind of its name, TLS to SSL_GET.

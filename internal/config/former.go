@@ -178,12 +178,13 @@ func (vs *VirtualServer) at(p Pos) *VirtualServer {
 			c := &rs.Checkers[i]
 			move(&c.Pos)
 			if c.HTTP != nil {
-				h := *c.HTTP
+				h, own := *c.HTTP, *c.Probe
 				h.URLs = slices.Clone(h.URLs)
 				for k := range h.URLs {
 					move(&h.URLs[k].Pos)
 				}
-				c.HTTP = &h
+				own.HTTP = &h
+				c.Probe = &own
 			}
 		}
 	}

@@ -41,9 +41,13 @@ var formerParts = []string{
 
 // everything is a value as text, places included.
 func everything(c *Config) string {
-	text := fmt.Sprintf("%+v", *c)
+	whole := *c
+	whole.VirtualServers = nil
+	text := fmt.Sprintf("%+v", whole)
 	for _, vs := range c.VirtualServers {
-		text += fmt.Sprintf(" %+v sorry %+v", *vs, vs.SorryServer)
+		var b strings.Builder
+		dump(&b, reflect.ValueOf(*vs), 0)
+		text += b.String()
 	}
 	return strings.ReplaceAll(text, " ", "\n")
 }

@@ -123,12 +123,7 @@ func dump(b *strings.Builder, v reflect.Value, level int) {
 		dump(b, v.Elem(), level)
 	case reflect.Struct:
 		b.WriteByte('\n')
-		for i := range v.NumField() {
-			if f := v.Field(i); !f.IsZero() {
-				fmt.Fprintf(b, "%s%s:", strings.Repeat("  ", level), v.Type().Field(i).Name)
-				dump(b, f, level+1)
-			}
-		}
+		dumpFields(b, v, level)
 	case reflect.Slice:
 		b.WriteByte('\n')
 		for i := range v.Len() {
@@ -137,5 +132,20 @@ func dump(b *strings.Builder, v reflect.Value, level int) {
 		}
 	default:
 		fmt.Fprintf(b, " %#v\n", v.Interface())
+	}
+}
+
+// dumpFields prints those of a struct, with those of what it embeds.
+func dumpFields(b *strings.Builder, v reflect.Value, level int) {
+	for i := range v.NumField() {
+		f := v.Field(i)
+		if f.Kind() == reflect.Pointer && v.Type().Field(i).Anonymous && !f.IsNil() {
+			dumpFields(b, f.Elem(), level)
+			continue
+		}
+		if !f.IsZero() {
+			fmt.Fprintf(b, "%s%s:", strings.Repeat("  ", level), v.Type().Field(i).Name)
+			dump(b, f, level+1)
+		}
 	}
 }

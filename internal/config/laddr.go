@@ -220,7 +220,7 @@ func (l *loader) kernelGroup(t *groupTable, s *laddrSource, f Family, addrs []La
 			return
 		}
 	}
-	g := LaddrGroup{Name: KernelName(s.name, f), Source: s.name, Family: f, Addrs: addrs, Pos: s.pos}
+	g := LaddrGroup{Name: strings.Clone(KernelName(s.name, f)), Source: s.name, Family: f, Addrs: addrs, Pos: s.pos}
 	if s.name == "" {
 		g.Name = inlineName(addrs)
 	}

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/lvs-fnat/lvs/parser"
 )
@@ -76,8 +77,13 @@ type loader struct {
 	virtuals  arena[VirtualServer]
 	reals     arena[RealServer]
 	checkers  arena[Checker]
-	hostly    bool // the last virtual server may be another one next time with the same text
-	rootRuns  bool // commands of virtual servers run as root, and nobody has allowed it
+
+	virtualTraits shelf[VirtualTraits]
+	realTraits    shelf[RealTraits]
+	checkTraits   shelf[CheckTraits]
+
+	hostly   bool // the last virtual server may be another one next time with the same text
+	rootRuns bool // commands of virtual servers run as root, and nobody has allowed it
 
 	tracks *trackNames // nil until asked for
 
@@ -158,7 +164,10 @@ func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (cfg *Config
 	l.diags = once(l.diags)
 	sortDiagnostics(l.diags, tree.Files)
 	l.former.keep(tree)
-	own := l.cfg // who keeps it must not keep the whole tree
+	own := l.cfg // who keeps it must not keep the whole tree, nor its text
+	own.VirtualServers = nil
+	detach(&own)
+	own.VirtualServers = l.cfg.VirtualServers
 	return &own, l.diags, true
 }
 
@@ -215,6 +224,11 @@ func (l *loader) finish(texts []string) bool {
 		}
 		vs := &l.virtuals.take(1)[:1][0]
 		*vs = d.vs
+		vs.VirtualTraits = l.virtualTraits.get(&d.traits)
+		if vs.Group != "" {
+			vs.Name = strings.Clone(vs.Group)
+			vs.Group = vs.Name
+		}
 		l.serve(vs)
 		if keep {
 			l.former.put(text, vs, d.groupName)

@@ -48,12 +48,12 @@ func init() {
 }
 
 func readGRPCCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := r.newCheck(Checker{Pos: n.Pos(), Kind: GRPCCheck})
+	c := r.newCheck(n, GRPCCheck)
 	walk(l, n.Children, checkerPath+"GRPC_CHECK", grpcKeywords, c)
 }
 
 func readSMTPCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := r.newCheck(Checker{Pos: n.Pos(), Kind: SMTPCheck})
+	c := r.newCheck(n, SMTPCheck)
 	c.smtp = healthcheck.SMTP{Helo: healthcheck.DefaultHelo}
 	walk(l, n.Children, checkerPath+"SMTP_CHECK", smtpKeywords, c)
 }
@@ -65,7 +65,7 @@ func readMailHost(l *loader, n *parser.Node, c *checkDraft) {
 }
 
 func readDNSCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := r.newCheck(Checker{Pos: n.Pos(), Kind: DNSCheck})
+	c := r.newCheck(n, DNSCheck)
 	c.dns = healthcheck.DNS{Name: ".", Type: "SOA"}
 	walk(l, n.Children, checkerPath+"DNS_CHECK", dnsKeywords, c)
 }
@@ -100,7 +100,7 @@ func readDNSName(l *loader, n *parser.Node, c *checkDraft) {
 }
 
 func readUDPCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := r.newCheck(Checker{Pos: n.Pos(), Kind: UDPCheck})
+	c := r.newCheck(n, UDPCheck)
 	c.udp = healthcheck.UDP{Payload: healthcheck.DefaultPayload, MaxReply: 255}
 	walk(l, n.Children, checkerPath+"UDP_CHECK", udpKeywords, c)
 	if c.udp.MinReply > c.udp.MaxReply {
@@ -173,12 +173,12 @@ func lower(r rune) rune {
 }
 
 func readPingCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := r.newCheck(Checker{Pos: n.Pos(), Kind: PingCheck})
+	c := r.newCheck(n, PingCheck)
 	walk(l, n.Children, checkerPath+"PING_CHECK", pingKeywords, c)
 }
 
 func readMiscCheck(l *loader, n *parser.Node, r *realDraft) {
-	c := r.newCheck(Checker{Pos: n.Pos(), Kind: MiscCheck})
+	c := r.newCheck(n, MiscCheck)
 	walk(l, n.Children, checkerPath+"MISC_CHECK", miscKeywords, c)
 	if !c.commanded {
 		l.error(n.Pos(), "MISC_CHECK has no command: add 'misc_path \"COMMAND ARGUMENTS\"'")

@@ -4,7 +4,9 @@ package config
 
 import (
 	"math"
+	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/lvs-fnat/lvs/parser"
@@ -13,6 +15,7 @@ import (
 // realDraft is a real_server or sorry_server while it is read.
 type realDraft struct {
 	rs       RealServer
+	traits   RealTraits // of rs, until it is complete
 	timing   timing
 	methodAt Pos
 	host     opt[string]
@@ -65,13 +68,19 @@ func readRealServer(l *loader, n *parser.Node, d *draft) {
 	ap, ok := l.addrPort(n, 1)
 	// The weight of the virtual server counts for the real servers behind it only.
 	r := d.newReal()
-	r.rs = RealServer{Pos: n.Pos(), Addr: ap, Weight: d.weight}
+	r.place(n, ap, d.weight)
 	walk(l, n.Children, "virtual_server/real_server", realKeywords, r)
 	if !ok {
 		d.unread = append(d.unread, n.Pos()) // faults inside are reported all the same
 		return
 	}
 	d.reals = append(d.reals, r)
+}
+
+// place begins an empty draft.
+func (r *realDraft) place(n *parser.Node, at netip.AddrPort, weight int) {
+	r.traits.Weight = weight
+	r.rs = RealServer{Pos: n.Pos(), Addr: at, RealTraits: &r.traits}
 }
 
 // newReal gives an empty draft. Drafts are used again for the next virtual
@@ -87,20 +96,21 @@ func (d *draft) newReal() *realDraft {
 }
 
 // newCheck gives the draft of a check, which is the last of r's.
-func (r *realDraft) newCheck(c Checker) *checkDraft {
-	n := len(r.checks)
-	if n == len(r.pool) {
+func (r *realDraft) newCheck(n *parser.Node, kind CheckKind) *checkDraft {
+	if len(r.checks) == len(r.pool) {
 		r.pool = append(r.pool, &checkDraft{})
 	}
-	d := r.pool[n]
-	*d = checkDraft{c: c}
+	d := r.pool[len(r.checks)]
+	*d = checkDraft{traits: CheckTraits{Kind: kind}}
+	d.c = Checker{Pos: n.Pos(), CheckTraits: &d.traits, Probe: &d.probe}
 	r.checks = append(r.checks, d)
 	return d
 }
 
 func readSorry(l *loader, n *parser.Node, d *draft) {
 	if ap, ok := l.addrPort(n, 1); ok {
-		d.sorry = &realDraft{rs: RealServer{Pos: n.Pos(), Addr: ap, Weight: 1}}
+		d.sorry = &realDraft{}
+		d.sorry.place(n, ap, 1)
 	}
 }
 
@@ -160,13 +170,14 @@ func (l *loader) completeFiles(r *realDraft) {
 		if f.Weight == weightUnset {
 			f.Weight, f.Reverse = l.cfg.TrackFiles[i].Weight, l.cfg.TrackFiles[i].Reverse
 		}
+		f.TrackFile = strings.Clone(f.TrackFile)
 		r.rs.FileChecks = append(r.rs.FileChecks, *f)
 	}
 	for _, b := range r.bfds {
 		if l.session(b.Name, b.Pos, "BFD_CHECK", func(b *BFDInstance) bool { return b.Checker }) == nil {
 			continue
 		}
-		b.Alpha = b.alpha.or(r.rs.Alpha)
+		b.Alpha, b.Name = b.alpha.or(r.rs.Alpha), strings.Clone(b.Name)
 		r.rs.BFDChecks = append(r.rs.BFDChecks, b.BFDCheck)
 	}
 }
@@ -190,7 +201,9 @@ func (l *loader) completeReals(d *draft) {
 			continue
 		}
 		seen[key] = r.rs.Pos
-		d.vs.RealServers = append(d.vs.RealServers, r.rs)
+		rs := r.rs
+		rs.RealTraits = l.realTraits.get(&r.traits)
+		d.vs.RealServers = append(d.vs.RealServers, rs)
 	}
 	if d.sorryMethod != 0 && d.sorry == nil {
 		l.warn(d.sorryMethodAt, "sorry_server_lvs_method has no effect without sorry_server")
@@ -199,6 +212,7 @@ func (l *loader) completeReals(d *draft) {
 	}
 	if d.sorry != nil && l.completeReal(d, d.sorry) {
 		rs := d.sorry.rs
+		rs.RealTraits = l.realTraits.get(&d.sorry.traits)
 		d.vs.SorryServer = &rs
 	}
 }

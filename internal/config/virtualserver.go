@@ -16,6 +16,7 @@ import (
 // written are still unset, references not yet resolved.
 type draft struct {
 	vs     VirtualServer
+	traits VirtualTraits // of vs, until it is complete
 	timing timing
 	broken bool // its identity could not be read: everything in it is read only to report faults
 
@@ -204,6 +205,7 @@ func readVirtualServer(l *loader, n *parser.Node, _ *Config) {
 // into d, whatever was in it before.
 func readServer(l *loader, n *parser.Node, d *draft) {
 	*d = draft{weight: 1, pool: d.pool, reals: d.reals[:0]}
+	d.vs.VirtualTraits = &d.traits
 	d.vs.Pos = n.Pos()
 	d.vs.Quorum = 1
 	d.syn.sp = synproxyDefaults()

@@ -192,9 +192,9 @@ func TestSorryServer(t *testing.T) {
 
 // TestHysteresis: between quorum - hysteresis and quorum + hysteresis nothing moves.
 func TestHysteresis(t *testing.T) {
-	vs := &config.VirtualServer{Quorum: 3, Hysteresis: 1}
+	vs := &config.VirtualServer{VirtualTraits: &config.VirtualTraits{Quorum: 3, Hysteresis: 1}}
 	v := &virtual{cfg: vs}
-	rs := &config.RealServer{}
+	rs := &config.RealServer{RealTraits: &config.RealTraits{}}
 	v.servers = []*server{{cfg: rs, alive: true}}
 	// However large the hysteresis, nothing left is no quorum.
 	vs.Quorum, rs.Weight = 1, 2
@@ -480,10 +480,11 @@ virtual_server fwmark 7 {
 // TestMail: one alert for a server that turns, with the check that decided, and
 // one for each further check; of quorums only when it is asked for.
 func TestMail(t *testing.T) {
-	vs := config.VirtualServer{Name: "[10.0.1.1]:tcp:80", Protocol: config.TCP, Quorum: 1, SMTPAlert: true, Endpoints: []config.Endpoint{{FWMark: 1, Family: config.IPv4}}}
+	vs := config.VirtualServer{Name: "[10.0.1.1]:tcp:80", Endpoints: []config.Endpoint{{FWMark: 1, Family: config.IPv4}},
+		VirtualTraits: &config.VirtualTraits{Protocol: config.TCP, Quorum: 1, SMTPAlert: true}}
 	vs.RealServers = []config.RealServer{{
-		Addr: netip.MustParseAddrPort("10.0.2.1:80"), Weight: 1, SMTPAlert: true,
-		Checkers: []config.Checker{{Kind: config.TCPCheck}, {Kind: config.HTTPGet}},
+		Addr: netip.MustParseAddrPort("10.0.2.1:80"), RealTraits: &config.RealTraits{Weight: 1, SMTPAlert: true},
+		Checkers: []config.Checker{checker(config.TCPCheck, netip.AddrPort{}), checker(config.HTTPGet, netip.AddrPort{})},
 	}}
 	cfg := &config.Config{VirtualServers: []*config.VirtualServer{&vs}}
 	d := New(cfg)
@@ -529,10 +530,10 @@ func TestMail(t *testing.T) {
 
 // TestBornDown: who begins as down is said to be so once a check has found it.
 func TestBornDown(t *testing.T) {
-	vs := config.VirtualServer{Name: "v", Quorum: 1, Endpoints: []config.Endpoint{{FWMark: 1, Family: config.IPv4}}}
+	vs := config.VirtualServer{Name: "v", VirtualTraits: &config.VirtualTraits{Quorum: 1}, Endpoints: []config.Endpoint{{FWMark: 1, Family: config.IPv4}}}
 	vs.RealServers = []config.RealServer{{
-		Addr: netip.MustParseAddrPort("10.0.2.1:80"), Weight: 1, NotifyDown: config.Script{Command: "down"},
-		Checkers: []config.Checker{{Kind: config.TCPCheck}},
+		Addr: netip.MustParseAddrPort("10.0.2.1:80"), RealTraits: &config.RealTraits{Weight: 1, NotifyDown: config.Script{Command: "down"}},
+		Checkers: []config.Checker{checker(config.TCPCheck, netip.AddrPort{})},
 	}}
 	d := New(&config.Config{VirtualServers: []*config.VirtualServer{&vs}})
 	said := ""

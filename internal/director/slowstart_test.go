@@ -14,12 +14,17 @@ import (
 	"github.com/lvs-fnat/lvs/ipvs"
 )
 
+// checker is a check that asks for nothing.
+func checker(kind config.CheckKind, to netip.AddrPort) config.Checker {
+	return config.Checker{Connect: to, CheckTraits: &config.CheckTraits{Kind: kind}, Probe: &config.Probe{}}
+}
+
 // oneService is a service of one server with one check.
-func oneService(rs config.RealServer) *config.Config {
-	rs.Addr = netip.MustParseAddrPort("10.0.2.1:80")
-	rs.Checkers = []config.Checker{{Kind: config.TCPCheck, Connect: rs.Addr}}
+func oneService(traits config.RealTraits) *config.Config {
+	rs := config.RealServer{Addr: netip.MustParseAddrPort("10.0.2.1:80"), RealTraits: &traits}
+	rs.Checkers = []config.Checker{checker(config.TCPCheck, rs.Addr)}
 	return &config.Config{VirtualServers: []*config.VirtualServer{{
-		Name: "[10.0.1.1]:tcp:80", Protocol: config.TCP, Quorum: 1, Method: config.NAT,
+		Name: "[10.0.1.1]:tcp:80", VirtualTraits: &config.VirtualTraits{Protocol: config.TCP, Quorum: 1, Method: config.NAT},
 		Endpoints:   []config.Endpoint{{Addr: netip.MustParseAddrPort("10.0.1.1:80"), Family: config.IPv4}},
 		RealServers: []config.RealServer{rs},
 	}}}
@@ -28,7 +33,7 @@ func oneService(rs config.RealServer) *config.Config {
 // TestSlowStart: who comes back grows to its weight; who was there from the start
 // has it at once, and a reload does not begin anew.
 func TestSlowStart(t *testing.T) {
-	cfg := oneService(config.RealServer{Weight: 100, SlowStart: 10 * time.Second})
+	cfg := oneService(config.RealTraits{Weight: 100, SlowStart: 10 * time.Second})
 	d, now := New(cfg), time.Unix(1000, 0)
 	weight := func(up bool) string {
 		d.At(now)
@@ -43,7 +48,7 @@ func TestSlowStart(t *testing.T) {
 		now = now.Add(2500 * time.Millisecond)
 		got = append(got, weight(true))
 	}
-	d, _ = d.Reload(oneService(config.RealServer{Weight: 200, SlowStart: 10 * time.Second}))
+	d, _ = d.Reload(oneService(config.RealTraits{Weight: 200, SlowStart: 10 * time.Second}))
 	got = append(got, weight(true))
 	now = now.Add(2500 * time.Millisecond)
 	got = append(got, weight(true))
@@ -55,7 +60,7 @@ func TestSlowStart(t *testing.T) {
 // TestDrop: a server that goes down has its connections selected, by service and
 // server; one that comes back, or does not ask for it, has not.
 func TestDrop(t *testing.T) {
-	d := New(oneService(config.RealServer{Weight: 1, RSTOnFailure: true}))
+	d := New(oneService(config.RealTraits{Weight: 1, RSTOnFailure: true}))
 	drops := func(up bool) (list []ipvs.ConnFilter) {
 		for _, n := range d.Observe([]healthcheck.Status{{Up: up, Known: true}}) {
 			list = append(list, n.Drop...)
@@ -69,7 +74,7 @@ func TestDrop(t *testing.T) {
 	if a, b, c := drops(true), drops(false), drops(true); a != nil || !slices.Equal(b, want) || c != nil {
 		t.Errorf("selected %v, then %v, then %v; want %v in the middle", a, b, c, want)
 	}
-	d = New(oneService(config.RealServer{Weight: 1}))
+	d = New(oneService(config.RealTraits{Weight: 1}))
 	if a, b := drops(true), drops(false); a != nil || b != nil {
 		t.Errorf("without rst_on_failure: %v, %v", a, b)
 	}
@@ -78,17 +83,20 @@ func TestDrop(t *testing.T) {
 // TestTargetsOfElsewhere: a FILE_CHECK finds its file, checks leave from a local
 // address of FNAT, and SSL_GET shows the certificate of the SSL block.
 func TestTargetsOfElsewhere(t *testing.T) {
-	cfg := oneService(config.RealServer{Weight: 10, FileChecks: []config.FileCheck{{TrackFile: "f", Weight: 2}}})
+	cfg := oneService(config.RealTraits{Weight: 10})
 	vs := cfg.VirtualServers[0]
+	vs.RealServers[0].FileChecks = []config.FileCheck{{TrackFile: "f", Weight: 2}}
 	cfg.TrackFiles = []config.TrackFile{{Name: "f", Path: "/some/file"}}
 	cfg.SSL = config.SSL{Certificate: "/c", Key: "/k", Password: "p"}
 	cfg.LaddrGroups = []config.LaddrGroup{{Name: "g", Family: config.IPv4, Addrs: []config.Laddr{
 		{Addr: netip.MustParseAddr("10.0.2.201")}, {Addr: netip.MustParseAddr("10.0.2.202")}}}}
 	vs.CheckFromLaddr, vs.Endpoints[0].LaddrGroup = true, "g"
 	rs := &vs.RealServers[0]
-	bound := rs.Checkers[0]
+	bound := checker(config.TCPCheck, rs.Addr)
 	bound.BindTo = netip.MustParseAddrPort("10.0.2.9:0")
-	rs.Checkers = append(rs.Checkers, bound, config.Checker{Kind: config.SSLGet, Connect: rs.Addr, TLS: &healthcheck.TLS{}})
+	web := checker(config.SSLGet, rs.Addr)
+	web.TLS = &healthcheck.TLS{}
+	rs.Checkers = append(rs.Checkers, bound, web)
 	d := New(cfg)
 	list := d.Targets()
 	if from := list[0].Spec.Conn.Bind.Addr().String(); from != "10.0.2.202" { // of 10.0.2.1
@@ -113,7 +121,7 @@ func TestTargetsOfElsewhere(t *testing.T) {
 	if w := d.Tables().Services[0].Dests[0].Weight; w != 7 {
 		t.Errorf("weight %d, want 7", w)
 	}
-	if list, _ := New(oneService(config.RealServer{Weight: 1})).Targets(), 0; list[0].Spec.Conn.Bind.IsValid() {
+	if list, _ := New(oneService(config.RealTraits{Weight: 1})).Targets(), 0; list[0].Spec.Conn.Bind.IsValid() {
 		t.Error("a check is bound although nobody asked for it")
 	}
 }
@@ -121,8 +129,8 @@ func TestTargetsOfElsewhere(t *testing.T) {
 // TestSuspended: the checks of a service with ha_suspend rest while its address
 // is elsewhere; those of groups and marks never do.
 func TestSuspended(t *testing.T) {
-	cfg := oneService(config.RealServer{Weight: 1})
-	cfg.VirtualServers = append(cfg.VirtualServers, oneService(config.RealServer{Weight: 1}).VirtualServers[0], oneService(config.RealServer{Weight: 1}).VirtualServers[0])
+	cfg := oneService(config.RealTraits{Weight: 1})
+	cfg.VirtualServers = append(cfg.VirtualServers, oneService(config.RealTraits{Weight: 1}).VirtualServers[0], oneService(config.RealTraits{Weight: 1}).VirtualServers[0])
 	cfg.VirtualServers[1].HASuspend = true
 	cfg.VirtualServers[2].HASuspend, cfg.VirtualServers[2].Endpoints = true, []config.Endpoint{{FWMark: 1, Family: config.IPv4}}
 	d := New(cfg)

@@ -55,6 +55,13 @@ type ExtInfo struct {
 // come from [ExtStatName].
 type ExtStats map[uint16]uint64
 
+// Counters of ExtStats that say how the SYN proxy fares: SYNs that came to it, and
+// packets of handshakes that were dealt with before they were routed.
+const (
+	StatSPSyn   = uapi.ExtStatSpSyn
+	StatSPEarly = uapi.ExtStatSpEarly
+)
+
 // Client speaks to the IPVS of one network namespace. It is safe for
 // concurrent use: one request, batch or dump is on the socket at a time.
 // Streams have a socket each, so a loop over one may use the client.

@@ -57,7 +57,7 @@ func TestGuestsKeepalived(t *testing.T) {
 					if module == testvm.Stock {
 						maps.Copy(files, originalFiles(t))
 					}
-					testvm.Run(t, testvm.Config{Kernel: kernel, Module: module, Run: run, Files: files, Load: []string{}, Modules: []string{"vrf", "ipvlan"}})
+					testvm.Run(t, testvm.Config{Kernel: kernel, Module: module, Run: run, Files: files, Load: []string{}, Modules: []string{"vrf", "ipvlan", "bonding"}})
 				})
 			}
 		})

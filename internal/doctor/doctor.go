@@ -60,6 +60,9 @@ type Tables interface {
 	Services(ctx context.Context) ([]ipvs.Service, error)
 	Dests(ctx context.Context, key ipvs.ServiceKey) ([]ipvs.Dest, error)
 	LGroups(ctx context.Context) ([]ipvs.LGroup, error)
+	// ExtConfig and ExtStats are asked of an ip_vs with the extension alone.
+	ExtConfig(ctx context.Context) (ipvs.ExtConfig, error)
+	ExtStats(ctx context.Context) (ipvs.ExtStats, error)
 }
 
 // Network is what is asked about links, addresses and routes.
@@ -103,6 +106,7 @@ func Examine(ctx context.Context, sys *System, cfg *config.Config, diags []confi
 	e.reversePath()
 	e.merging()
 	e.conntrack()
+	e.synproxy()
 	e.table()
 	e.openFiles()
 	e.sysctls()

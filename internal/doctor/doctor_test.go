@@ -57,16 +57,21 @@ type fakeHost struct {
 	info     ipvs.Info
 	groups   []ipvs.LGroup
 	conns    uint32
+	settings ipvs.ExtConfig
+	stats    ipvs.ExtStats
 	err      error // of the tables
 	daemon   string
 	netError error
+	askErr   error // of the extension's settings and counters
 }
 
 func newHost() *fakeHost {
 	h := &fakeHost{
 		files: fstest.MapFS{}, lro: map[string]bool{}, sets: map[string]ipvs.Family{"crawlers": ipvs.IPv4},
-		addrs: map[netip.Addr]string{},
-		info:  ipvs.Info{TabSize: 4096, Extended: &ipvs.ExtInfo{Features: 1<<14 - 1, Build: "abc on 6.12"}},
+		addrs:    map[netip.Addr]string{},
+		settings: ipvs.ExtConfig{Set: ipvs.ExtConfigSPEarly, SPEarly: ipvs.SynproxyAuto},
+		stats:    ipvs.ExtStats{ipvs.StatSPEarly: 30, ipvs.StatSPSyn: 20},
+		info:     ipvs.Info{TabSize: 4096, Extended: &ipvs.ExtInfo{Features: 1<<15 - 1, Build: "abc on 6.12"}},
 	}
 	for addr, link := range map[string]string{
 		"10.0.1.1": "eth0", "10.0.1.100": "eth0", "2001:db8:1::100": "eth0", "10.0.2.1": "eth1", "10.0.2.201": "eth1", "127.0.0.1": "lo",
@@ -126,8 +131,10 @@ func (h *fakeHost) remove(names ...string) {
 	}
 }
 
-func (h *fakeHost) Info(context.Context) (ipvs.Info, error)        { return h.info, nil }
-func (h *fakeHost) LGroups(context.Context) ([]ipvs.LGroup, error) { return h.groups, nil }
+func (h *fakeHost) Info(context.Context) (ipvs.Info, error)           { return h.info, nil }
+func (h *fakeHost) LGroups(context.Context) ([]ipvs.LGroup, error)    { return h.groups, nil }
+func (h *fakeHost) ExtConfig(context.Context) (ipvs.ExtConfig, error) { return h.settings, h.askErr }
+func (h *fakeHost) ExtStats(context.Context) (ipvs.ExtStats, error)   { return h.stats, h.askErr }
 func (h *fakeHost) Services(context.Context) ([]ipvs.Service, error) {
 	return []ipvs.Service{{}}, nil
 }
@@ -177,8 +184,9 @@ func (h *fakeHost) examine(t *testing.T, conf string) []Finding {
 // TestHealthy: each check that looks at something says that it is well.
 func TestHealthy(t *testing.T) {
 	for name, c := range map[string]struct{ conf, want string }{
-		"fnat": {fnat, "configuration module kernels address laddr rp_filter lro conntrack conn_tab_bits nofile sysctl"},
-		"nat":  {nat, "configuration module address forwarding rp_filter lro conntrack conn_tab_bits nofile sysctl"},
+		"fnat":    {fnat, "configuration module kernels address laddr rp_filter lro conntrack conn_tab_bits nofile sysctl"},
+		"proxied": {strings.Replace(nat, "    protocol TCP\n", "    protocol TCP\n    syn_proxy\n", 1), "configuration module kernels address forwarding rp_filter lro conntrack synproxy conn_tab_bits nofile sysctl"},
+		"nat":     {nat, "configuration module address forwarding rp_filter lro conntrack conn_tab_bits nofile sysctl"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var checks []string
@@ -290,6 +298,11 @@ func TestFindings(t *testing.T) {
 		"vs.conntrack":           {nat, func(h *fakeHost) { h.sysctl("ipv4.vs.conntrack", "1") }, Note, "conntrack", "net.ipv4.vs.conntrack is 1: each connection", "conntrack=0"},
 		"vs.conntrack with FNAT": {fnat, func(h *fakeHost) { h.sysctl("ipv4.vs.conntrack", "1") }, Note, "conntrack", "no effect on FNAT", "conntrack=0"},
 
+		// the SYN proxy
+		"hooks in the way": {in(nat, "syn_proxy"), func(h *fakeHost) { h.stats = ipvs.ExtStats{ipvs.StatSPEarly: 9, ipvs.StatSPSyn: 20} }, Note, "synproxy",
+			"synproxy_early is auto, and 9 packets were dealt with before they were routed while 20 SYNs came", "'synproxy_early on' in global_defs"},
+		"counters are not told": {in(nat, "syn_proxy auto"), func(h *fakeHost) { h.askErr = errors.New("no right") }, Warning, "synproxy", "not looked at: no right", "root"},
+
 		// capacity
 		"many connections":  {nat, func(h *fakeHost) { h.conns = 100_000 }, Warning, "conn_tab_bits", "the table has 4096 heads (conn_tab_bits=12), and there are 100000 connections", "conn_tab_bits=17"},
 		"many allowed":      {in(nat, "conn_limit 5000000"), nil, Warning, "conn_tab_bits", "allow 5000000 connections", "conn_tab_bits=20"},
@@ -374,9 +387,16 @@ func TestNothingWrong(t *testing.T) {
 		"reserved ports":                      {strings.Replace(fnat, "10.0.2.201\n", "10.0.2.201 40000-50000\n", 1), func(h *fakeHost) { h.sysctl("ipv4.ip_local_reserved_ports", "40000-50000") }},
 		"a routed local address":              {strings.Replace(fnat, "10.0.2.201\n", "10.0.3.1 force\n", 1), nil},
 		"the list is there":                   {strings.Replace(nat, "protocol TCP", "protocol TCP\n    acl white\n    acl_set4 crawlers", 1), nil},
-		"a mark has no address":               {strings.NewReplacer("virtual_server 10.0.1.100 80", "virtual_server fwmark 7", "    protocol TCP\n", "").Replace(nat), nil},
-		"redirects are off":                   {strings.Replace(nat, "10.0.2.11", "10.0.1.11", 1), func(h *fakeHost) { h.sysctl("ipv4.conf.all.send_redirects", "0") }},
-		"nothing is configured":               {"", away},
+		"SYNs are not to be early": {strings.Replace(nat, "protocol TCP", "protocol TCP\n    syn_proxy", 1), func(h *fakeHost) {
+			h.settings.SPEarly, h.stats = ipvs.SynproxyOff, ipvs.ExtStats{ipvs.StatSPSyn: 20}
+		}},
+		"counters of a proxy that nobody uses": {nat, func(h *fakeHost) { h.stats, h.askErr = ipvs.ExtStats{ipvs.StatSPSyn: 20}, errors.New("asked") }},
+		"a module without the early SYN proxy": {strings.Replace(nat, "protocol TCP", "protocol TCP\n    syn_proxy", 1), func(h *fakeHost) {
+			h.settings.Set, h.stats = 0, ipvs.ExtStats{ipvs.StatSPSyn: 20}
+		}},
+		"a mark has no address": {strings.NewReplacer("virtual_server 10.0.1.100 80", "virtual_server fwmark 7", "    protocol TCP\n", "").Replace(nat), nil},
+		"redirects are off":     {strings.Replace(nat, "10.0.2.11", "10.0.1.11", 1), func(h *fakeHost) { h.sysctl("ipv4.conf.all.send_redirects", "0") }},
+		"nothing is configured": {"", away},
 	} {
 		t.Run(name, func(t *testing.T) {
 			h := newHost()

@@ -229,6 +229,37 @@ func (e *exam) conntrack() {
 	}
 }
 
+// synproxy: whether handshakes are dealt with before packets are routed. Only the
+// counters tell that, of all packets since ip_vs was loaded.
+func (e *exam) synproxy() {
+	if e.sys.TablesError != nil || !e.any(func(vs *config.VirtualServer) bool { return vs.Ext.Synproxy != ipvs.SynproxyOff }) {
+		return
+	}
+	if info, err := e.sys.Tables.Info(e.ctx); err != nil || info.Extended == nil {
+		return // module has said so
+	}
+	settings, err := e.sys.Tables.ExtConfig(e.ctx)
+	if err != nil {
+		e.unseen("synproxy", err)
+		return
+	}
+	if settings.Set&ipvs.ExtConfigSPEarly == 0 {
+		return // a module from before there was any
+	}
+	stats, err := e.sys.Tables.ExtStats(e.ctx)
+	if err != nil {
+		e.unseen("synproxy", err)
+		return
+	}
+	early, syns := stats[ipvs.StatSPEarly], stats[ipvs.StatSPSyn]
+	if settings.SPEarly == ipvs.SynproxyAuto && early < syns/2 {
+		e.add("synproxy", Note, "'nft list hooks' tells whose; 'synproxy_early on' in global_defs, if none of them needs to see handshakes: a flood costs half as much then",
+			"synproxy_early is auto, and %d packets were dealt with before they were routed while %d SYNs came: other hooks of netfilter are in the way", early, syns)
+		return
+	}
+	e.add("synproxy", OK, "", "synproxy_early is %v, %d packets were dealt with before they were routed, %d SYNs came", settings.SPEarly, early, syns)
+}
+
 // sync: connections of FNAT are not copied.
 func (e *exam) sync() {
 	if d := e.cfg.Global.LVSSyncDaemon; d != nil && e.any(isFNAT) {

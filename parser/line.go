@@ -122,8 +122,8 @@ func (p *reader) known(src string) (rest string, done bool) {
 	if end == 0 || class[src[0]] != 0 {
 		return "", false
 	}
-	text := p.opts.Known(src[:end])
-	if text == "" || !strings.HasPrefix(src, text) {
+	text := src[:p.opts.Known(src)]
+	if text == "" {
 		return "", false
 	}
 	if _, plain := p.plain(src[:end]); !plain {

@@ -29,11 +29,11 @@ type Options struct {
 	// ReadFile reads one file whole; nil: the file system, which refuses
 	// anything but regular, non-executable files.
 	ReadFile func(path string) ([]byte, error)
-	// Known gives the whole text that a block of the file's outermost level had
-	// before, by its first line, line break included; "": none. Where the file goes
-	// on with just that text, it is skipped: the [Node] has no Children, and that
-	// text in Tree.Blocks. nil: nothing is known.
-	Known func(line string) (block string)
+	// Known is given text that begins with a line of the file's outermost level, and
+	// tells how many bytes of it are a whole block that was there before, whose text
+	// Tree.Blocks had; 0: none. That block is skipped: its [Node] has no Children, and
+	// that text in Tree.Blocks. nil: nothing is known.
+	Known func(text string) (size int)
 	// Glob lists the files of a pattern that has no braces left; nil: filepath.Glob.
 	Glob func(pattern string) ([]string, error)
 }

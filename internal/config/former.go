@@ -3,6 +3,7 @@
 package config
 
 import (
+	"hash/maphash"
 	"slices"
 	"strings"
 
@@ -18,15 +19,23 @@ import (
 // Only what the text alone decides is taken over: not what has remarks, commands,
 // track files, sessions of BFD, or addresses of a group or local ones that stand
 // elsewhere and may have moved.
+//
+// Of texts it keeps hashes, with a seed of this process's own: that two texts of one
+// length have the same is a matter of 2^-64, whoever writes them.
 type Former struct {
-	around string            // all but the virtual servers, as Tree.Format has it
-	blocks map[string]*block // by first line
+	around uint64            // all but the virtual servers, as Tree.Format has it
+	blocks map[uint64]*block // by first line
 	turn   int               // of Loads
 }
 
+var textSeed = maphash.MakeSeed()
+
+func hashOf(text string) uint64 { return maphash.String(textSeed, text) }
+
 // block is a virtual server with its text.
 type block struct {
-	text string
+	sum  uint64 // of the text
+	size int    // likewise
 	vs   *VirtualServer
 	// laddrs is the name of its group of local addresses, or "".
 	laddrs string
@@ -34,15 +43,15 @@ type block struct {
 }
 
 // known is the parser's.
-func (f *Former) known() func(line string) string {
+func (f *Former) known() func(text string) int {
 	if f == nil {
 		return nil
 	}
-	return func(line string) string {
-		if b := f.blocks[line]; b != nil {
-			return b.text
+	return func(text string) int {
+		if b := f.blocks[hashOf(firstLine(text))]; b != nil && len(text) >= b.size && hashOf(text[:b.size]) == b.sum {
+			return b.size
 		}
-		return ""
+		return 0
 	}
 }
 
@@ -75,14 +84,14 @@ func (f *Former) holds(tree *parser.Tree) bool {
 const serverWord = "virtual_server"
 
 // surroundings are all of a tree but the virtual servers.
-func surroundings(tree *parser.Tree) string {
+func surroundings(tree *parser.Tree) uint64 {
 	var rest parser.Tree
 	for _, n := range tree.Nodes {
 		if n.Key() != serverWord {
 			rest.Nodes = append(rest.Nodes, n)
 		}
 	}
-	return rest.Format()
+	return hashOf(rest.Format())
 }
 
 // serverTexts are the texts of l.servers, which are of tree, nil if that has none of
@@ -105,8 +114,8 @@ func (f *Former) find(text string) *block {
 	if text == "" || f.empty() {
 		return nil
 	}
-	b := f.blocks[firstLine(text)]
-	if b == nil || b.text != text {
+	b := f.blocks[hashOf(firstLine(text))]
+	if b == nil || b.size != len(text) || b.sum != hashOf(text) {
 		return nil
 	}
 	return b
@@ -116,9 +125,9 @@ func firstLine(text string) string { return text[:strings.IndexByte(text, '\n')+
 
 func (f *Former) put(text string, vs *VirtualServer, laddrs string) {
 	if f.blocks == nil {
-		f.blocks = map[string]*block{}
+		f.blocks = map[uint64]*block{}
 	}
-	f.blocks[firstLine(text)] = &block{text: text, vs: vs, laddrs: laddrs, turn: f.turn}
+	f.blocks[hashOf(firstLine(text))] = &block{sum: hashOf(text), size: len(text), vs: vs, laddrs: strings.Clone(laddrs), turn: f.turn}
 }
 
 // keep ends a Load: what it has not seen is gone.

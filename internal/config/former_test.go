@@ -7,11 +7,15 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"reflect"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/lvs-fnat/lvs/parser"
 )
 
 // formerParts are texts that a file may be made of, in any order and number: what
@@ -136,5 +140,43 @@ func TestFormerKeeps(t *testing.T) {
 	}
 	if n := same(changed, load("global_defs {\n    smtp_alert\n}\n"+serversText(10, one))); n != 0 {
 		t.Errorf("%d are the same although the global settings are not", n)
+	}
+}
+
+// TestTextGoes: neither a configuration nor what is left for the next Load keeps the
+// text of the file.
+func TestTextGoes(t *testing.T) {
+	const wide = "global_defs {\n    router_id someone\n    smtp_server 192.0.2.1\n    notify_fifo /run/some/fifo\n}\ntrack_file FILE {\n    file /run/some/file\n}\n" +
+		"local_address_group GROUP {\n    192.0.2.7\n}\nvirtual_server_group VG {\n    10.0.0.9 80\n}\nvrrp_instance VI {\n    interface lo\n    virtual_router_id 7\n    virtual_ipaddress {\n        192.0.2.8\n    }\n    notify_master \"/bin/true a\" root\n}\n"
+	for _, verdict := range []bool{false, true} {
+		var f Former
+		gone := make(chan struct{})
+		load := func() *Config {
+			text := []byte(wide + strings.Join(formerParts, "") + serversText(100, func(int) int { return 1 }))
+			runtime.AddCleanup(&text[0], func(gone chan struct{}) { close(gone) }, gone)
+			cfg, _, err := Load(context.Background(), "k.conf", Options{Former: &f, Verdict: verdict, Ephemeral: func() (Ephemeral, error) { return Ephemeral{}, nil },
+				Parser: parser.Options{ReadFile: func(string) ([]byte, error) { return text, nil }}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return cfg
+		}
+		cfg := load()
+		for end := time.Now().Add(time.Minute); ; {
+			runtime.GC()
+			select {
+			case <-gone:
+			case <-time.After(10 * time.Millisecond):
+				if time.Now().After(end) {
+					t.Errorf("verdict only %v: the text is kept", verdict)
+				} else {
+					continue
+				}
+			}
+			break
+		}
+		if cfg.Global.RouterID == "" || len(f.blocks) < 100 {
+			t.Errorf("router_id %q, %d virtual servers known", cfg.Global.RouterID, len(f.blocks))
+		}
 	}
 }

@@ -202,9 +202,6 @@ func (l *loader) finish(texts []string) bool {
 			}
 			continue
 		}
-		if l.reals.exact && text != "" {
-			n, text = n.Own(text)
-		}
 		before := len(l.diags)
 		l.hostly = false
 		readServer(l, n, &d)

@@ -18,7 +18,7 @@ func (d *Director) Tables() Tables {
 	if lt := d.cfg.Global.LVSTimeouts; lt != nil {
 		t.Timeouts = ipvs.Timeouts{TCP: lt.TCP, TCPFin: lt.TCPFin, UDP: lt.UDP}
 	}
-	t.Services = make([]Service, 0, len(d.virtuals))
+	t.Services = make([]*Service, 0, len(d.virtuals))
 	for _, v := range d.virtuals {
 		t.Services = append(t.Services, v.services(d.now)...)
 	}
@@ -28,18 +28,18 @@ func (d *Director) Tables() Tables {
 // standing is what of a server is in the tables.
 type standing struct {
 	up     bool
-	weight int
+	weight uint32
 }
 
 // services are those of all endpoints, made anew where something else is wanted
 // than the last time. What they refer to is never changed.
-func (v *virtual) services(now time.Time) []Service {
+func (v *virtual) services(now time.Time) []*Service {
 	stand := func(i int) standing {
 		if i == len(v.servers) {
 			return standing{up: v.sorry()}
 		}
 		s := v.servers[i]
-		return standing{s.alive, s.given(now)}
+		return standing{s.alive, uint32(s.given(now))}
 	}
 	same := v.made != nil
 	for i := 0; same && i < len(v.stood); i++ {
@@ -48,12 +48,12 @@ func (v *virtual) services(now time.Time) []Service {
 	if same {
 		return v.made
 	}
-	v.made, v.stood = make([]Service, 0, len(v.served())), make([]standing, len(v.servers)+1)
+	v.made, v.stood = make([]*Service, 0, len(v.served())), make([]standing, len(v.servers)+1)
 	for i := range v.stood {
 		v.stood[i] = stand(i)
 	}
 	for _, e := range v.served() {
-		v.made = append(v.made, Service{Service: wantedService(v.cfg, e), Ext: wantedExt(v.cfg, e), Dests: v.dests(e, now)})
+		v.made = append(v.made, &Service{Service: wantedService(v.cfg, e), Ext: wantedExt(v.cfg, e), Dests: v.dests(e, now)})
 	}
 	return v.made
 }

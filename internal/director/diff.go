@@ -42,15 +42,15 @@ func diffInto(have, want Tables, pass func([]ipvs.Op) error) error {
 func (d *differ) all(have, want Tables) {
 	have.Services, want.Services = differing(have.Services, want.Services)
 	d.haveGroups, d.wantGroups = byKey(have.Groups, groupName), byKey(want.Groups, groupName)
-	d.haveServices, d.wantServices = byKey(have.Services, serviceKey), byKey(want.Services, serviceKey)
+	d.haveServices, d.wantServices = servicesByKey(have.Services), servicesByKey(want.Services)
 	d.timeouts(have.Timeouts, want.Timeouts)
 	d.config(have.Config, want.Config)
 	d.growGroups(have.Groups, want.Groups)
-	for i := range want.Services {
+	for _, w := range want.Services {
 		if d.err != nil {
 			return
 		}
-		if w := &want.Services[i]; d.wantServices[w.ServiceKey] == w {
+		if d.wantServices[w.ServiceKey] == w {
 			d.growService(w)
 		}
 	}
@@ -61,12 +61,15 @@ func (d *differ) all(have, want Tables) {
 // differing leaves out the services of two lists in the same order that are the
 // same, as nearly all of two tables that one program has wanted one after the other
 // are.
-func differing(have, want []Service) (h, w []Service) {
+func differing(have, want []*Service) (h, w []*Service) {
 	if len(have) != len(want) {
 		return have, want
 	}
 	for i := range have {
-		a, b := &have[i], &want[i]
+		a, b := have[i], want[i]
+		if a == b {
+			continue
+		}
 		if a.ServiceKey != b.ServiceKey {
 			return have, want
 		}
@@ -75,7 +78,7 @@ func differing(have, want []Service) (h, w []Service) {
 				continue
 			}
 		}
-		h, w = append(h, *a), append(w, *b)
+		h, w = append(h, a), append(w, b)
 	}
 	return h, w
 }
@@ -241,12 +244,11 @@ func sameDests(have, want []ipvs.Dest) bool {
 }
 
 // shrinkServices removes dests and services that are not wanted.
-func (d *differ) shrinkServices(have []Service) {
-	for i := range have {
+func (d *differ) shrinkServices(have []*Service) {
+	for _, h := range have {
 		if d.err != nil {
 			return
 		}
-		h := &have[i]
 		w := d.wantServices[h.ServiceKey]
 		if w != nil && sameDests(h.Dests, w.Dests) {
 			continue

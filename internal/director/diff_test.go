@@ -55,8 +55,8 @@ func drawTables(t *rapid.T, label string) Tables {
 	return tab
 }
 
-func drawService(t *rapid.T, groups []Group, vip netip.Addr, port uint16) Service {
-	s := Service{Service: ipvs.Service{
+func drawService(t *rapid.T, groups []Group, vip netip.Addr, port uint16) *Service {
+	s := &Service{Service: ipvs.Service{
 		ServiceKey: ipvs.ServiceKey{Family: ipvs.FamilyOf(vip), Protocol: ipvs.TCP, Addr: vip, Port: port},
 		Scheduler:  rapid.SampledFrom([]string{"rr", "wlc"}).Draw(t, "scheduler"),
 		Netmask:    netmask(2, 0, netip.Addr{}),
@@ -222,7 +222,7 @@ func TestDiffKeepsConnections(t *testing.T) {
 
 // TestDiffStockKernel: without FNAT nothing goes to the extension.
 func TestDiffStockKernel(t *testing.T) {
-	want := Tables{Services: []Service{{
+	want := Tables{Services: []*Service{{
 		Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 7}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})},
 		Dests:   []ipvs.Dest{{DestKey: destKeyOf(netip.MustParseAddrPort("10.0.2.11:0")), Weight: 1}},
 	}}}
@@ -233,9 +233,9 @@ func TestDiffStockKernel(t *testing.T) {
 
 // TestDiffOrder shows one start, one reload and the end as a person reads them.
 func TestDiffOrder(t *testing.T) {
-	svc := func(vip string, dests ...string) Service {
+	svc := func(vip string, dests ...string) *Service {
 		a := netip.MustParseAddr(vip)
-		s := Service{
+		s := &Service{
 			Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: a, Port: 80}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})},
 			Ext:     ipvs.Ext{Flags: ipvs.ExtFNAT, LGroup: "back"},
 		}
@@ -245,8 +245,8 @@ func TestDiffOrder(t *testing.T) {
 		return s
 	}
 	group := Group{Name: "back", Family: ipvs.IPv4, Laddrs: []ipvs.Laddr{{Addr: netip.MustParseAddr("10.0.2.201")}}}
-	a := Tables{Groups: []Group{group}, Services: []Service{svc("10.0.1.100", "10.0.2.11:80")}}
-	b := Tables{Groups: []Group{group}, Services: []Service{svc("10.0.1.100", "10.0.2.12:80"), svc("10.0.1.101", "10.0.2.11:80")}}
+	a := Tables{Groups: []Group{group}, Services: []*Service{svc("10.0.1.100", "10.0.2.11:80")}}
+	b := Tables{Groups: []Group{group}, Services: []*Service{svc("10.0.1.100", "10.0.2.12:80"), svc("10.0.1.101", "10.0.2.11:80")}}
 	b.Groups[0].Laddrs = []ipvs.Laddr{{Addr: netip.MustParseAddr("10.0.2.202")}}
 	kinds := func(ops []ipvs.Op) string {
 		var s []string
@@ -298,7 +298,7 @@ func manyTables(n int) Tables {
 	var tab Tables
 	for i := range n {
 		vip := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
-		s := Service{Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: vip, Port: 80}, Scheduler: "wrr"}}
+		s := &Service{Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: vip, Port: 80}, Scheduler: "wrr"}}
 		for r := range 2 {
 			s.Dests = append(s.Dests, ipvs.Dest{DestKey: destKeyOf(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(r), byte(i)}), 80)), Weight: 1})
 		}

@@ -38,7 +38,7 @@ type virtual struct {
 	quorum bool
 	// made are its services as Tables gave them last, when the servers stood as in
 	// stood.
-	made  []Service
+	made  []*Service
 	stood []standing
 	// voted is set once the quorum has been looked at.
 	voted bool
@@ -52,7 +52,7 @@ type virtual struct {
 type server struct {
 	cfg *config.RealServer
 	// first and count are its checks within Director.targets.
-	first, count int
+	first, count int32
 	alive        bool
 	// seen is set once alive has been told by a check's status, tried once every
 	// check has run.
@@ -187,7 +187,7 @@ func (d *Director) take(v, old *virtual, former *Director) {
 	v.mark, v.endpoints, v.marks = old.mark, old.endpoints, old.marks
 	for k, s := range v.servers {
 		*s = *old.servers[k]
-		s.first, s.known = len(d.targets), false
+		s.first, s.known = int32(len(d.targets)), false
 		s.hand = nil // as after any other reload
 		from := old.servers[k].first
 		d.targets = append(d.targets, former.targets[from:from+s.count]...)
@@ -195,7 +195,7 @@ func (d *Director) take(v, old *virtual, former *Director) {
 }
 
 func (d *Director) addServer(v *virtual, s *server, rs *config.RealServer) {
-	s.cfg, s.first = rs, len(d.targets)
+	s.cfg, s.first = rs, int32(len(d.targets))
 	for i := range rs.Checkers {
 		t := target(v.cfg.Name, v.serverName(rs), &rs.Checkers[i])
 		d.complete(t, v)
@@ -207,7 +207,7 @@ func (d *Director) addServer(v *virtual, s *server, rs *config.RealServer) {
 	for i := range rs.BFDChecks {
 		d.targets = append(d.targets, bfdTarget(v.cfg.Name, v.serverName(rs), &rs.BFDChecks[i]))
 	}
-	s.count = len(d.targets) - s.first
+	s.count = int32(len(d.targets)) - s.first
 	for _, t := range d.targets[s.first:] {
 		_ = t.Prepare() // the engine will say why not
 	}
@@ -374,7 +374,7 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 // run, and the server has not been taken for alive.
 func (d *Director) tellsOfItself(s *server, checks []healthcheck.Status) bool {
 	for i, c := range checks {
-		if k := d.targets[s.first+i].Spec.Kind; !c.Up && k != healthcheck.HTTPGet && k != healthcheck.SSLGet {
+		if k := d.targets[int(s.first)+i].Spec.Kind; !c.Up && k != healthcheck.HTTPGet && k != healthcheck.SSLGet {
 			return true
 		}
 	}
@@ -401,9 +401,9 @@ func (d *Director) compare(v *virtual, s *server, checks []healthcheck.Status, c
 		switch {
 		case !turned:
 		case changed && kind == 0 && c.Up == s.alive:
-			kind = d.targets[s.first+i].Spec.Kind
+			kind = d.targets[int(s.first)+i].Spec.Kind
 		case !d.cfg.Global.Mail.NoChecker:
-			if m := d.mailServer(v, s, c.Up, d.targets[s.first+i].Spec.Kind); m.Subject != "" {
+			if m := d.mailServer(v, s, c.Up, d.targets[int(s.first)+i].Spec.Kind); m.Subject != "" {
 				others = append(others, Notice{Mail: m})
 			}
 		}

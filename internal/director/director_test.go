@@ -283,7 +283,7 @@ func TestFNAT(t *testing.T) {
 func TestForeign(t *testing.T) {
 	table := ipvstest.New()
 	ctx := context.Background()
-	foreign := Tables{Services: []Service{{Service: ipvs.Service{
+	foreign := Tables{Services: []*Service{{Service: ipvs.Service{
 		ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{}),
 	}}}, Groups: []Group{{Name: "other", Family: ipvs.IPv4}}}
 	apply(t, table, Diff(Tables{}, foreign))
@@ -422,7 +422,7 @@ func TestExplain(t *testing.T) {
 	table := ipvstest.New()
 	apply(t, table, Diff(Tables{}, Tables{Groups: []Group{{Name: "other", Family: ipvs.IPv4,
 		Laddrs: []ipvs.Laddr{{Addr: parse(t, fnat).LaddrGroups[0].Addrs[1].Addr}}}},
-		Services: []Service{{Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9}, Scheduler: "rr"},
+		Services: []*Service{{Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9}, Scheduler: "rr"},
 			Ext: ipvs.Ext{Flags: ipvs.ExtFNAT, LGroup: "other"}}}}))
 	d := New(parse(t, fnat))
 	d.Observe([]healthcheck.Status{{Up: true}})
@@ -592,8 +592,10 @@ func TestMirrorReload(t *testing.T) {
 		t.Fatal(err)
 	}
 	want.Services = slices.Clone(want.Services)
-	want.Services[0].Dests = slices.Clone(want.Services[0].Dests)
-	want.Services[0].Dests[0].Weight++
+	changed := *want.Services[0]
+	changed.Dests = slices.Clone(changed.Dests)
+	changed.Dests[0].Weight++
+	want.Services[0] = &changed
 	reload("a real server is gone", 2*len(want.Services)) // to take back, and to see what there is
 	found, err := w.table.Dests(ctx, key)
 	if err != nil || len(found) != len(want.Services[0].Dests) {

@@ -91,7 +91,7 @@ func (m *Mirror) Update(ctx context.Context, want Tables) error {
 // were brought there, and not read one service at a time. Where that is not so,
 // and matters, the kernel refuses, and Sync is done after all.
 func (m *Mirror) Reload(ctx context.Context, want Tables) error {
-	found, err := m.read(ctx, want, byKey(m.have.Services, serviceKey))
+	found, err := m.read(ctx, want, servicesByKey(m.have.Services))
 	if err != nil {
 		return err
 	}
@@ -206,7 +206,7 @@ func (m *Mirror) readServices(ctx context.Context, found *Tables, want Tables, t
 		return err
 	}
 	scope := make(map[ipvs.ServiceKey]bool, len(want.Services))
-	for _, list := range [][]Service{want.Services, m.have.Services} {
+	for _, list := range [][]*Service{want.Services, m.have.Services} {
 		for i := range list {
 			scope[list[i].ServiceKey] = true
 		}
@@ -235,7 +235,7 @@ func (m *Mirror) readServices(ctx context.Context, found *Tables, want Tables, t
 		} else if dests, err = m.k.Dests(ctx, s.ServiceKey); err != nil {
 			return err
 		}
-		found.Services = append(found.Services, Service{Service: s, Ext: exts[s.ServiceKey], Dests: dests})
+		found.Services = append(found.Services, &Service{Service: s, Ext: exts[s.ServiceKey], Dests: dests})
 	}
 	*found = found.sorted()
 	return nil

@@ -23,7 +23,8 @@ type Tables struct {
 	// Groups of local addresses, by name once only.
 	Groups []Group
 	// Services, by key once only.
-	Services []Service
+	// What they refer to is never changed: tables share it.
+	Services []*Service
 }
 
 // Group is a local address group with its addresses.
@@ -53,9 +54,17 @@ func byKey[K comparable, V any](list []V, key func(*V) K) map[K]*V {
 	return m
 }
 
-func serviceKey(s *Service) ipvs.ServiceKey { return s.ServiceKey }
-func groupName(g *Group) string             { return g.Name }
-func destKey(d *ipvs.Dest) ipvs.DestKey     { return d.DestKey }
+// servicesByKey is byKey for services.
+func servicesByKey(list []*Service) map[ipvs.ServiceKey]*Service {
+	m := make(map[ipvs.ServiceKey]*Service, len(list))
+	for _, s := range slices.Backward(list) {
+		m[s.ServiceKey] = s
+	}
+	return m
+}
+
+func groupName(g *Group) string         { return g.Name }
+func destKey(d *ipvs.Dest) ipvs.DestKey { return d.DestKey }
 
 // sameService compares what a user can set. The kernel adds FlagHashed, and
 // has a netmask even where nothing is persistent.
@@ -125,7 +134,7 @@ func cpuSet(list string) map[int]bool {
 func (t Tables) sorted() Tables {
 	t.Groups, t.Services = slices.Clone(t.Groups), slices.Clone(t.Services)
 	slices.SortFunc(t.Groups, func(a, b Group) int { return cmp.Compare(a.Name, b.Name) })
-	slices.SortFunc(t.Services, func(a, b Service) int { return compareKeys(a.ServiceKey, b.ServiceKey) })
+	slices.SortFunc(t.Services, func(a, b *Service) int { return compareKeys(a.ServiceKey, b.ServiceKey) })
 	return t
 }
 

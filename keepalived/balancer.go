@@ -101,6 +101,7 @@ func (b *balancer) run(ctx context.Context) error {
 func (b *balancer) readConfig(ctx context.Context) error {
 	cfg, err := b.loadConfig(ctx, b.opts, b.log, false)
 	if err == nil {
+		b.text = nil // it will not be read again
 		b.dir = director.New(cfg)
 		b.dir.Named(hostname())
 	}

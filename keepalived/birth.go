@@ -4,6 +4,7 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"encoding/gob"
 	"encoding/json"
 	"fmt"
@@ -144,20 +145,53 @@ func beBorn(conn *supervise.Conn) (birth, error) {
 	return b, err
 }
 
-// encodeText and decodeText carry a configuration to a child.
+// encodeText and decodeText carry a configuration to a child: its length and what is
+// small, and then the files as they are, which are not copied when they are read.
 func encodeText(t *config.Text) ([]byte, error) {
-	var b bytes.Buffer
-	err := gob.NewEncoder(&b).Encode(t)
-	return b.Bytes(), err
+	head := textHead{Globs: t.Globs, Order: t.Order}
+	size := 0
+	for _, name := range t.Order {
+		head.Sizes = append(head.Sizes, len(t.Files[name]))
+		size += len(t.Files[name])
+	}
+	var small bytes.Buffer // names of files are any bytes, which JSON has no way for
+	if err := gob.NewEncoder(&small).Encode(head); err != nil {
+		return nil, err
+	}
+	p := make([]byte, 0, 8+small.Len()+size)
+	p = append(binary.BigEndian.AppendUint64(p, uint64(small.Len())), small.Bytes()...)
+	for _, name := range t.Order {
+		p = append(p, t.Files[name]...)
+	}
+	return p, nil
+}
+
+// textHead is what stands before the files, which are in Order.
+type textHead struct {
+	Globs map[string][]string
+	Order []string
+	Sizes []int
 }
 
 func decodeText(p []byte) (*config.Text, error) {
 	if len(p) == 0 {
 		return nil, nil
 	}
-	t := new(config.Text)
-	if err := gob.NewDecoder(bytes.NewReader(p)).Decode(t); err != nil {
-		return nil, fmt.Errorf("configuration from the parent: %w", err)
+	bad := func(what any) error { return fmt.Errorf("configuration from the parent: %v", what) }
+	if len(p) < 8 || binary.BigEndian.Uint64(p) > uint64(len(p)-8) {
+		return nil, bad("it is cut short")
+	}
+	small, files := p[8:8+binary.BigEndian.Uint64(p)], p[8+binary.BigEndian.Uint64(p):]
+	var head textHead
+	if err := gob.NewDecoder(bytes.NewReader(small)).Decode(&head); err != nil {
+		return nil, bad(err)
+	}
+	t := &config.Text{Files: map[string][]byte{}, Globs: head.Globs, Order: head.Order}
+	for i, name := range head.Order {
+		if i >= len(head.Sizes) || head.Sizes[i] < 0 || head.Sizes[i] > len(files) {
+			return nil, bad("it is cut short")
+		}
+		t.Files[name], files = files[:head.Sizes[i]:head.Sizes[i]], files[head.Sizes[i]:]
 	}
 	return t, nil
 }

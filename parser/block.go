@@ -11,14 +11,37 @@ import (
 // blocks wait on one stack; closing a block moves its nodes into a slice of
 // exact size, so a large file costs few allocations.
 type tree struct {
-	root    []*Node
-	blocks  []string // of stack, while no block is open; short by those at the end
-	stack   []*Node
-	frames  []frame
-	nodes   []Node  // arenas: handed out from the front, replaced when used up
-	words   []Word  //
-	ptrs    []*Node //
+	root   []*Node
+	blocks []string // of stack, while no block is open; short by those at the end
+	stack  []*Node
+	frames []frame
+	arenas
+	mark    arenas // as they were where the outermost block began
 	repeats int
+}
+
+// arenas are handed out from the front, and replaced when used up.
+type arenas struct {
+	nodes []Node
+	words []Word
+	ptrs  []*Node
+}
+
+// rewind takes back what was handed out since the mark, as far as it lies in the same
+// arenas. Nobody may have it any more.
+func (t *tree) rewind() {
+	m := &t.mark
+	if n, used := len(t.nodes), len(m.nodes)-len(t.nodes); n > 0 && used >= 0 && &m.nodes[len(m.nodes)-1] == &t.nodes[n-1] {
+		clear(m.nodes[:used])
+		t.nodes = m.nodes
+	}
+	if cap(m.words) > 0 && len(m.words) <= len(t.words) && cap(m.words) == cap(t.words) && &m.words[:1][0] == &t.words[:1][0] {
+		t.words = m.words
+	}
+	if n := len(t.ptrs); n > 0 && n <= len(m.ptrs) && &m.ptrs[len(m.ptrs)-1] == &t.ptrs[n-1] {
+		t.ptrs = m.ptrs
+	}
+	*m = arenas{}
 }
 
 type frame struct {
@@ -222,7 +245,7 @@ func (p *reader) finish() {
 		p.frames = p.frames[:len(p.frames)-1]
 		f.node.Children = p.take(f.start)
 	}
-	if p.root = p.take(0); p.opts.Known != nil {
+	if p.root = p.take(0); p.opts.blocks() {
 		p.blocks = append(p.blocks, make([]string, len(p.root)-len(p.blocks))...)
 	}
 }

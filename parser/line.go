@@ -93,7 +93,7 @@ func (p *reader) lines(src string) {
 // note follows a plain line, which src begins with and rest does not, so that a
 // block that has only such lines gets its text.
 func (p *reader) note(src, rest string) {
-	if p.opts.Known == nil {
+	if !p.opts.blocks() {
 		return
 	}
 	switch len(p.frames) {
@@ -101,6 +101,10 @@ func (p *reader) note(src, rest string) {
 		// With its line break: without one, more might follow the brace elsewhere.
 		if text := p.block[:max(0, len(p.block)-len(rest))]; strings.HasSuffix(text, "\n") {
 			p.keep(text)
+			if n := p.stack[len(p.stack)-1]; p.opts.Later != "" && n.Key() == p.opts.Later {
+				n.Children = nil
+				p.rewind()
+			}
 		}
 		p.block = ""
 	case 1:
@@ -108,6 +112,7 @@ func (p *reader) note(src, rest string) {
 			p.opened = n
 			if p.block = ""; n.file == p.source && int(n.Line) == p.line {
 				p.block = src
+				p.mark = p.arenas
 			}
 		}
 	}

@@ -34,9 +34,16 @@ type Options struct {
 	// Tree.Blocks had; 0: none. That block is skipped: its [Node] has no Children, and
 	// that text in Tree.Blocks. nil: nothing is known.
 	Known func(text string) (size int)
+	// Later is a keyword whose blocks of the outermost level are left to a [Rereader]:
+	// of one whose text is in Tree.Blocks, the Node has no Children. A large file has
+	// little else, and as nodes takes many times its size. "": none.
+	Later string
 	// Glob lists the files of a pattern that has no braces left; nil: filepath.Glob.
 	Glob func(pattern string) ([]string, error)
 }
+
+// blocks tells whether Tree.Blocks are wanted.
+func (o *Options) blocks() bool { return o.Known != nil || o.Later != "" }
 
 func (o *Options) fill() {
 	if o.ReadFile == nil {

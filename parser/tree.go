@@ -80,14 +80,22 @@ type Tree struct {
 	Blocks []string
 }
 
-// Own is n, whose text is block, read from a copy of that: what is made of it does
-// not keep the text of the whole file.
-func (n *Node) Own(block string) (own *Node, text string) {
-	p := &reader{ended: func() error { return nil }, name: n.File(), source: n.file, line: int(n.Line) - 1}
-	text = strings.Clone(block)
-	p.lines(text)
-	p.finish()
-	return p.root[0], text
+// Rereader reads texts of Tree.Blocks once more. It belongs to one goroutine; the zero
+// value is good.
+type Rereader struct{ p reader }
+
+// Read gives n, whose text is block, with its Children. What it gives is valid until the
+// next call.
+func (r *Rereader) Read(n *Node, block string) *Node {
+	p := &r.p
+	p.ended = func() error { return nil }
+	p.name, p.source, p.line = n.File(), n.file, int(n.Line)-1
+	p.rewind() // what the last call has given
+	p.mark = p.arenas
+	p.lines(block)
+	root := p.stack[0]
+	p.stack = p.stack[:0]
+	return root
 }
 
 // Format writes the tree in one normal form: a tab per level, one space

@@ -111,7 +111,7 @@ func Parse(ctx context.Context, name, text string, opts Options) (*Config, []Dia
 // load reads with what is known from before, and if that does not hold, without.
 func (o Options) load(read func(parser.Options) (*parser.Tree, []*parser.Fault, error)) (*Config, []Diagnostic, error) {
 	for {
-		o.Parser.Known = o.Former.known()
+		o.Parser.Known, o.Parser.Later = o.Former.known(), serverWord
 		tree, faults, err := read(o.Parser)
 		if err != nil {
 			return nil, nil, err
@@ -188,6 +188,7 @@ func (l *loader) finish(texts []string) bool {
 		l.cfg.VirtualServers = make([]*VirtualServer, 0, len(l.servers))
 	}
 	var d draft
+	var again parser.Rereader
 	for i, n := range l.servers {
 		text := ""
 		if texts != nil {
@@ -202,14 +203,19 @@ func (l *loader) finish(texts []string) bool {
 			}
 			continue
 		}
+		if text != "" {
+			n = again.Read(n, text)
+		}
 		before := len(l.diags)
 		l.hostly = false
 		readServer(l, n, &d)
-		if !l.server(&d, seen) {
+		sound := l.server(&d, seen)
+		addWords(l.diags[before:], []*parser.Node{n})
+		if !sound {
 			continue
 		}
 		l.rootRuns = l.rootRuns || l.rootCommands(&d.vs)
-		keep := text != "" && len(l.diags) == before && !l.hostly && d.alone()
+		keep := text != "" && l.former != nil && len(l.diags) == before && !l.hostly && d.alone()
 		if l.opts.Verdict {
 			l.reals.reset()
 			l.checkers.reset()

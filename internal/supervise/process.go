@@ -98,7 +98,12 @@ func ChildData() ([]byte, error) {
 		return nil, nil
 	}
 	f := os.NewFile(dataFD, "data")
-	p, err := io.ReadAll(f)
+	st, err := f.Stat()
+	var p []byte
+	if err == nil {
+		p = make([]byte, st.Size()) // it can be large
+		_, err = io.ReadFull(f, p)
+	}
 	return p, errors.Join(err, f.Close(), os.Unsetenv(childData))
 }
 

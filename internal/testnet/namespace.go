@@ -328,7 +328,7 @@ func (n *NS) MTU(link string, mtu int) error {
 	return n.wrap(n.Link.LinkSetMTU(l, mtu), "mtu %d on %s", mtu, link)
 }
 
-// Veth joins two namespaces by a pair of links, both up.
+// Veth joins two namespaces by a pair of links, both up and ready to send.
 func Veth(a *NS, aLink string, b *NS, bLink string) error {
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name = aLink
@@ -336,7 +336,21 @@ func Veth(a *NS, aLink string, b *NS, bLink string) error {
 	if err := a.Link.LinkAdd(pair); err != nil {
 		return a.wrap(err, "add veth %s to %s in %s", aLink, bLink, b.Name)
 	}
-	return errors.Join(a.Up(aLink), b.Up(bLink))
+	return errors.Join(a.Up(aLink), b.Up(bLink), a.awaitUp(aLink))
+}
+
+// awaitUp waits until a link sends that has got its carrier only after it was set
+// up: a worker of the kernel gives it its queue then (linkwatch_do_dev), and what is
+// sent before is dropped in silence.
+func (n *NS) awaitUp(link string) error {
+	for range 5000 {
+		l, err := n.link(link)
+		if err != nil || l.Attrs().OperState == netlink.OperUp {
+			return err
+		}
+		time.Sleep(time.Millisecond)
+	}
+	return fmt.Errorf("%s: link %s is not up after 5 s", n.Name, link)
 }
 
 func (n *NS) link(name string) (netlink.Link, error) {

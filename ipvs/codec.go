@@ -85,12 +85,17 @@ func (s *Service) netmask() (b [4]byte) {
 		binary.NativeEndian.PutUint32(b[:], 128)
 	case v6:
 		binary.NativeEndian.PutUint32(b[:], s.Netmask)
-	case s.Netmask == 0 && s.Flags&FlagPersistent == 0:
+	case s.Netmask == 0 && s.Flags&FlagPersistent == 0 && !s.NoMask:
 		binary.BigEndian.PutUint32(b[:], 0xffffffff)
 	default:
 		binary.BigEndian.PutUint32(b[:], s.Netmask)
 	}
 	return b
+}
+
+// hasNoMask says of a service that was read what NoMask says of one to be written.
+func (s *Service) hasNoMask() bool {
+	return s.Family == IPv4 && s.Netmask == 0 && s.Flags&FlagPersistent == 0
 }
 
 func wholeSeconds(d time.Duration) (uint32, error) {
@@ -150,6 +155,7 @@ func decodeService(ad *decoder) (Service, error) {
 		if s.Family == IPv6 {
 			s.Netmask = binary.NativeEndian.Uint32(mask)
 		}
+		s.NoMask = s.hasNoMask()
 	}
 	return s, s.setAddr(addr)
 }

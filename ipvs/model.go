@@ -69,7 +69,10 @@ type Service struct {
 	// Netmask groups clients for persistence. IPv4: the mask as a big-endian
 	// number (0xffffffff = /32, holes allowed); IPv6: the prefix length.
 	Netmask uint32
-	Stats   Stats // read only
+	// NoMask says that a Netmask of 0 is meant although nothing is persistent; else
+	// it stands for the mask of single clients. IPv4 only.
+	NoMask bool
+	Stats  Stats // read only
 }
 
 // Forward is the forwarding method of a dest (IP_VS_CONN_F_FWD_MASK values).

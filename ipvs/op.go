@@ -160,15 +160,14 @@ func (s Service) line() string {
 	fmt.Fprintf(&b, "%s -s %s", s.option(), scheduler)
 	if s.Flags&FlagPersistent != 0 {
 		fmt.Fprintf(&b, " -p %d", s.Timeout/time.Second)
-		switch {
-		case s.Family == IPv6:
-			if s.Netmask != 0 && s.Netmask != 128 {
-				fmt.Fprintf(&b, " -M %d", s.Netmask)
-			}
-		case s.Netmask != 0xffffffff:
-			m := s.Netmask
-			fmt.Fprintf(&b, " -M %d.%d.%d.%d", m>>24, m>>16&0xff, m>>8&0xff, m&0xff)
+	}
+	switch m := s.Netmask; {
+	case s.Family == IPv6:
+		if m != 0 && m != 128 {
+			fmt.Fprintf(&b, " -M %d", m)
 		}
+	case m != 0xffffffff && (m != 0 || s.NoMask || s.Flags&FlagPersistent != 0):
+		fmt.Fprintf(&b, " -M %d.%d.%d.%d", m>>24, m>>16&0xff, m>>8&0xff, m&0xff)
 	}
 	if s.PEName != "" {
 		b.WriteString(" --pe " + s.PEName)

@@ -356,6 +356,7 @@ func serviceEntry(b []byte) (s Service, dests uint32) {
 	s.Flags = ServiceFlags(n.Uint32(b[32:]))
 	s.Timeout = seconds(n.Uint32(b[36:]))
 	s.Netmask = binary.BigEndian.Uint32(b[40:])
+	s.NoMask = s.hasNoMask()
 	s.Stats = statsUser(b[48:])
 	return s, n.Uint32(b[44:])
 }

@@ -209,6 +209,8 @@ func TestOpString(t *testing.T) {
 	udp.Protocol, sctp.Protocol = UDP, SCTP
 	full := s
 	full.Flags, full.Timeout, full.Netmask, full.PEName, full.Scheduler = FlagPersistent|FlagOnePacket|FlagSched1|FlagSched2, 90*time.Second, 0xffffff00, "sip", "sh"
+	everybody, unused := s, s
+	everybody.Netmask, everybody.NoMask, unused.Netmask = 0, true, 0xffff0000
 	v6 := svc("2001:db8::1", 80)
 	v6.Flags, v6.Timeout, v6.Netmask = FlagPersistent, time.Minute, 64
 	addr := func(a string, p uint16) DestKey { return DestKey{Addr: netip.MustParseAddr(a), Port: p} }
@@ -220,6 +222,8 @@ func TestOpString(t *testing.T) {
 	}{
 		{Op{Kind: AddService, Service: s}, "-A -t 10.0.0.1:80 -s rr"},
 		{Op{Kind: SetService, Service: full}, "-E -t 10.0.0.1:80 -s sh -p 90 -M 255.255.255.0 --pe sip -o -b sh-fallback,sh-port"},
+		{Op{Kind: AddService, Service: everybody}, "-A -t 10.0.0.1:80 -s rr -M 0.0.0.0"},
+		{Op{Kind: AddService, Service: unused}, "-A -t 10.0.0.1:80 -s rr -M 255.255.0.0"},
 		{Op{Kind: AddService, Service: v6}, "-A -t [2001:db8::1]:80 -s rr -p 60 -M 64"},
 		{Op{Kind: AddService, Service: mark6}, "-A -f 7 -6 -s none"},
 		{Op{Kind: DelService, Service: udp}, "-D -u 10.0.0.1:80"},

@@ -28,15 +28,16 @@ func number(s string, low, high int64) (int64, bool) {
 	return n, err == nil && low <= n && n <= high
 }
 
-// atoi reads the leading digits of s, 0 if there are none.
+// atoi reads the leading digits of s, 0 if there are none, as C's does where a long
+// has 64 bits: it keeps 32 of them, and what is beyond 64 is the largest.
 func atoi(s string) int64 {
 	s = strings.TrimLeft(s, " \t\n\v\f\r")
 	end := 0
 	for end < len(s) && (s[end] >= '0' && s[end] <= '9' || end == 0 && (s[0] == '-' || s[0] == '+')) {
 		end++
 	}
-	n, _ := strconv.ParseInt(s[:end], 10, 64)
-	return n
+	n, _ := strconv.ParseInt(s[:end], 10, 64) // out of range: the nearest
+	return int64(int32(n))
 }
 
 // inetAton reads an IPv4 address as the C function of that name does: one to

@@ -62,6 +62,18 @@ func TestEndpoint(t *testing.T) {
 	}
 }
 
+// TestAtoi: as C does on 64 bits.
+func TestAtoi(t *testing.T) {
+	for text, want := range map[string]int64{
+		"64": 64, " \t+64abc": 64, "-1": -1, "": 0, "x": 0, "+-1": 0, "2147483647": 2147483647, "2147483648": -2147483648,
+		"4294967360": 64, "-4294967232": 64, "9223372036854775807": -1, "18446744073709551680": -1, "-99999999999999999999": 0,
+	} {
+		if got := atoi(text); got != want {
+			t.Errorf("atoi(%q) = %d, want %d", text, got, want)
+		}
+	}
+}
+
 func TestNumber(t *testing.T) {
 	for _, s := range []string{"10", " 10", "+10", "010", "\t+010"} {
 		if n, ok := number(s, 0, 100); !ok || n != 10 {

@@ -174,8 +174,8 @@ func (a *app) change(ctx context.Context, c *call) error {
 		op.Kind = ipvs.StopDaemon
 	case cmdZero:
 		op.Kind = ipvs.Zero
-		// A service without mark, port and first word of an address is "all".
-		if s := c.service; !c.set.has(colService) || s.FWMark == 0 && s.Port == 0 && word(s.Addr) == 0 {
+		// A service without mark, port and address is "all".
+		if s := c.service; !c.set.has(colService) || s.FWMark == 0 && s.Port == 0 && s.Addr.IsUnspecified() {
 			op.Service = ipvs.Service{}
 		}
 	case cmdAddLaddr:

@@ -49,6 +49,7 @@ const (
 	defaultPersistence = 360 * time.Second
 	maxTimeout         = 2678400 // seconds: 31 days
 	maxName            = 15      // of schedulers, interfaces, groups; bytes
+	maxPEName          = 16      // of persistence engines
 	maxSchedFlags      = 127
 	fullMask4          = math.MaxUint32
 	fullMask6          = 128
@@ -361,7 +362,7 @@ func (c *call) setScheduler(v string, _ bool) error {
 }
 
 func (c *call) setPE(v string, _ bool) error {
-	c.service.PEName = v[:min(len(v), maxName)]
+	c.service.PEName = v[:min(len(v), maxPEName)]
 	return nil
 }
 
@@ -393,6 +394,7 @@ func (c *call) setNetmask(v string, _ bool) error {
 		return usagef(msgMask)
 	}
 	c.service.Netmask = word(a)
+	c.service.NoMask = c.service.Netmask == 0
 	return nil
 }
 

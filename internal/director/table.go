@@ -73,7 +73,7 @@ func sameService(a, b ipvs.Service) bool {
 		s.Stats = ipvs.Stats{}
 		s.Flags &^= ipvs.FlagHashed
 		if s.Flags&ipvs.FlagPersistent == 0 {
-			s.Timeout, s.Netmask = 0, 0
+			s.Timeout, s.Netmask, s.NoMask = 0, 0, false
 		}
 		if s.Scheduler == "none" {
 			s.Scheduler = ""

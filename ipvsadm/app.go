@@ -26,6 +26,7 @@ type app struct {
 	stderr   io.Writer
 	names    *names
 	connFile string // /proc/net/ip_vs_conn
+	defaults string // defaultsFile
 	dial     func(context.Context) (kernel, error)
 	load     func(context.Context) error // loads the module
 	now      func() time.Time

@@ -24,6 +24,7 @@ func main() {
 		stderr:   os.Stderr,
 		names:    systemNames(),
 		connFile: "/proc/net/ip_vs_conn",
+		defaults: defaultsFile,
 		dial:     dial,
 		load:     loadModule,
 		now:      time.Now,

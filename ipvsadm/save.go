@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -49,7 +50,7 @@ func (a *app) save(ctx context.Context, c *call) error {
 var kernelTimeouts = ipvs.Timeouts{TCP: 15 * time.Minute, TCPFin: 2 * time.Minute, UDP: 5 * time.Minute}
 
 // saveState writes what stock leaves out: timeouts that were set and daemons
-// that run. They come first: a daemon that runs already where the file is
+// that run and that the host would not start by itself. They come first: a daemon that runs already where the file is
 // restored is refused, and the last line alone decides the exit code.
 func (l *lister) saveState(ctx context.Context) error {
 	t, err := l.kernel.Timeouts(ctx)
@@ -63,7 +64,14 @@ func (l *lister) saveState(ctx context.Context) error {
 	if err != nil {
 		return listFailed(err)
 	}
+	var started []ipvs.Daemon
+	if len(daemons) > 0 {
+		started = l.startedByHost()
+	}
 	for _, d := range daemons {
+		if slices.Contains(started, d) {
+			continue
+		}
 		line := ipvs.Op{Kind: ipvs.StartDaemon, Daemon: d}.String()
 		if d.Interface == progName { // a word that -R would drop
 			line = strings.Replace(line, "interface ", "interface=", 1)

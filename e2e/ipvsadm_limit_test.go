@@ -157,7 +157,11 @@ func caseTypedKill(t *testing.T, r *rig) {
 	}
 	kill := func(filter string, gone ...*flow) {
 		t.Helper()
-		if got := r.admin(t, "ipvsadm", 0, "--kill "+filter, "").out; got != strconv.Itoa(len(gone))+" connections ended\n" {
+		says := strconv.Itoa(len(gone)) + " connections ended\n"
+		if len(gone) == 1 {
+			says = "1 connection ended\n"
+		}
+		if got := r.admin(t, "ipvsadm", 0, "--kill "+filter, "").out; got != says {
 			t.Errorf("--kill %s says %q, want %d", filter, got, len(gone))
 		}
 		want = slices.DeleteFunc(want, func(c string) bool {

@@ -4,6 +4,7 @@ package e2e
 
 import (
 	"os/exec"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,8 +14,12 @@ import (
 	"github.com/lvs-fnat/lvs/internal/testnet"
 )
 
-// TestIpvsadmTop starts --top as a shell on a terminal does: it draws there, ends
-// with q, and gives the terminal back. To a pipe it writes text.
+// control are sequences that move the cursor or clear.
+var control = regexp.MustCompile("\x1b\\[[?0-9;]*[a-zA-Z]")
+
+// TestIpvsadmTop starts --top as a shell on a terminal does: it draws there, anew when the
+// terminal's size changes, ends with q or a signal, and gives the terminal back. To a pipe
+// it writes text.
 func TestIpvsadmTop(t *testing.T) {
 	ns, err := testnet.Open("top")
 	testnet.Must(t, err)
@@ -34,12 +39,16 @@ func TestIpvsadmTop(t *testing.T) {
 	testnet.Must(t, err)
 	defer ptmx.Close()
 	testnet.Must(t, pty.Setsize(ptmx, &pty.Winsize{Rows: 24, Cols: 80}))
-	cmd := exec.CommandContext(t.Context(), "/usr/local/sbin/ipvsadm", "--top", "-n")
-	cmd.Env = []string{"TERM=xterm"}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-	testnet.Must(t, ns.Start(cmd))
-	testnet.Must(t, tty.Close())
+	start := func() *exec.Cmd {
+		cmd := exec.CommandContext(t.Context(), "/usr/local/sbin/ipvsadm", "--top", "-n", "--interval", "3600")
+		cmd.Env = []string{"TERM=xterm"}
+		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+		testnet.Must(t, ns.Start(cmd))
+		return cmd
+	}
+	defer tty.Close()
+	cmd := start()
 	var drawn strings.Builder
 	read := func(until string) {
 		t.Helper()
@@ -56,8 +65,25 @@ func TestIpvsadmTop(t *testing.T) {
 	if strings.Contains(drawn.String(), "\x1b[?1049l") {
 		t.Errorf("left the screen too early: %q", drawn.String())
 	}
+	// The terminal becomes smaller: seen at once, not with the next table in an hour.
+	drawn.Reset()
+	testnet.Must(t, pty.Setsize(ptmx, &pty.Winsize{Rows: 24, Cols: 50}))
+	read("TCP  192.0.2.1:80 ")
+	read("\x1b[J")
+	for line := range strings.Lines(drawn.String()) {
+		if line = control.ReplaceAllString(line, ""); len(strings.TrimRight(line, "\r\n")) > 49 {
+			t.Errorf("%d columns of 50: %q", len(line), line)
+		}
+	}
 	_, err = ptmx.Write([]byte("q"))
 	testnet.Must(t, err)
+	read("\x1b[?1049l")
+	testnet.Must(t, cmd.Wait())
+
+	drawn.Reset()
+	cmd = start()
+	read("\x1b[J")
+	testnet.Must(t, cmd.Process.Signal(syscall.SIGTERM))
 	read("\x1b[?1049l")
 	testnet.Must(t, cmd.Wait())
 }

@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"net/netip"
 
 	"github.com/lvs-fnat/lvs/ipvs"
@@ -20,7 +19,7 @@ func (a *app) kill(ctx context.Context, c *call) error {
 	if err != nil {
 		return extRefused(c.cmd, err)
 	}
-	fmt.Fprintf(a.stdout, "%d connections ended\n", n)
+	a.stdout.WriteString(counted(n, "connection") + " ended\n")
 	return nil
 }
 

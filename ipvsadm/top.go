@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -259,7 +260,7 @@ const topHeadLines = 3
 // lines is the table as text: of that width and height if they are not 0.
 func (t *topTable) lines(view topView, width, height int) []string {
 	out := []string{
-		fmt.Sprintf("%s  %d services, by %s: %s cps, %s pps, %sB/s", t.at.Format(time.TimeOnly), len(t.items),
+		fmt.Sprintf("%s  %s, by %s: %s cps, %s pps, %sB/s", t.at.Format(time.TimeOnly), counted(uint64(len(t.items)), "service"),
 			topKeys[view.by].word, shortNumber(t.total.cps), shortNumber(t.total.pps), shortNumber(t.total.bps)),
 	}
 	if height > 0 {
@@ -301,6 +302,14 @@ func (r *topRow) line(name int) string {
 	}
 	return fmt.Sprintf("%-*s %8s %8s %8s %8s %8s", name, cutName(text, name),
 		shortNumber(r.cps), shortNumber(r.pps), shortNumber(r.bps), shortNumber(r.active), shortNumber(r.inact))
+}
+
+// counted is a number of things, each called by its singular.
+func counted(n uint64, thing string) string {
+	if n == 1 {
+		return "1 " + thing
+	}
+	return fmt.Sprintf("%d %ss", n, thing)
 }
 
 // cutName leaves out the middle, where addresses differ least.
@@ -353,12 +362,55 @@ const (
 	plain       = "\x1b[m"
 )
 
+// waker ends the wait for a key when a signal tells the program to end, or that the
+// terminal has another size.
+type waker struct {
+	tty     terminal
+	resized atomic.Bool
+	stop    func()
+	done    chan struct{}
+}
+
+// wakeOnSignals returns a context that such a signal ends, and who acts on them until
+// close is called.
+func wakeOnSignals(ctx context.Context, tty terminal) (context.Context, *waker) {
+	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
+	w := &waker{tty: tty, stop: stop, done: make(chan struct{})}
+	resize := make(chan os.Signal, 1)
+	signal.Notify(resize, syscall.SIGWINCH)
+	go func() {
+		defer close(w.done)
+		defer signal.Stop(resize)
+		for {
+			select {
+			case <-ctx.Done():
+				w.wake()
+				return
+			case <-resize:
+				w.resized.Store(true)
+				w.wake()
+			}
+		}
+	}()
+	return ctx, w
+}
+
+// wake ends a read that waits, and those to come until they get a later deadline.
+func (w *waker) wake() {
+	_ = w.tty.SetReadDeadline(time.Unix(1, 0)) // where it fails, so does the reader
+}
+
+func (w *waker) close() {
+	w.stop()
+	<-w.done
+}
+
 // topLive draws until a key or a signal ends it.
 func (l *lister) topLive(ctx context.Context, c *call, t top, tty terminal) (err error) {
-	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
-	defer stop()
+	ctx, wakes := wakeOnSignals(ctx, tty)
 	io.WriteString(tty, otherScreen)
 	defer func() {
+		wakes.close()
 		io.WriteString(tty, firstScreen)
 		if closeErr := tty.Close(); err == nil && closeErr != nil {
 			err = &failure{code: 1, text: closeErr.Error(), err: closeErr}
@@ -387,7 +439,7 @@ func (l *lister) topLive(ctx context.Context, c *call, t top, tty terminal) (err
 		if err := draw(tty, table.lines(view, width, height)); err != nil {
 			return &failure{code: 1, text: err.Error(), err: err}
 		}
-		quit, err := view.keys(ctx, tty, l.now().Add(t.interval), height)
+		quit, err := view.keys(ctx, wakes, l.now().Add(t.interval), height)
 		if quit || err != nil {
 			return err
 		}
@@ -412,13 +464,16 @@ func draw(w io.Writer, lines []string) error {
 	return err
 }
 
-// keys waits for one until the deadline, and does what it says.
-func (v *topView) keys(ctx context.Context, tty terminal, until time.Time, height int) (quit bool, err error) {
-	if err := tty.SetReadDeadline(until); err != nil {
+// keys waits for one until the deadline or a signal, and does what it says.
+func (v *topView) keys(ctx context.Context, w *waker, until time.Time, height int) (quit bool, err error) {
+	if err := w.tty.SetReadDeadline(until); err != nil {
 		return true, &failure{code: 1, text: err.Error(), err: err}
 	}
+	if w.resized.Swap(false) || ctx.Err() != nil {
+		return ctx.Err() != nil, nil // told before the deadline was set
+	}
 	buf := make([]byte, 16)
-	n, err := tty.Read(buf)
+	n, err := w.tty.Read(buf)
 	switch {
 	case ctx.Err() != nil || errors.Is(err, io.EOF) || errors.Is(err, syscall.EIO):
 		return true, nil // told to end, or hung up

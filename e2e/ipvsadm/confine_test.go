@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -14,12 +16,26 @@ import (
 // confinement names the variable that turns this test binary into a launcher
 // of a program that the kernel denies sockets: "nonetlink" those of netlink,
 // "nosocket" raw ones as well. A kernel without the family says the same,
-// EAFNOSUPPORT.
+// EAFNOSUPPORT. "closed=01" only takes standard input and output from it.
 const confinement = "LVS_CONFINED"
 
 // confine becomes the program args[0], called by the other args.
 func confine(how string, args []string) error {
 	runtime.LockOSThread()
+	if fds, ok := strings.CutPrefix(how, "closed="); ok {
+		for _, fd := range fds {
+			if err := unix.Close(int(fd - '0')); err != nil {
+				return err
+			}
+		}
+	} else if err := denySockets(how); err != nil {
+		return err
+	}
+	env := slices.DeleteFunc(os.Environ(), func(e string) bool { return e == confinement+"="+how })
+	return unix.Exec(args[0], args[1:], env)
+}
+
+func denySockets(how string) error {
 	denied := []uint32{unix.AF_NETLINK}
 	if how == "nosocket" {
 		denied = append(denied, unix.AF_INET, unix.AF_INET6)
@@ -43,12 +59,5 @@ func confine(how string, args []string) error {
 	if err := unix.Prctl(unix.PR_SET_SECCOMP, unix.SECCOMP_MODE_FILTER, uintptr(unsafe.Pointer(&prog)), 0, 0); err != nil {
 		return fmt.Errorf("deny sockets: %w", err)
 	}
-	env := os.Environ()
-	for i, e := range env {
-		if e == confinement+"="+how {
-			env = append(env[:i:i], env[i+1:]...)
-			break
-		}
-	}
-	return unix.Exec(args[0], args[1:], env)
+	return nil
 }

@@ -283,7 +283,7 @@ func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome
 	if e := c.value("env"); e != "" {
 		cmd.Env = append(cmd.Env, e)
 	}
-	for _, how := range []string{"nonetlink", "nosocket"} {
+	for _, how := range []string{"nonetlink", "nosocket", "closed=" + c.value("closed")} {
 		if c.in(how) {
 			cmd.Path = "/proc/self/exe"
 			cmd.Args = append([]string{"confine", program}, cmd.Args...)
@@ -295,6 +295,14 @@ func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome
 	}
 	var out, stderr bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = strings.NewReader(k.stdin), &out, &stderr
+	if file := c.value("stdin"); file != "" {
+		in, err := os.Open(file)
+		if err != nil {
+			return outcome{}, err
+		}
+		defer in.Close()
+		cmd.Stdin = in
+	}
 	if c.in("full") {
 		full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
 		if err != nil {

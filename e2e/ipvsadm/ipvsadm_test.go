@@ -100,7 +100,7 @@ func TestGuestsIpvsadm(t *testing.T) {
 					run, env = "^Test(Cases|Debian|Missing)$", []string{wholeSet + "=1"}
 				}
 				if kernel == kernels[len(kernels)-1] && module == testvm.Stock {
-					run, env = "^Test(Cases|Costs|Missing)$", []string{bigTables + "=" + os.Getenv(bigTables)}
+					run, env = "^Test(Cases|Costs|Random|Missing)$", []string{bigTables + "=" + os.Getenv(bigTables), randomSeed + "=" + os.Getenv(randomSeed), randomCount + "=" + os.Getenv(randomCount)}
 				}
 				testvm.Run(t, testvm.Config{Env: env, Kernel: kernel, Module: module, Run: run, Programs: true, Files: files, Bare: true, Load: loaded})
 			})
@@ -338,22 +338,31 @@ func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome
 // table is what other programs read of the table: the kernel's own text, which
 // knows weights beyond 16 bits, and the witness' settings, thresholds, masks.
 func (s *space) table() (text string, err error) {
+	raw, err := s.text()
+	if raw == "" || err != nil {
+		return "no ip_vs", err
+	}
 	err = s.do(func() error {
-		raw, err := os.ReadFile("/proc/thread-self/net/ip_vs")
-		if errors.Is(err, os.ErrNotExist) {
-			text = "no ip_vs"
-			return nil
-		}
-		if err != nil {
-			return err
-		}
 		w, err := moby.New("")
 		if err != nil {
 			return err
 		}
 		defer w.Close()
 		witness, err := witnessed(w)
-		text = blocks(string(raw)) + witness
+		text = blocks(raw) + witness
+		return err
+	})
+	return text, err
+}
+
+// text is the kernel's own of the table, "" without ip_vs.
+func (s *space) text() (text string, err error) {
+	err = s.do(func() error {
+		raw, err := os.ReadFile("/proc/thread-self/net/ip_vs")
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		text = string(raw)
 		return err
 	})
 	return text, err

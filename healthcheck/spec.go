@@ -406,8 +406,10 @@ func (u *URL) validate() error {
 	return nil
 }
 
-// clean tells that s can stand in a request line or a header without ending
-// it.
+// Clean tells that s can stand in a request line or a header without ending
+// it: nothing in it is a blank or a control character.
+func Clean(s string) bool { return clean(s) }
+
 func clean(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }

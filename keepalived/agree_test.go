@@ -72,6 +72,9 @@ func TestCheckAgrees(t *testing.T) {
 			if err != nil {
 				refusals++
 			}
+			if err := startable(t.Context(), o.file); err != nil {
+				t.Errorf("%s of %s: %v", f.Name, name, err)
+			}
 			if err != nil && code == exitOK {
 				t.Errorf("%s of %s: a reload is refused: %v; -t says nothing", f.Name, name, err)
 			}

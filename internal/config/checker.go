@@ -91,7 +91,7 @@ func init() {
 	})
 	sslKeywords = connectKeywords().with(proxyKeywords()).with(webKeywords()).with(keywords[checkDraft]{
 		"enable_sni": flagInto(func(c *checkDraft) { c.tls.SNI = true }),
-		"sni_name": stringInto(func(c *checkDraft, v string) {
+		"sni_name": cleanInto(func(c *checkDraft, v string) {
 			c.tls.SNI, c.tls.ServerName = true, v
 		}),
 		"tls_compliant": boolInto(func(c *checkDraft, v bool) { c.tls.Compliant = v }),
@@ -110,7 +110,7 @@ func proxyKeywords() keywords[checkDraft] {
 // webKeywords are those of HTTP_GET and SSL_GET.
 func webKeywords() keywords[checkDraft] {
 	return keywords[checkDraft]{
-		"virtualhost":   stringInto(func(c *checkDraft, v string) { c.host.put(v) }),
+		"virtualhost":   cleanInto(func(c *checkDraft, v string) { c.host.put(v) }),
 		"fast_recovery": flagInto(func(c *checkDraft) { c.http.FastRecovery = true }),
 		"http_protocol": {read: func(l *loader, n *parser.Node, c *checkDraft) {
 			if k, ok := l.oneOf(n, 1, "1.0", "1.1", "1.0C", "1.0c"); ok {
@@ -157,8 +157,19 @@ type urlDraft struct {
 }
 
 var urlKeywords = keywords[urlDraft]{
-	"path":        stringInto(func(u *urlDraft, v string) { u.Path = v }),
-	"virtualhost": stringInto(func(u *urlDraft, v string) { u.VirtualHost = v }),
+	"path": {read: func(l *loader, n *parser.Node, u *urlDraft) {
+		v, ok := l.word(n, 1, "path")
+		if strings.Contains(v, " ") {
+			l.info(n.ArgPos(1), "path: a blank is asked for as %%20, for it would end the request there")
+			v = strings.ReplaceAll(v, " ", "%20")
+		}
+		if ok && !healthcheck.Clean(v) {
+			l.error(n.ArgPos(1), "path: '%s' has a control character: write it as %%09 and so on", v)
+			ok = false
+		}
+		u.Path, u.broken = v, u.broken || !ok
+	}},
+	"virtualhost": cleanInto(func(u *urlDraft, v string) { u.VirtualHost = v }),
 	"status_code": {read: readStatusCodes},
 	"digest": {read: func(l *loader, n *parser.Node, u *urlDraft) {
 		v, ok := l.word(n, 1, "MD5 digest")
@@ -171,13 +182,17 @@ var urlKeywords = keywords[urlDraft]{
 			u.broken = true
 			return
 		}
+		if u.Digest != "" {
+			l.warn(n.Pos(), "Digest '%s' is a duplicate: this one is ignored", v)
+			return
+		}
 		u.Digest = strings.ToLower(v)
 	}},
 	"regex":            {read: readRegex},
 	"regex_options":    {read: readRegexOptions},
 	"regex_no_match":   flagInto(func(u *urlDraft) { u.RegexNoMatch = true }),
-	"regex_min_offset": intInto(0, math.MaxInt32, func(u *urlDraft, v int) { u.MinOffset = v }),
-	"regex_max_offset": intInto(0, math.MaxInt32-1, func(u *urlDraft, v int) { u.MatchBefore = v + 1 }),
+	"regex_min_offset": intInto(0, math.MaxUint32, func(u *urlDraft, v int) { u.MinOffset = v }),
+	"regex_max_offset": intInto(0, math.MaxUint32, func(u *urlDraft, v int) { u.MatchBefore = v + 1 }),
 	// The matcher here needs no stack.
 	"regex_stack": {read: func(*loader, *parser.Node, *urlDraft) {}},
 }
@@ -191,8 +206,8 @@ var regexOptions = map[string]string{
 }
 
 func readRegexOptions(l *loader, n *parser.Node, u *urlDraft) {
-	if _, ok := l.word(n, 1, "option"); !ok {
-		return
+	if len(n.Words) < 2 {
+		l.warn(n.Pos(), "regex_options: option missing: the line has no effect")
 	}
 	for i := 1; i < len(n.Words); i++ {
 		flag, ok := regexOptions[n.Arg(i)]

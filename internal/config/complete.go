@@ -368,7 +368,14 @@ func (l *loader) realMethod(d *draft, r *realDraft) bool {
 // realPort fills in the port of the service; DR and TUN cannot change it.
 func (l *loader) realPort(d *draft, r *realDraft) {
 	rs, vs := &r.rs, &d.vs
-	if len(vs.Endpoints) != 1 || vs.Endpoints[0].FWMark != 0 {
+	if len(vs.Endpoints) != 1 {
+		return
+	}
+	if vs.Endpoints[0].FWMark != 0 {
+		if rs.Method != NAT && rs.Addr.Port() != 0 && vs.Group == "" {
+			l.warn(rs.Pos, "real_server %s: %s cannot change the port, which with a mark may be any: setting 0", rs.Addr, rs.Method)
+			rs.Addr = netip.AddrPortFrom(rs.Addr.Addr(), 0)
+		}
 		return
 	}
 	port := vs.Endpoints[0].Addr.Port()

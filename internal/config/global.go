@@ -104,6 +104,10 @@ func init() {
 		"SSL": {block: true, read: func(l *loader, n *parser.Node, c *Config) {
 			c.SSL = SSL{}
 			walk(l, n.Children, "SSL", tlsKeywords, &c.SSL)
+			if s := &c.SSL; (s.Certificate == "") != (s.Key == "") {
+				l.error(n.Pos(), "SSL needs both a certificate and a key: checks show neither")
+				s.Certificate, s.Key = "", ""
+			}
 		}},
 
 		"instance":           onceInto(func(c *Config) *string { return &c.Root.Instance }),
@@ -194,11 +198,25 @@ func (g *Global) nftables() *NFTables {
 var globalKeywords keywords[Global]
 
 var tlsKeywords = keywords[SSL]{
-	"password": stringInto(func(s *SSL, v string) { s.Password = v }),
+	"password": replacing(func(s *SSL) *string { return &s.Password }),
 	// Nothing is verified; the original only opens it.
-	"ca":          stringInto(func(s *SSL, v string) { s.CA = v }),
-	"certificate": stringInto(func(s *SSL, v string) { s.Certificate = v }),
-	"key":         stringInto(func(s *SSL, v string) { s.Key = v }),
+	"ca":          replacing(func(s *SSL) *string { return &s.CA }),
+	"certificate": replacing(func(s *SSL) *string { return &s.Certificate }),
+	"key":         replacing(func(s *SSL) *string { return &s.Key }),
+}
+
+// replacing is for words of which the last line counts, and two are a mistake.
+func replacing(of func(*SSL) *string) keyword[SSL] {
+	return keyword[SSL]{read: func(l *loader, n *parser.Node, s *SSL) {
+		v, ok := l.word(n, 1, "value")
+		if !ok {
+			return
+		}
+		if *of(s) != "" {
+			l.warn(n.Pos(), "SSL %s already specified - replacing", n.Key())
+		}
+		*of(s) = v
+	}}
 }
 
 func readFlushOnStop(l *loader, n *parser.Node, g *Global) {

@@ -92,6 +92,7 @@ type loader struct {
 	ephemeral *Ephemeral // nil until asked for
 
 	scriptUserAt Pos
+	securityAt   Pos             // of enable_script_security
 	commands     map[string]bool // whether they exist
 }
 
@@ -214,6 +215,7 @@ func (l *loader) finish(texts []string) bool {
 		if !sound {
 			continue
 		}
+		l.withholdServer(&d.vs)
 		l.rootRuns = l.rootRuns || l.rootCommands(&d.vs)
 		keep := text != "" && l.former != nil && len(l.diags) == before && !l.hostly && d.alone()
 		if l.opts.Verdict {

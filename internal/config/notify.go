@@ -58,7 +58,9 @@ var scriptKeywords = keywords[Global]{
 			l.scriptUserAt = n.ArgPos(1)
 		}
 	}},
-	"enable_script_security":   flagInto(func(g *Global) { g.Scripts.Security = true }),
+	"enable_script_security": {read: func(l *loader, n *parser.Node, g *Global) {
+		g.Scripts.Security, l.securityAt = true, n.Pos()
+	}},
 	"use_symlink_paths":        boolInto(func(g *Global, v bool) { g.Scripts.SymlinkPaths = v }),
 	"set_supplementary_groups": boolInto(func(g *Global, v bool) { g.Scripts.SupplementaryGroups = v }),
 	"startup_script":           scriptInto(func(g *Global) *Script { return &g.Scripts.Startup }),

@@ -18,7 +18,7 @@ var pingKeywords, smtpKeywords, dnsKeywords, udpKeywords, miscKeywords, grpcKeyw
 func init() {
 	pingKeywords = connectKeywords()
 	smtpKeywords = connectKeywords().with(keywords[checkDraft]{
-		"helo_name": stringInto(func(c *checkDraft, v string) { c.smtp.Helo = v }),
+		"helo_name": cleanInto(func(c *checkDraft, v string) { c.smtp.Helo = v }),
 		"host":      {block: true, read: readMailHost},
 	})
 	dnsKeywords = connectKeywords().with(keywords[checkDraft]{
@@ -32,8 +32,16 @@ func init() {
 		"max_reply_length": intInto(0, 65535, func(c *checkDraft, v int) { c.udp.MaxReply = v }),
 	})
 	grpcKeywords = connectKeywords().with(keywords[checkDraft]{
-		"service":   stringInto(func(c *checkDraft, v string) { c.grpc.Service = v }),
-		"authority": stringInto(func(c *checkDraft, v string) { c.grpc.Authority = v }),
+		"service": {read: func(l *loader, n *parser.Node, c *checkDraft) {
+			switch v, ok := l.word(n, 1, "name of a service"); {
+			case !ok:
+			case len(v) > 1<<12:
+				l.error(n.ArgPos(1), "service: a name of %d bytes is longer than 4096", len(v))
+			default:
+				c.grpc.Service = v
+			}
+		}},
+		"authority": cleanInto(func(c *checkDraft, v string) { c.grpc.Authority = v }),
 		"tls":       boolInto(func(c *checkDraft, v bool) { c.grpc.TLS = v }),
 	})
 	miscKeywords = timed(func(c *checkDraft) *timing { return &c.timing }).with(keywords[checkDraft]{

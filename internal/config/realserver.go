@@ -40,7 +40,7 @@ func init() {
 		"inhibit_on_failure": boolInto(func(r *realDraft, v bool) { r.timing.inhibit.put(v) }),
 		"notify_up":          scriptInto(func(r *realDraft) *Script { return &r.rs.NotifyUp }),
 		"notify_down":        scriptInto(func(r *realDraft) *Script { return &r.rs.NotifyDown }),
-		"virtualhost":        stringInto(func(r *realDraft, v string) { r.host.put(v) }),
+		"virtualhost":        cleanInto(func(r *realDraft, v string) { r.host.put(v) }),
 		"lvs_method": {read: func(l *loader, n *parser.Node, r *realDraft) {
 			if m, t, ok := l.method(n); ok {
 				r.rs.Method, r.rs.Tunnel, r.methodAt = m, t, n.Pos()
@@ -205,9 +205,7 @@ func (l *loader) completeReals(d *draft) {
 		rs.RealTraits = l.realTraits.get(&r.traits)
 		d.vs.RealServers = append(d.vs.RealServers, rs)
 	}
-	if d.sorryMethod != 0 && d.sorry == nil {
-		l.warn(d.sorryMethodAt, "sorry_server_lvs_method has no effect without sorry_server")
-	} else if d.sorryMethod != 0 {
+	if d.sorryMethod != 0 {
 		d.sorry.rs.Method, d.sorry.rs.Tunnel, d.sorry.methodAt = d.sorryMethod, d.sorryTunnel, d.sorryMethodAt
 	}
 	if d.sorry != nil && l.completeReal(d, d.sorry) {

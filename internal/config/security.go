@@ -6,6 +6,8 @@ import (
 	"os/exec"
 	"os/user"
 	"runtime"
+	"slices"
+	"strings"
 )
 
 // defaultScriptUser runs the commands of a configuration without script_user, if it exists.
@@ -49,6 +51,7 @@ func (l *loader) security() {
 		}
 	}
 	if g.Security {
+		l.withholdRest()
 		return
 	}
 	own := l.asRoot(g.Startup) || l.asRoot(g.Shutdown)
@@ -83,6 +86,66 @@ func (l *loader) rootCommands(vs *VirtualServer) bool {
 		}
 	}
 	return false
+}
+
+// ownerless tells whether a command that names a user or none has nobody to run as:
+// with enable_script_security it does not fall back to root.
+func (l *loader) ownerless(name string) bool {
+	g := &l.cfg.Global.Scripts
+	if name != "" || !g.Security || g.User != "" {
+		return false
+	}
+	_, err := l.opts.User(defaultScriptUser)
+	return err != nil
+}
+
+const ownerlessRemedy = "no user " + defaultScriptUser + ", and root is not taken with enable_script_security: write script_user, or a user behind it"
+
+// withhold takes commands away that have nobody to run as, so that nothing waits for
+// them or is judged by them. at is what they belong to.
+func (l *loader) withhold(at Pos, scripts ...*Script) {
+	for _, s := range scripts {
+		if s.Command != "" && l.ownerless(s.User) {
+			l.warn(at, "command '%s' is left out: %s", s.Command, ownerlessRemedy)
+			*s = Script{}
+		}
+	}
+}
+
+// withholdServer is withhold for the commands of a virtual server.
+func (l *loader) withholdServer(vs *VirtualServer) {
+	if !l.cfg.Global.Scripts.Security {
+		return
+	}
+	l.withhold(vs.Pos, &vs.QuorumUp, &vs.QuorumDown)
+	for i := range vs.RealServers {
+		rs := &vs.RealServers[i]
+		l.withhold(rs.Pos, &rs.NotifyUp, &rs.NotifyDown)
+		rs.Checkers = slices.DeleteFunc(rs.Checkers, func(c Checker) bool {
+			gone := c.Misc != nil && l.ownerless(c.Misc.User)
+			if gone {
+				l.warn(c.Pos, "MISC_CHECK '%s' is left out: %s", strings.Join(c.Misc.Args, " "), ownerlessRemedy)
+			}
+			return gone
+		})
+	}
+}
+
+// withholdRest is withhold for the commands of virtual routers and of the program.
+func (l *loader) withholdRest() {
+	g, v := &l.cfg.Global, &l.cfg.VRRP
+	for _, s := range []*Script{&g.Scripts.Startup, &g.Scripts.Shutdown, &g.FIFOs.All.Script, &g.FIFOs.LVS.Script, &g.FIFOs.VRRP.Script} {
+		l.withhold(l.securityAt, s)
+	}
+	notify := func(at Pos, n *Notify) {
+		l.withhold(at, &n.Master, &n.Backup, &n.Fault, &n.Stop, &n.Deleted, &n.Any, &n.RxLowerPrio)
+	}
+	for i := range v.Instances {
+		notify(v.Instances[i].Pos, &v.Instances[i].Notify)
+	}
+	for i := range v.Groups {
+		notify(v.Groups[i].Pos, &v.Groups[i].Notify)
+	}
 }
 
 func (l *loader) asRoot(s Script) bool {

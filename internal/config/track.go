@@ -32,6 +32,8 @@ type trackNames struct {
 	files     map[string]*TrackFile
 	processes map[string]*TrackProcess
 	used      map[string]bool // kind and name
+	// ownerless are scripts that nobody may run: nothing is tracked by them.
+	ownerless map[string]bool
 }
 
 const (
@@ -176,6 +178,9 @@ func (l *loader) resolveTrack(d *trackDraft, owner string) Track {
 		t.Interfaces = append(t.Interfaces, Tracked{Name: x.name, Weight: x.weight.or(0), Reverse: x.reverse.or(false)})
 	}
 	for _, x := range d.scripts {
+		if names.ownerless[x.name] {
+			continue
+		}
 		s, ok := names.scripts[x.name]
 		if !ok {
 			l.error(x.at, "(%s) track_script %s: no such vrrp_script%s", owner, x.name, defined(maps.Keys(names.scripts)))
@@ -213,8 +218,13 @@ func (l *loader) trackNames() *trackNames {
 	if l.tracks != nil {
 		return l.tracks
 	}
-	t := &trackNames{map[string]*TrackScript{}, map[string]*TrackFile{}, map[string]*TrackProcess{}, map[string]bool{}}
+	t := &trackNames{map[string]*TrackScript{}, map[string]*TrackFile{}, map[string]*TrackProcess{}, map[string]bool{}, map[string]bool{}}
 	for _, s := range l.vrrp.scripts {
+		if l.ownerless(s.Script.User) {
+			l.warn(s.Pos, "vrrp_script %s is left out: %s", s.Name, ownerlessRemedy)
+			t.ownerless[s.Name] = true
+			continue
+		}
 		first(l, t.scripts, s.Name, s, s.Pos, "vrrp_script")
 	}
 	for i := range l.cfg.TrackFiles {

@@ -37,6 +37,10 @@ var trackFileKeywords = keywords[TrackFile]{
 		}
 	}},
 	"weight": {read: func(l *loader, n *parser.Node, t *TrackFile) {
+		if t.Weight != 1 {
+			l.warn(n.Pos(), "weight is already set to %d: this one is ignored", t.Weight)
+			return
+		}
 		if v, rev, ok := l.trackWeight(n, 1, 254); ok {
 			t.Weight, t.Reverse = v, rev
 		}

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lvs-fnat/lvs/healthcheck"
 	"github.com/lvs-fnat/lvs/parser"
 )
 
@@ -95,10 +96,14 @@ func (l *loader) seconds(n *parser.Node, i int, lo, hi time.Duration) (time.Dura
 }
 
 func plainSeconds(d time.Duration) string {
+	if d == longTime {
+		return longest
+	}
 	return strconv.FormatFloat(d.Seconds(), 'f', -1, 64)
 }
 
-// parseSeconds takes digits with an optional fraction, nothing else: no sign, no exponent.
+// parseSeconds takes digits with an optional fraction, nothing else: no sign, no
+// exponent. What the original cannot hold is longer than every limit.
 func parseSeconds(s string) (time.Duration, bool) {
 	for i := range len(s) {
 		if (s[i] < '0' || s[i] > '9') && s[i] != '.' {
@@ -108,6 +113,9 @@ func parseSeconds(s string) (time.Duration, bool) {
 	f, err := strconv.ParseFloat(s, 64)
 	if err != nil {
 		return 0, false
+	}
+	if f > longestSeconds {
+		return math.MaxInt64, true
 	}
 	return time.Duration(math.Round(min(f, endless)*1e6)) * time.Microsecond, true
 }
@@ -252,6 +260,30 @@ func stringInto[T any](set func(*T, string)) keyword[T] {
 	}}
 }
 
+// cleanInto is stringInto for what stands in a request: a blank would end it there.
+func cleanInto[T any](set func(*T, string)) keyword[T] {
+	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
+		if v, ok := l.clean(n, "value"); ok {
+			set(to, v)
+		}
+	}}
+}
+
+// clean is word for argument 1 of n, which is to stand in a request.
+func (l *loader) clean(n *parser.Node, want string) (string, bool) {
+	v, ok := l.word(n, 1, want)
+	switch {
+	case !ok:
+	case v == "":
+		l.error(n.ArgPos(1), "%s: %s is empty", n.Key(), want)
+		ok = false
+	case !healthcheck.Clean(v):
+		l.error(n.ArgPos(1), "%s: '%s' has a blank or a control character, which would end the request there", n.Key(), v)
+		ok = false
+	}
+	return v, ok
+}
+
 // onceInto is for names that only the first line may set, as in the original.
 func onceInto[T any](of func(*T) *string) keyword[T] {
 	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
@@ -271,4 +303,7 @@ const (
 	longestConnect = 4294967295 * time.Microsecond
 	longTime       = endless * time.Second
 	endless        = 1_000_000_000 // seconds; what is longer counts as this
+	// 64 bits of microseconds.
+	longestSeconds = 18446744073709.551614
+	longest        = "18446744073709.551614"
 )

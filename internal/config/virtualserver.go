@@ -128,10 +128,10 @@ func init() {
 		"flag-1":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 1 }),
 		"flag-2":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 2 }),
 		"flag-3":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 4 }),
-		"sh-fallback":             schedulerFlag("sh", 1),
-		"mh-fallback":             schedulerFlag("mh", 1),
-		"sh-port":                 schedulerFlag("sh", 2),
-		"mh-port":                 schedulerFlag("mh", 2),
+		"sh-fallback":             hashFlag(1),
+		"mh-fallback":             hashFlag(1),
+		"sh-port":                 hashFlag(2),
+		"mh-port":                 hashFlag(2),
 		"lb_kind":                 {read: readServerMethod},
 		"lvs_method":              {read: readServerMethod},
 		"persistence_timeout":     {read: readPersistence},
@@ -144,15 +144,15 @@ func init() {
 				d.vs.PersistenceEngine = v
 			}
 		}},
-		"quorum":             intInto(1, math.MaxInt32, func(d *draft, v int) { d.vs.Quorum = v }),
-		"hysteresis":         intInto(0, math.MaxInt32, func(d *draft, v int) { d.vs.Hysteresis = v }),
+		"quorum":             intInto(1, math.MaxUint32, func(d *draft, v int) { d.vs.Quorum = v }),
+		"hysteresis":         intInto(0, math.MaxUint32, func(d *draft, v int) { d.vs.Hysteresis = v }),
 		"quorum_up":          scriptInto(func(d *draft) *Script { return &d.vs.QuorumUp }),
 		"quorum_down":        scriptInto(func(d *draft) *Script { return &d.vs.QuorumDown }),
 		"alpha":              flagInto(func(d *draft) { d.timing.alpha.put(true) }),
 		"omega":              flagInto(func(d *draft) { d.vs.Omega = true }),
 		"inhibit_on_failure": flagInto(func(d *draft) { d.timing.inhibit.put(true) }),
 		"weight":             intInto(1, math.MaxInt32, func(d *draft, v int) { d.weight = v }),
-		"virtualhost":        stringInto(func(d *draft, v string) { d.host = v }),
+		"virtualhost":        cleanInto(func(d *draft, v string) { d.host = v }),
 		"sorry_server":       {read: readSorry},
 		"sorry_server_inhibit": {read: func(l *loader, n *parser.Node, d *draft) {
 			if d.sorry == nil {
@@ -162,7 +162,12 @@ func init() {
 			d.vs.SorryServerInhibit = true
 		}},
 		"sorry_server_lvs_method": {read: func(l *loader, n *parser.Node, d *draft) {
-			if m, t, ok := l.method(n); ok {
+			m, t, ok := l.method(n)
+			switch {
+			case !ok:
+			case d.sorry == nil:
+				l.warn(n.Pos(), "Ignoring sorry_server_lvs_method used before or without sorry_server: write it behind")
+			default:
 				d.sorryMethod, d.sorryTunnel, d.sorryMethodAt = m, t, n.Pos()
 			}
 		}},
@@ -258,11 +263,11 @@ func readScheduler(l *loader, n *parser.Node, d *draft) {
 	d.vs.Scheduler = s
 }
 
-// schedulerFlag is a flag that only its own scheduler knows.
-func schedulerFlag(sched string, bit uint8) keyword[draft] {
+// hashFlag is a flag of sh and mh, whose bits are the same: either word is good for both.
+func hashFlag(bit uint8) keyword[draft] {
 	return keyword[draft]{read: func(l *loader, n *parser.Node, d *draft) {
-		if d.vs.Scheduler != sched {
-			l.error(n.Pos(), "%s: only for lb_algo %s, which must stand before it", n.Key(), sched)
+		if d.vs.Scheduler != "sh" && d.vs.Scheduler != "mh" {
+			l.error(n.Pos(), "%s: only for lb_algo sh or mh, which must stand before it", n.Key())
 			return
 		}
 		d.vs.SchedFlags |= bit
@@ -298,21 +303,33 @@ func (l *loader) method(n *parser.Node) (Method, Tunnel, bool) {
 		return m, Tunnel{}, true
 	}
 	t, ok := l.tunnel(n)
-	return m, t, ok
+	if !ok {
+		t = plainTunnel
+	}
+	return m, t, true
 }
 
+// plainTunnel is one without words, or with words that make no sense.
+var plainTunnel = Tunnel{Type: "ipip", Checksum: "nocsum"}
+
 func (l *loader) tunnel(n *parser.Node) (Tunnel, bool) {
-	t := Tunnel{Type: "ipip", Checksum: "nocsum"}
+	t := plainTunnel
 	for i := 2; i < len(n.Words); i++ {
 		switch w := n.Arg(i); w {
 		case "type":
 			i++
+			if _, ok := l.mildWord(n, i, "type of tunnel"); !ok {
+				return t, false
+			}
 			if _, ok := l.oneOf(n, i, "ipip", "gue", "gre"); !ok {
 				return t, false
 			}
 			t.Type = n.Arg(i)
 		case "port":
 			i++
+			if _, ok := l.mildWord(n, i, "port"); !ok {
+				return t, false
+			}
 			p, ok := l.int(n, i, 1, 65535)
 			if !ok {
 				return t, false
@@ -331,6 +348,9 @@ func (l *loader) tunnel(n *parser.Node) (Tunnel, bool) {
 		return t, false
 	case t.Type != "gue" && (t.Port != 0 || t.Checksum == "remcsum"):
 		l.error(n.Pos(), "%s: port and remcsum are for TUN type gue only", n.Key())
+		return t, false
+	case t.Type == "ipip" && t.Checksum != "nocsum":
+		l.error(n.Pos(), "%s: %s is for TUN type gue and gre only", n.Key(), t.Checksum)
 		return t, false
 	}
 	return t, true

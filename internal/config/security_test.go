@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package config
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+)
+
+// TestNobodyToRunAs: with enable_script_security a command without a user is left out
+// where there is no script_user and no keepalived_script, as the original does it: it is
+// not run as root, and nothing is judged by it. One that names its user stays.
+func TestNobodyToRunAs(t *testing.T) {
+	const text = `global_defs {
+SECURITY
+startup_script /bin/true
+lvs_notify_fifo /run/x
+lvs_notify_fifo_script /bin/true
+}
+virtual_server 10.0.0.1 80 {
+    lb_algo rr
+    lb_kind NAT
+    protocol TCP
+    quorum_up /bin/true
+    quorum_down "/bin/true" root
+    real_server 10.0.2.1 80 {
+        notify_up /bin/true
+        notify_down "/bin/true" root
+        MISC_CHECK {
+            misc_path /bin/true
+        }
+        MISC_CHECK {
+            misc_path /bin/false
+            user root
+        }
+    }
+}
+vrrp_script one {
+    script /bin/true
+}
+vrrp_script two {
+    script "/bin/true" root
+}
+vrrp_instance v {
+    interface eth0
+    virtual_router_id 5
+    virtual_ipaddress {
+        10.0.0.1
+    }
+    notify_master /bin/true
+    track_script {
+        one
+        two
+    }
+}
+`
+	for security, all := range map[string]bool{
+		"enable_script_security": false, "": true, "enable_script_security\nscript_user root": true,
+	} {
+		c, diags, err := Parse(context.Background(), "k.conf", strings.ReplaceAll(text, "SECURITY", security), Options{User: func(name string) (string, error) {
+			if name != "root" {
+				return "", errors.New("unknown user " + name)
+			}
+			return "0", nil
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		vs, in := c.VirtualServers[0], c.VRRP.Instances[0]
+		rs := &vs.RealServers[0]
+		for what, there := range map[string]bool{
+			"startup_script": c.Global.Scripts.Startup.Command != "", "lvs_notify_fifo_script": c.Global.FIFOs.LVS.Script.Command != "",
+			"quorum_up": vs.QuorumUp.Command != "", "notify_up": rs.NotifyUp.Command != "", "MISC_CHECK": len(rs.Checkers) == 2,
+			"notify_master": in.Notify.Master.Command != "", "vrrp_script": len(in.Track.Scripts) == 2,
+		} {
+			if there != all {
+				t.Errorf("%q: %s is there: %t, want %t", security, what, there, all)
+			}
+		}
+		if vs.QuorumDown.Command == "" || rs.NotifyDown.Command == "" || rs.Checkers[len(rs.Checkers)-1].Misc.Args[0] != "/bin/false" || in.Track.Scripts[len(in.Track.Scripts)-1].Name != "two" {
+			t.Errorf("%q: a command that names its user is gone: %+v", security, vs)
+		}
+		told := 0
+		for _, d := range diags {
+			if strings.Contains(d.Text, "is left out: no user keepalived_script") {
+				told++
+			}
+		}
+		if want := map[bool]int{false: 6, true: 0}[all]; told != want {
+			t.Errorf("%q: %d lines say so, want %d: %v", security, told, want, diags)
+		}
+		if _, refused := Refused(diags); refused {
+			t.Errorf("%q: a reload is refused", security)
+		}
+	}
+}

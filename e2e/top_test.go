@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"os"
 	"os/exec"
 	"regexp"
 	"strings"
@@ -35,55 +36,68 @@ func TestIpvsadmTop(t *testing.T) {
 		t.Errorf("to a pipe: %v", o)
 	}
 
-	ptmx, tty, err := pty.Open()
-	testnet.Must(t, err)
-	defer ptmx.Close()
-	testnet.Must(t, pty.Setsize(ptmx, &pty.Winsize{Rows: 24, Cols: 80}))
-	start := func() *exec.Cmd {
-		cmd := exec.CommandContext(t.Context(), "/usr/local/sbin/ipvsadm", "--top", "-n", "--interval", "3600")
-		cmd.Env = []string{"TERM=xterm"}
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
-		testnet.Must(t, ns.Start(cmd))
-		return cmd
-	}
-	defer tty.Close()
-	cmd := start()
-	var drawn strings.Builder
-	read := func(until string) {
-		t.Helper()
-		buf := make([]byte, 4096)
-		for !strings.Contains(drawn.String(), until) {
-			n, err := ptmx.Read(buf)
-			drawn.Write(buf[:n])
-			if err != nil {
-				t.Fatalf("no %q in %q: %v", until, drawn.String(), err)
-			}
-		}
-	}
-	read(row)
-	if strings.Contains(drawn.String(), "\x1b[?1049l") {
+	drawn, cmd := onTerminal(t, ns)
+	drawn.until(row)
+	drawn.until(whole)
+	if strings.Contains(drawn.String(), firstScreen) {
 		t.Errorf("left the screen too early: %q", drawn.String())
 	}
 	// The terminal becomes smaller: seen at once, not with the next table in an hour.
 	drawn.Reset()
-	testnet.Must(t, pty.Setsize(ptmx, &pty.Winsize{Rows: 24, Cols: 50}))
-	read("TCP  192.0.2.1:80 ")
-	read("\x1b[J")
-	for line := range strings.Lines(drawn.String()) {
-		if line = control.ReplaceAllString(line, ""); len(strings.TrimRight(line, "\r\n")) > 49 {
-			t.Errorf("%d columns of 50: %q", len(line), line)
+	testnet.Must(t, pty.Setsize(drawn.ptmx, &pty.Winsize{Rows: 24, Cols: 70}))
+	drawn.until("TCP  192.0.2.1:80 ")
+	drawn.until(whole)
+	for line := range strings.Lines(strings.ReplaceAll(drawn.String(), home, "\n")) {
+		if line = strings.TrimRight(control.ReplaceAllString(line, ""), "\r\n"); len(line) > 69 {
+			t.Errorf("%d columns of 70: %q", len(line), line)
 		}
 	}
-	_, err = ptmx.Write([]byte("q"))
+	_, err = drawn.ptmx.WriteString("q")
 	testnet.Must(t, err)
-	read("\x1b[?1049l")
+	drawn.until(firstScreen)
 	testnet.Must(t, cmd.Wait())
 
-	drawn.Reset()
-	cmd = start()
-	read("\x1b[J")
+	drawn, cmd = onTerminal(t, ns)
+	drawn.until(whole)
 	testnet.Must(t, cmd.Process.Signal(syscall.SIGTERM))
-	read("\x1b[?1049l")
+	drawn.until(firstScreen)
 	testnet.Must(t, cmd.Wait())
+}
+
+// What --top writes before a screen, when it is whole, and when it gives the terminal back.
+const home, whole, firstScreen = "\x1b[H", "\x1b[J", "\x1b[?1049l"
+
+// drawing is what a program draws on a terminal of 80 columns.
+type drawing struct {
+	strings.Builder
+	t    *testing.T
+	ptmx *os.File
+}
+
+// onTerminal starts --top on a terminal of its own, with an hour from table to table.
+func onTerminal(t *testing.T, ns *testnet.NS) (*drawing, *exec.Cmd) {
+	ptmx, tty, err := pty.Open()
+	testnet.Must(t, err)
+	t.Cleanup(func() { testnet.Must(t, ptmx.Close()) })
+	testnet.Must(t, pty.Setsize(ptmx, &pty.Winsize{Rows: 24, Cols: 80}))
+	cmd := exec.CommandContext(t.Context(), "/usr/local/sbin/ipvsadm", "--top", "-n", "--interval", "3600")
+	cmd.Env = []string{"TERM=xterm"}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
+	testnet.Must(t, ns.Start(cmd))
+	testnet.Must(t, tty.Close())
+	return &drawing{t: t, ptmx: ptmx}, cmd
+}
+
+// until reads what is drawn until it contains text.
+func (d *drawing) until(text string) {
+	d.t.Helper()
+	buf := make([]byte, 4096)
+	for !strings.Contains(d.String(), text) {
+		n, err := d.ptmx.Read(buf)
+		d.Write(buf[:n])
+		if err != nil {
+			d.t.Fatalf("no %q in %q: %v", text, d.String(), err)
+		}
+	}
 }

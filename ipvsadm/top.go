@@ -419,6 +419,7 @@ func (l *lister) topLive(ctx context.Context, c *call, t top, tty terminal) (err
 	view := topView{by: t.by, servers: true}
 	var table *topTable
 	for {
+		wakes.resized.Store(false)
 		width, height, err := tty.Size()
 		if err != nil {
 			return &failure{code: 1, text: err.Error(), err: err}

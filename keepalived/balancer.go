@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -24,6 +26,10 @@ const retryEvery = time.Second
 
 // growEvery is how often the weight of a server in its slow start grows.
 const growEvery = time.Second
+
+// collectReloading is to a reload what collectAt is to the work: it makes garbage, and to
+// collect that four times as often would cost more than the reload.
+const collectReloading = 100
 
 // kernelTime bounds one change of the tables.
 const kernelTime = time.Minute
@@ -68,6 +74,7 @@ type balancer struct {
 
 // run is the life of the process.
 func (b *balancer) run(ctx context.Context) error {
+	defer debug.SetGCPercent(debug.SetGCPercent(collectAt))
 	resume := supervise.HoldMemory()
 	defer resume()
 	return runSteps(ctx, b.logger, []step{
@@ -105,6 +112,7 @@ func (b *balancer) readConfig(ctx context.Context) error {
 		b.dir = director.New(cfg)
 		b.dir.Named(hostname())
 	}
+	runtime.GC() // the text, and what reading it took
 	return err
 }
 
@@ -179,6 +187,7 @@ func (b *balancer) fill(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	runtime.GC() // what it took to begin the checks
 	b.dir.At(b.now())
 	notices := b.dir.Observe(status)
 	if b.mirror != nil {
@@ -381,6 +390,7 @@ func (b *balancer) settle(err error) {
 // reload takes over a new configuration, or, after any fault, keeps the old.
 func (b *balancer) reload(ctx context.Context) {
 	b.log.Info(msgChildReloading)
+	defer debug.SetGCPercent(debug.SetGCPercent(collectReloading))
 	b.reloaded(b.around("check", &b.dir.Config().Global.Reload, b.dump, func() error { return b.replace(ctx) }))
 }
 

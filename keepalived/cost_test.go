@@ -85,6 +85,52 @@ func reloadCost(t *testing.T, n int) (time.Duration, uint64) {
 	return took, after.TotalAlloc - before.TotalAlloc
 }
 
+// TestCostOfMemory holds what the process of the checkers keeps of a configuration:
+// itself, what a reload is compared with, checks, tables and the state of servers.
+func TestCostOfMemory(t *testing.T) {
+	heap := func() uint64 {
+		runtime.GC()
+		runtime.GC() // what the first has found to be without use is gone after the second
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	const n = 2000
+	before := heap()
+	var former config.Former
+	cfg, diags, err := config.Parse(t.Context(), "k.conf", virtualServers(n), config.Options{Former: &former})
+	if err != nil || len(diags) > 0 {
+		t.Fatal(err, diags)
+	}
+	dir := director.New(cfg)
+	checks, err := healthcheck.New(healthcheck.Options{Log: slog.New(slog.DiscardHandler), Shards: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer checks.Close()
+	status, err := checks.Set(dir.Targets())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir.Observe(status)
+	mirror := director.NewMirror(sink{ipvstest.NewStock()})
+	if err := mirror.Sync(t.Context(), dir.Tables()); err != nil {
+		t.Fatal(err)
+	}
+	kept := (heap() - before) / (2 * n)
+	t.Logf("%d bytes for each of %d checked servers, two to a virtual server", kept, 2*n)
+	if kept > keptLimit {
+		t.Errorf("%d bytes for each of %d checked servers, want at most %d", kept, 2*n, keptLimit)
+	}
+	runtime.KeepAlive(&former)
+	runtime.KeepAlive(dir)
+	runtime.KeepAlive(mirror)
+}
+
+// keptLimit is in bytes, for each checked server with half its virtual server. 20,000 of
+// them are 32 MB then.
+const keptLimit = 1600
+
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()
 	var u syscall.Rusage

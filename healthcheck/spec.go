@@ -122,14 +122,14 @@ type Timing struct {
 	// an answer, however small, which as a whole may take ten times as long, or
 	// DelayLoop if that is more. For MISC_CHECK it bounds the command (misc_timeout).
 	ConnectTimeout time.Duration
-	// Retry is how often a failure of a server that is up is tried again
-	// before it counts. The very first run of a check is never tried again.
-	Retry uint32
 	// DelayBeforeRetry is the time between those tries.
 	DelayBeforeRetry time.Duration
 	// Warmup is the time over which first runs are spread; they begin a
 	// second after the check is set.
 	Warmup time.Duration
+	// Retry is how often a failure of a server that is up is tried again
+	// before it counts. The very first run of a check is never tried again.
+	Retry uint32
 	// Alpha has the server start as down until the check first succeeds.
 	Alpha bool
 	// LogAllFailures logs each failure and not only changes.

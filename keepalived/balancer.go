@@ -27,9 +27,10 @@ const retryEvery = time.Second
 // growEvery is how often the weight of a server in its slow start grows.
 const growEvery = time.Second
 
-// collectReloading is to a reload what collectAt is to the work: it makes garbage, and to
-// collect that four times as often would cost more than the reload.
-const collectReloading = 100
+// The heap is collected when it has grown by collectChecking percent: checks make hardly
+// any garbage. A reload makes some, and to collect that as often would cost more than the
+// reload.
+const collectChecking, collectReloading = 15, 100
 
 // kernelTime bounds one change of the tables.
 const kernelTime = time.Minute
@@ -74,7 +75,7 @@ type balancer struct {
 
 // run is the life of the process.
 func (b *balancer) run(ctx context.Context) error {
-	defer debug.SetGCPercent(debug.SetGCPercent(collectAt))
+	defer debug.SetGCPercent(debug.SetGCPercent(collectChecking))
 	resume := supervise.HoldMemory()
 	defer resume()
 	return runSteps(ctx, b.logger, []step{

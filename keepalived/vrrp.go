@@ -34,8 +34,7 @@ const (
 const settleTime = 5 * time.Second
 
 // collectAt has the heap collected when it has grown by that percentage: the work
-// of virtual routers and of checks makes hardly any garbage, so it costs nothing to keep
-// it small.
+// of virtual routers makes hardly any garbage, so it costs nothing to keep it small.
 const collectAt = 25
 
 // routers is the child process of virtual routers at work.

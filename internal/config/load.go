@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unsafe"
 
 	"github.com/lvs-fnat/lvs/parser"
 )
@@ -276,7 +277,8 @@ type arena[T any] struct {
 	exact bool // each by itself, for a few that stay while others go
 }
 
-const arenaSize = 256
+// arenaSize is in bytes: the size of a span of the heap that nothing is lost of.
+const arenaSize = 32 << 10
 
 // take gives an empty slice with room for n.
 func (a *arena[T]) take(n int) []T {
@@ -284,7 +286,8 @@ func (a *arena[T]) take(n int) []T {
 		return nil
 	}
 	if cap(a.free)-len(a.free) < n {
-		size := max(n, arenaSize)
+		var one T
+		size := max(n, arenaSize/int(unsafe.Sizeof(one)))
 		if a.exact {
 			size = n
 		}

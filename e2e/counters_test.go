@@ -165,6 +165,9 @@ var deeds = []deed{
 	{"toa_fail", func(t *testing.T, r *rig) {
 		// A header without room, to a server on the director, and no way there for the carrier.
 		key := r.serve(t, setup{ext: ipvs.ExtTOA})
+		// its SYN/ACK is not sent again, however long this takes
+		testnet.Must(t, r.d.Sysctl("net.ipv4.tcp_synack_retries", "0"))
+		defer func() { testnet.Must(t, r.d.Sysctl("net.ipv4.tcp_synack_retries", "5")) }()
 		r.apply(t, r.dest(ipvs.AddDest, key, r.fam.back, 1), r.dest(ipvs.DelDest, key, r.rip[0], 0))
 		l, err := r.d.Listen(t.Context(), "tcp", netip.AddrPortFrom(r.fam.back, rport).String())
 		testnet.Must(t, err)

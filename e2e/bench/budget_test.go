@@ -21,11 +21,16 @@ const (
 	// deltaBudget is what a packet may cost more whose sequence and acknowledgement
 	// both change, behind a SYN proxy.
 	deltaBudget = 600
+	// deltaBudget6 is that of IPv6.
+	deltaBudget6 = 650
 	// Behind a SYN proxy, as shares of what the director does for a SYN that makes a
 	// connection with the distribution's NAT, without the bed: a SYN answered with a
 	// cookie, an ACK without one dropped, an ACK with one that makes a connection and
 	// a SYN to the real server.
 	cookieShare, badAckShare, handshakeShare = 0.6, 0.5, 1.5
+	// cookieShare6 is that of IPv6, where the way to the client is looked for as any
+	// socket's is.
+	cookieShare6 = 0.8
 	// connBytes is the memory of an FNAT connection.
 	connBytes = 384
 )
@@ -38,16 +43,20 @@ func (tab table) overBudget() []string {
 			bad = append(bad, fmt.Sprintf("%s, %s: %d %s, the promise is at most %.0f: %s", r.kernel, r.what, n.n, n.unit, limit, promise))
 		}
 	}
-	shares := map[string]float64{"new": cookieShare, "bad-ack": badAckShare, "handshake": handshakeShare}
 	for _, r := range tab.rows() {
 		path, kind, _ := strings.Cut(r.what, " ")
+		proto, _, _ := strings.Cut(kind, " ")
 		stock := float64(tab[row{r.kernel, "stock " + kind}].n)
+		shares, delta := map[string]float64{"new": cookieShare, "bad-ack": badAckShare, "handshake": handshakeShare}, deltaBudget
+		if proto == "tcp6" {
+			shares["new"], delta = cookieShare6, deltaBudget6
+		}
 		switch {
-		case path == "synproxy" && (kind == "tcp request 4000" || kind == "tcp reply 4000"):
-			complain(r, stock+deltaBudget, "the distribution's NAT + 600")
+		case path == "synproxy" && (what(kind) == "request" || what(kind) == "reply"):
+			complain(r, stock+float64(delta), fmt.Sprintf("the distribution's NAT + %d", delta))
 		case path == "synproxy" && shares[what(kind)] != 0:
-			bed := float64(tab[row{r.kernel, "forward tcp elsewhere 4000"}].n)
-			syn := float64(tab[row{r.kernel, "stock tcp new 4000"}].n)
+			bed := float64(tab[row{r.kernel, "forward " + proto + " elsewhere 4000"}].n)
+			syn := float64(tab[row{r.kernel, "stock " + proto + " new 4000"}].n)
 			complain(r, bed+shares[what(kind)]*(syn-bed), fmt.Sprintf("%.2f of a SYN with the distribution's NAT, without the bed", shares[what(kind)]))
 		case path == "nat" && stock != 0:
 			complain(r, stock*(1+natTolerance), "the distribution's NAT + 0.5 %")
@@ -80,6 +89,9 @@ func TestHostBudget(t *testing.T) {
 		{"6.1", "synproxy" + kind}:            {8600, "instructions"},
 		{"6.1", "forward tcp elsewhere 4000"}: {4000, "instructions"}, {"6.1", "synproxy tcp new 4000"}: {7000, "instructions"},
 		{"6.1", "synproxy tcp bad-ack 4000"}: {6500, "instructions"}, {"6.1", "synproxy tcp handshake 4000"}: {11500, "instructions"},
+		{"6.1", "stock tcp6 new 4000"}: {10000, "instructions"}, {"6.1", "forward tcp6 elsewhere 4000"}: {4000, "instructions"},
+		{"6.1", "synproxy tcp6 new 4000"}:  {8800, "instructions"},
+		{"6.1", "stock tcp6 request 4000"}: {8000, "instructions"}, {"6.1", "synproxy tcp6 request 4000"}: {8650, "instructions"},
 		{"6.1", "stock connection size"}: {320, "bytes"}, {"6.1", "fnat connection size"}: {384, "bytes"},
 	}
 	if bad := kept.overBudget(); bad != nil {

@@ -65,7 +65,11 @@ func TestCount(t *testing.T) {
 		count(t, path{"nat", 0})
 		count(t, path{"fnat", ipvs.ExtFNAT})
 		count(t, path{"toa", ipvs.ExtFNAT | ipvs.ExtTOA})
-		t.Run("synproxy_tcp", countSynproxy)
+		for _, k := range kinds {
+			if k.proto == ipvs.TCP {
+				t.Run("synproxy_"+k.name, func(t *testing.T) { countSynproxy(t, k) })
+			}
+		}
 		count(t, path{"nat-ext", 0})
 		reportSize(t, "ip_vs_conn", "nat")
 		reportSize(t, "ip_vs_x_conn", "fnat")

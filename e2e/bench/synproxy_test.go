@@ -20,13 +20,13 @@ import (
 // countSynproxy counts what SYN proxy costs: a SYN answered with a cookie, an ACK
 // without one dropped, an ACK with one that makes a connection and a SYN to the
 // real server, that server's SYN/ACK, and packets with both deltas.
-func countSynproxy(t *testing.T) {
-	b := newBed(t, net4)
+func countSynproxy(t *testing.T, k kind) {
+	b := newBed(t, k.net)
 	key := b.serve(t, ipvs.TCP, ipvs.ExtFNAT|ipvs.ExtSynproxy)
 	// With the policy accept a stray ACK would be answered by the director's own stack.
 	testnet.Must(t, b.x.Apply(t.Context(), ipvs.Op{Kind: ipvs.SetExt, Service: ipvs.Service{ServiceKey: key},
 		Ext: ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: ipvs.InvalidDrop}}))
-	f := newFlows(b, kinds[1], path{name: "synproxy"}, manyPorts, many)
+	f := newFlows(b, k, path{name: "synproxy"}, manyPorts, many)
 	var syns, bad, good []testpkt.Packet
 	for i := range f.n {
 		syn := f.packet(netip.AddrPortFrom(f.client, uint16(f.first+i)), netip.AddrPortFrom(f.vip, vport), opening)
@@ -82,15 +82,19 @@ func (b *bed) cookies(t *testing.T, send func()) map[uint16]uint32 {
 	time.Sleep(time.Second)
 	found := map[uint16]uint32{}
 	buf := make([]byte, 2048)
+	// Ethernet, and IP without options or extension headers
+	etype, at := uint16(unix.ETH_P_IP), 14+20
+	if b.vip.Is6() {
+		etype, at = unix.ETH_P_IPV6, 14+40
+	}
 	for {
 		n, err := unix.Read(fd, buf)
 		if errors.Is(err, unix.EAGAIN) {
 			break
 		}
 		testnet.Must(t, err)
-		// Ethernet, IPv4 and TCP without options of IP
-		if n >= 54 && binary.BigEndian.Uint16(buf[12:]) == unix.ETH_P_IP && buf[47] == 0x12 {
-			found[binary.BigEndian.Uint16(buf[36:])] = binary.BigEndian.Uint32(buf[38:])
+		if tcp := buf[at:]; n >= at+20 && binary.BigEndian.Uint16(buf[12:]) == etype && testpkt.Flags(tcp[13]) == testpkt.SYN|testpkt.ACK {
+			found[binary.BigEndian.Uint16(tcp[2:])] = binary.BigEndian.Uint32(tcp[4:])
 		}
 	}
 	if len(found) != many {

@@ -5,6 +5,8 @@ package e2e
 import (
 	"maps"
 	"net/netip"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/nftables"
@@ -23,7 +25,7 @@ import (
 // can tell the difference, and where ip_vs always did elsewhere.
 func TestSynproxyEarly(t *testing.T) {
 	needOurs(t)
-	testnet.Must(t, testvm.Modprobe("nf_tables"))
+	testnet.Must(t, testvm.Modprobe("nf_tables"), testvm.Modprobe("macvlan"))
 	for _, c := range []struct {
 		name string
 		run  func(*testing.T, *rig)
@@ -41,6 +43,11 @@ func TestSynproxyEarly(t *testing.T) {
 		{"not_here", caseEarlyNotHere},
 		{"spoofed", caseEarlySpoofed},
 		{"fwmark", caseEarlyFwmark},
+		{"alike", caseEarlyAlike},
+		{"ip_options", caseEarlyIPOptions},
+		{"merged", caseEarlyMerged},
+		{"macvlan", caseEarlyMacvlan},
+		{"elsewhere", caseEarlyElsewhere},
 	} {
 		each(t, c.name, c.run)
 	}
@@ -367,4 +374,226 @@ func caseEarlyFwmark(t *testing.T, r *rig) {
 		&expr.Immediate{Register: 1, Data: []byte{5, 0, 0, 0}}, &expr.Meta{Key: expr.MetaKeyMARK, SourceRegister: true, Register: 1})
 	r.early(t, ipvs.SynproxyOn)
 	r.isEarly(t, 0, func() { r.linux(t, 0, 4000) })
+}
+
+// rawTCP is an IPv4 packet like p, whose TCP part is what change makes of it.
+func rawTCP(p testpkt.Packet, change func(tcp []byte) []byte) testpkt.Packet {
+	whole := p.Encode()
+	tcp := change(whole[len(whole)-20-len(p.Options)-len(p.Payload):])
+	p.Src, p.Dst = netip.AddrPortFrom(p.Src.Addr(), 0), netip.AddrPortFrom(p.Dst.Addr(), 0)
+	p.Options, p.Flags, p.Seq, p.Ack, p.Window = nil, 0, 0, 0, 0
+	// the only fragment of IPv4 is none, and is sent as it is
+	p.Payload, p.Frag = tcp, true
+	return p
+}
+
+// caseEarlyAlike: what is strange about a packet is judged the same way, answered
+// with the same packets and counted in the same place, whoever judges it.
+func caseEarlyAlike(t *testing.T, r *rig) {
+	r.proxied(t, proxy{setup: setup{more: ipvs.Ext{Set: ipvs.ExtFieldInvalid, Invalid: ipvs.InvalidRST}}})
+	peer := func(src netip.Addr) *testpkt.Peer {
+		return testpkt.NewPeer(netip.AddrPortFrom(src, 4000), netip.AddrPortFrom(r.vip, 80), 77)
+	}
+	syn, ack := peer(r.cip[0]).Syn(synOptions(r.fam)...), peer(r.cip[0]).Bare()
+	like := func(p testpkt.Packet, change func(*testpkt.Packet)) testpkt.Packet {
+		q := p.Clone()
+		change(&q)
+		return q
+	}
+	type one struct {
+		name  string
+		p     testpkt.Packet
+		early bool
+	}
+	all := []one{
+		{"SYN", syn, true},
+		{"SYN with data", like(syn, func(p *testpkt.Packet) { p.Payload = []byte("GET / HTTP/1.1\r\n\r\n") }), true},
+		{"SYN, checksum of the device", like(syn, func(p *testpkt.Packet) { p.Sum = testpkt.SumPartial }), true},
+		{"SYN, wrong checksum", like(syn, func(p *testpkt.Packet) { p.Sum = testpkt.SumBad }), true},
+		{"SYN that asks for ECN", like(syn, func(p *testpkt.Packet) { p.Flags |= testpkt.ECE | testpkt.CWR }), true},
+		{"SYN with PSH and URG", like(syn, func(p *testpkt.Packet) { p.Flags |= testpkt.PSH | testpkt.URG }), true},
+		{"SYN with options that are none", like(syn, func(p *testpkt.Packet) { p.Options = []byte{2, 40, 1, 1, 8, 0, 3, 3} }), true},
+		{"ACK", ack, true},
+		{"ACK with data", like(ack, func(p *testpkt.Packet) { p.Payload = []byte("x") }), true},
+		{"ACK, wrong checksum", like(ack, func(p *testpkt.Packet) { p.Sum = testpkt.SumBad }), true},
+		{"ACK with PSH, URG, ECE and CWR", like(ack, func(p *testpkt.Packet) { p.Flags |= testpkt.PSH | testpkt.URG | testpkt.ECE | testpkt.CWR }), true},
+		{"FIN", like(ack, func(p *testpkt.Packet) { p.Flags |= testpkt.FIN }), false},
+		{"RST", like(ack, func(p *testpkt.Packet) { p.Flags = testpkt.RST }), false},
+	}
+	odd := []netip.Addr{r.fam.front, r.vip}
+	if r.v6() {
+		odd = append(odd, netip.IPv6LinkLocalAllNodes(), netip.IPv6Loopback(), netip.IPv6Unspecified())
+	} else {
+		odd = append(odd, netip.MustParseAddr("10.0.1.255"), netip.MustParseAddr("255.255.255.255"),
+			netip.MustParseAddr("224.0.0.1"), netip.MustParseAddr("127.0.0.1"), netip.IPv4Unspecified())
+		stamped := like(ack, func(p *testpkt.Packet) {
+			p.Options = testpkt.Options(testpkt.Timestamps(1, 2), testpkt.NOP(), testpkt.NOP())
+		})
+		for _, c := range []struct {
+			name     string
+			change   func(tcp []byte) []byte
+			syn, ack bool // early
+		}{
+			{"a header of less than 20 bytes", func(tcp []byte) []byte { tcp[12] = 4 << 4; return tcp }, true, false},
+			{"options that the packet does not have", func(tcp []byte) []byte { tcp[12] = 15 << 4; return tcp[:24] }, true, false},
+			{"half a header", func(tcp []byte) []byte { return tcp[:12] }, false, false},
+			{"nothing but ports", func(tcp []byte) []byte { return tcp[:4] }, false, false},
+			{"no checksum", func(tcp []byte) []byte { tcp[16], tcp[17] = 0, 0; return tcp }, true, true},
+		} {
+			all = append(all, one{"SYN, " + c.name, rawTCP(syn, c.change), c.syn}, one{"ACK, " + c.name, rawTCP(stamped, c.change), c.ack})
+		}
+	}
+	for _, a := range odd {
+		// "::" is nobody's, nor is it kept out
+		all = append(all, one{"SYN from " + a.String(), peer(a).Syn(), false},
+			one{"ACK from " + a.String(), peer(a).Bare(), a == netip.IPv6Unspecified()})
+	}
+	told := func(mode ipvs.SynproxyMode, p testpkt.Packet) (packets []string, counted ipvs.ExtStats, early uint64) {
+		t.Helper()
+		r.early(t, mode)
+		r.apply(t, ipvs.Op{Kind: ipvs.ZeroExt})
+		r.front.Send(t, p)
+		for _, port := range []*testpkt.Port{r.front, r.back} {
+			for {
+				got, err := port.Read(testpkt.Silence)
+				if err != nil {
+					break
+				}
+				if got.Flags == testpkt.SYN|testpkt.ACK {
+					got.Seq = 0 // the cookie knows the time
+				}
+				got.ID = 0
+				packets = append(packets, got.String())
+			}
+		}
+		counted, err := r.x.ExtStats(t.Context())
+		testnet.Must(t, err)
+		early = counted[uapi.ExtStatSpEarly]
+		delete(counted, uapi.ExtStatSpEarly)
+		return packets, counted, early
+	}
+	for _, c := range all {
+		packets, counted, _ := told(ipvs.SynproxyOff, c.p)
+		for _, mode := range []ipvs.SynproxyMode{ipvs.SynproxyAuto, ipvs.SynproxyOn} {
+			p, n, early := told(mode, c.p)
+			if !slices.Equal(p, packets) || !maps.Equal(n, counted) {
+				t.Errorf("%s: %v answers %q and counts %v, off %q and %v", c.name, mode, p, n, packets, counted)
+			}
+			if (early == 1) != c.early {
+				t.Errorf("%s: %v counts %d as early, want %v", c.name, mode, early, c.early)
+			}
+		}
+	}
+}
+
+// caseEarlyIPOptions: packets with options of IP go where they always did, and their
+// answers have none.
+func caseEarlyIPOptions(t *testing.T, r *rig) {
+	if r.v6() {
+		return // the like of them is in odd
+	}
+	r.proxied(t, proxy{})
+	r.isEarly(t, 0, func() {
+		f := &spFlow{flow: &flow{r: r, vip: netip.AddrPortFrom(r.vip, 80)}, isn: 50, scaled: true, ws: 7, opts: serverOptions(r.fam)}
+		f.c = testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], 4000), f.vip, f.isn)
+		syn := f.c.Syn(synOptions(r.fam)...)
+		syn.IPOpts = []byte{1, 1, 1, 1}
+		r.front.Send(t, syn)
+		got := r.front.Recv(t)
+		want := testpkt.Packet{Src: f.vip, Dst: f.c.Local, Proto: testpkt.TCP, TTL: 64, DF: true, Flags: testpkt.SYN | testpkt.ACK,
+			Seq: got.Seq, Ack: f.isn + 1, Window: spWindow, Options: testpkt.Options(cookieOptions(r.fam)...)}
+		if d := testpkt.Diff(want, got); d != "" {
+			t.Fatalf("the cookie differs:\n%s", d)
+		}
+		f.cookie = got.Seq
+		f.c.Took(got)
+		p := f.c.Data("with options")
+		p.IPOpts = []byte{1, 1, 1, 1}
+		r.front.Send(t, p)
+		f.meetServer(t, p)
+		f.accept(t, p)
+		f.talk(t)
+	})
+}
+
+// caseEarlyMerged: a cookie that comes back with data in several segments, merged by
+// who sent them and by who received them (GRO).
+func caseEarlyMerged(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	data := strings.Repeat("0123456789abcdef", 150) // two segments
+	for i, mode := range []ipvs.SynproxyMode{ipvs.SynproxyOff, ipvs.SynproxyAuto} {
+		r.early(t, mode)
+		early := 2 * uint64(i)
+		r.isEarly(t, early, func() {
+			f := r.linux(t, i, 4000)
+			p := f.c.Data(data)
+			p.Sum, p.GSO = testpkt.SumPartial, 1200
+			r.front.Send(t, p)
+			f.meetServer(t, p)
+			f.accept(t, p)
+			f.reply(t, f.s.Data("200 OK"))
+		})
+	}
+	// veth merges what no device before it could have; the first segment waits for the second.
+	testnet.Must(t, testpkt.Offload(r.w, "front", false, "tso"), testpkt.Offload(r.d, "front", true, "gro"))
+	r.d.SysFS(t, "class/net/front/gro_flush_timeout", "20000000")
+	for i, mode := range []ipvs.SynproxyMode{ipvs.SynproxyOff, ipvs.SynproxyAuto} {
+		r.early(t, mode)
+		r.isEarly(t, 2*uint64(i), func() {
+			f := r.linux(t, 2+i, 4000)
+			first := f.c.Segment(testpkt.ACK, data[:1200])
+			second := f.c.Data(data[1200:])
+			r.front.Send(t, first, second)
+			f.meetServer(t, first)
+			merged := second.Clone()
+			merged.Seq, merged.ID, merged.Payload = first.Seq, first.ID, []byte(data)
+			merged.Sum, merged.GSO = testpkt.SumPartial, 1200
+			f.accept(t, merged)
+			f.reply(t, f.s.Data("200 OK"))
+		})
+	}
+}
+
+// caseEarlyMacvlan: a device on top of another.
+func caseEarlyMacvlan(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	parent, err := r.d.Link.LinkByName("front")
+	testnet.Must(t, err)
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name, attrs.ParentIndex = "mac0", parent.Attrs().Index
+	testnet.Must(t, r.d.AddLink(&netlink.Macvlan{LinkAttrs: attrs, Mode: netlink.MACVLAN_MODE_BRIDGE}))
+	if !r.v6() {
+		for _, key := range []string{"net.ipv4.conf.mac0.rp_filter", "net.ipv4.conf.all.rp_filter"} {
+			testnet.Must(t, r.d.Sysctl(key, "0"))
+		}
+	}
+	mac, err := r.d.MAC("mac0")
+	testnet.Must(t, err)
+	r.front.SetPeer(mac)
+	for i, mode := range []ipvs.SynproxyMode{ipvs.SynproxyOff, ipvs.SynproxyAuto} {
+		r.early(t, mode)
+		r.isEarly(t, 2*uint64(i), func() { r.handshakeOf(t, i) })
+	}
+}
+
+// caseEarlyElsewhere: the vip is an address of another device than packets come by.
+func caseEarlyElsewhere(t *testing.T, r *rig) {
+	vips := map[string]netip.Addr{"lo": netip.MustParseAddr("10.0.5.1"), "back": netip.MustParseAddr("10.0.5.2")}
+	if r.v6() {
+		vips = map[string]netip.Addr{"lo": netip.MustParseAddr("2001:db8:5::1"), "back": netip.MustParseAddr("2001:db8:5::2")}
+	}
+	_, ops := r.operations(setup{})
+	r.apply(t, ops[:2]...) // the group
+	n := 0
+	for link, vip := range vips {
+		testnet.Must(t, r.d.AddAddr(link, netip.PrefixFrom(vip, vip.BitLen())))
+		r.vip = vip
+		_, ops := r.operations(setup{ext: ipvs.ExtSynproxy})
+		r.apply(t, ops[2:]...)
+		for i, mode := range []ipvs.SynproxyMode{ipvs.SynproxyOff, ipvs.SynproxyAuto} {
+			r.early(t, mode)
+			r.isEarly(t, 2*uint64(i), func() { r.handshakeOf(t, n) })
+			n++
+		}
+	}
 }

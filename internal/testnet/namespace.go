@@ -211,6 +211,19 @@ func (n *NS) Sysctl(key, value string) error {
 	})
 }
 
+// SysFS writes a file below /sys as the namespace has it: class/net shows its links.
+// The test fails if that cannot be.
+func (n *NS) SysFS(t testing.TB, file, value string) {
+	t.Helper()
+	dir := t.TempDir()
+	Must(t, n.Do(func() error {
+		if err := unix.Mount("sysfs", dir, "sysfs", 0, ""); err != nil {
+			return fmt.Errorf("%s: mount sysfs: %w", n.Name, err)
+		}
+		return errors.Join(os.WriteFile(filepath.Join(dir, file), []byte(value), 0), unix.Unmount(dir, 0))
+	}))
+}
+
 // Up brings a link up.
 func (n *NS) Up(link string) error {
 	l, err := n.link(link)

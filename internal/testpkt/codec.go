@@ -55,9 +55,10 @@ func (p Packet) Encode() []byte {
 	if p.V6() {
 		return p.encode6(b)
 	}
-	h := make([]byte, ip4Len, ip4Len+len(b))
-	h[0], h[1] = 0x45, p.TOS
-	binary.BigEndian.PutUint16(h[2:], uint16(ip4Len+len(b)))
+	hlen := ip4Len + len(p.IPOpts)
+	h := make([]byte, hlen, hlen+len(b))
+	h[0], h[1] = 0x40|byte(hlen/4), p.TOS
+	binary.BigEndian.PutUint16(h[2:], uint16(hlen+len(b)))
 	binary.BigEndian.PutUint16(h[4:], uint16(p.ID))
 	frag := uint16(p.Offset / 8)
 	if p.DF {
@@ -70,6 +71,7 @@ func (p Packet) Encode() []byte {
 	h[8], h[9] = p.TTL, p.Proto
 	copy(h[12:], p.Src.Addr().AsSlice())
 	copy(h[16:], p.Dst.Addr().AsSlice())
+	copy(h[ip4Len:], p.IPOpts)
 	binary.BigEndian.PutUint16(h[10:], ^uint16(fold(0, h)))
 	return append(h, b...)
 }
@@ -242,6 +244,9 @@ func (p *Packet) network4(b []byte, quote bool) int {
 	if hlen < ip4Len || hlen > len(b) {
 		p.fault("IP header of %d bytes in %d", hlen, len(b))
 		return -1
+	}
+	if hlen > ip4Len {
+		p.IPOpts = slices.Clone(b[ip4Len:hlen])
 	}
 	if fold(0, b[:hlen]) != 0xffff {
 		p.fault("IP header checksum %#04x is wrong", binary.BigEndian.Uint16(b[10:]))

@@ -89,6 +89,7 @@ type Packet struct {
 	Offset   int    // of the fragment, in bytes
 	Label    uint32 // IPv6 flow label
 	Ext      []byte // IPv6 hop-by-hop header; its first byte is filled in
+	IPOpts   []byte // IPv4 options, a multiple of four bytes
 
 	Seq, Ack uint32
 	Flags    Flags
@@ -113,7 +114,7 @@ func (p Packet) V6() bool { return p.Src.Addr().Is6() }
 
 // Clone returns a copy that shares nothing with p.
 func (p Packet) Clone() Packet {
-	p.Ext, p.Options, p.Payload = slices.Clone(p.Ext), slices.Clone(p.Options), slices.Clone(p.Payload)
+	p.Ext, p.IPOpts, p.Options, p.Payload = slices.Clone(p.Ext), slices.Clone(p.IPOpts), slices.Clone(p.Options), slices.Clone(p.Payload)
 	p.Faults = slices.Clone(p.Faults)
 	return p
 }
@@ -164,6 +165,9 @@ func (p Packet) write(b *strings.Builder, indent string) {
 	}
 	if len(p.Ext) > 0 {
 		fmt.Fprintf(b, " hop-by-hop %x", p.Ext[1:])
+	}
+	if len(p.IPOpts) > 0 {
+		fmt.Fprintf(b, " IP options %x", p.IPOpts)
 	}
 	b.WriteByte('\n')
 	switch {

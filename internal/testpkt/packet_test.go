@@ -30,8 +30,10 @@ func samples() map[string]Packet {
 	zero.Sum = SumZero
 	odd := c4.Segment(ACK, "odd")
 	odd.Options = Options(SACK(1, 2, 3, 4), TOA(254, a4))
+	routed := c4.Segment(ACK, "with options")
+	routed.IPOpts = []byte{7, 7, 8, 10, 0, 1, 1, 1, 1, 1, 1, 0}
 	return map[string]Packet{
-		"syn": syn, "data6": data, "hop-by-hop": hop, "udp": Datagram(a4, b4, "payload"), "udp zero": zero, "odd": odd,
+		"options": routed, "syn": syn, "data6": data, "hop-by-hop": hop, "udp": Datagram(a4, b4, "payload"), "udp zero": zero, "odd": odd,
 		"error":  Error(b4.Addr(), TooBig, 1400, odd, 28),
 		"error6": Error(b6.Addr(), TooBig, 1400, data, 0),
 	}

@@ -57,6 +57,7 @@ func TestLimit(t *testing.T) {
 		{"timeout_est", caseTimeoutEst},
 		{"68_rst_on_expire", caseRSTOnExpire},
 		{"del_conn", caseDelConn},
+		{"del_conn_by_each", caseDelConnByEach},
 	} {
 		each(t, c.name, c.run)
 	}
@@ -408,5 +409,102 @@ func caseDelConn(t *testing.T, r *rig) {
 			}
 			return nil
 		})
+	}
+}
+
+// caseDelConnByEach: each part of a filter selects by itself, ports without an
+// address and prefixes that end inside a byte too; what it selects is what the same
+// filter lists, and what it does not select stays.
+func caseDelConnByEach(t *testing.T, r *rig) {
+	_, ops := r.operations(setup{servers: 2, lips: 2})
+	for _, s := range []setup{{servers: 2, lips: 2, port: 81}, {servers: 2, lips: 2, proto: ipvs.UDP}} {
+		_, more := r.operations(s)
+		ops = append(ops, more[3:]...) // the group is there
+	}
+	r.apply(t, ops...)
+	fill := func() []ipvs.Conn {
+		t.Helper()
+		for i := range 12 {
+			client := netip.AddrPortFrom(r.cip[i], 4000+uint16(i%3))
+			p := testpkt.NewPeer(client, netip.AddrPortFrom(r.vip, 80+uint16(i%2)), 7).Syn(testpkt.MSS(1400))
+			if i%4 == 0 {
+				p = testpkt.Datagram(client, netip.AddrPortFrom(r.vip, 80), "x")
+			}
+			r.front.Send(t, p)
+			r.back.Recv(t)
+		}
+		all := r.conns(t)
+		if len(all) != 12 {
+			t.Fatalf("%d connections, want 12", len(all))
+		}
+		return all
+	}
+	bits := r.vip.BitLen()
+	part := func(a netip.Addr, bits int) netip.Prefix {
+		t.Helper()
+		p, err := a.Prefix(bits)
+		testnet.Must(t, err)
+		return p
+	}
+	for _, by := range []struct {
+		name string
+		f    func(one ipvs.Conn) ipvs.ConnFilter
+	}{
+		{"protocol", func(ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Protocol: ipvs.UDP} }},
+		{"client", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Client: part(one.Client.Addr(), bits)} }},
+		{"client's network", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Client: part(one.Client.Addr(), bits-3)} }},
+		{"client's port", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{ClientPort: one.Client.Port()} }},
+		{"service's port", func(ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{VirtualPort: 81} }},
+		{"service", func(ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Virtual: part(r.vip, bits), VirtualPort: 81} }},
+		{"local address", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Local: part(one.Local.Addr(), bits)} }},
+		{"local port", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{LocalPort: one.Local.Port()} }},
+		{"real server", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Dest: part(one.Dest.Addr(), bits)} }},
+		{"real server and port", func(one ipvs.Conn) ipvs.ConnFilter {
+			return ipvs.ConnFilter{Dest: part(one.Dest.Addr(), bits), DestPort: rport}
+		}},
+		{"all of them", func(one ipvs.Conn) ipvs.ConnFilter {
+			return ipvs.ConnFilter{
+				Family: ipvs.FamilyOf(r.vip), Protocol: one.Protocol, Client: part(one.Client.Addr(), bits), ClientPort: one.Client.Port(),
+				Virtual: part(r.vip, bits), VirtualPort: one.Virtual.Port(), Local: part(one.Local.Addr(), bits), LocalPort: one.Local.Port(),
+				Dest: part(one.Dest.Addr(), bits), DestPort: rport,
+			}
+		}},
+	} {
+		before := fill()
+		name, f := by.name, by.f(before[5])
+		var stay []netip.AddrPort
+		for _, c := range before {
+			if !f.Match(c) {
+				stay = append(stay, c.Client)
+			}
+		}
+		if len(stay) == 0 || len(stay) == len(before) {
+			t.Fatalf("%s: %+v leaves %d of %d: it tells nothing", name, f, len(stay), len(before))
+		}
+		n, err := r.x.DeleteConns(t.Context(), f)
+		if want := uint64(len(before) - len(stay)); err != nil || n != want {
+			t.Errorf("%s: %d ended, %v; want %d", name, n, err, want)
+		}
+		for _, c := range r.conns(t) {
+			i := slices.Index(stay, c.Client)
+			if i < 0 {
+				t.Errorf("%s: %v is still there", name, c.Client)
+				continue
+			}
+			stay = slices.Delete(stay, i, i+1)
+		}
+		if len(stay) > 0 {
+			t.Errorf("%s: also gone are %v", name, stay)
+		}
+	}
+	// Of the other family there is none, and a port that nobody has ends nothing.
+	other := ipvs.IPv6
+	if r.v6() {
+		other = ipvs.IPv4
+	}
+	for name, f := range map[string]ipvs.ConnFilter{"family": {Family: other}, "real server's port": {DestPort: rport + 1}} {
+		if n, err := r.x.DeleteConns(t.Context(), f); n != 0 || err != nil {
+			t.Errorf("by another %s: %d ended, %v", name, n, err)
+		}
 	}
 }

@@ -323,7 +323,7 @@ func (l *loader) completeCheck(d *draft, r *realDraft, c *checkDraft) (Checker, 
 	out.Retry = own.retry.or(retry, rs.retry, vs.retry)
 	out.Alpha = own.alpha.or(false, rs.alpha, vs.alpha)
 	out.LogAllFailures = own.logAll.or(l.cfg.Global.CheckerLogAllFailures)
-	out.Connect = netip.AddrPortFrom(c.connectIP.or(r.rs.Addr.Addr()), c.connectPort.or(r.rs.Addr.Port()))
+	out.Connect = netip.AddrPortFrom(c.connectIP.or(r.rs.Addr.Addr()), c.connectPort.or(r.checked))
 	if out.Kind == MiscCheck {
 		out.ConnectTimeout = c.miscTimeout.or(out.DelayLoop)
 		out.Connect = netip.AddrPort{}

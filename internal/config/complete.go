@@ -95,9 +95,16 @@ func (l *loader) defaults(d *draft) {
 		l.warn(vs.Pos, "Virtual server %s: no forwarding method set, setting default NAT", d.label())
 	}
 	wide := func(e Endpoint) bool { return e.FWMark == 0 && e.Addr.Port() == 0 }
+	// A granularity is for persistence, which it switches on; an engine does nothing without.
+	if vs.PersistenceTimeout == 0 && (vs.PersistenceGranularity != 0 || vs.PersistenceMask.IsValid()) {
+		vs.PersistenceTimeout = persistenceDefault
+	}
 	if vs.PersistenceTimeout == 0 && slices.ContainsFunc(vs.Endpoints, wide) {
 		vs.PersistenceTimeout = persistenceDefault
 		l.warn(vs.Pos, "Virtual server %s: a service for every port must be persistent: setting persistence_timeout 360", d.label())
+	}
+	if vs.PersistenceTimeout == 0 {
+		vs.PersistenceEngine = ""
 	}
 	if a := vs.Endpoints[0].Addr.Addr(); vs.Group == "" && a.IsValid() && d.family != 0 && d.family != FamilyOf(a) {
 		l.warn(d.familyAt, "Virtual server %s: ip_family is not that of the address: it is ignored", d.label())
@@ -319,7 +326,12 @@ func (l *loader) completeReal(d *draft, r *realDraft) bool {
 			rs.Addr.Addr(), FamilyOf(rs.Addr.Addr()), vs.Name, fs[0])
 		return false
 	}
+	// Checks go where it was written, also when the port is another one afterwards.
+	r.checked = rs.Addr.Port()
 	l.realPort(d, r)
+	if r.checked == 0 {
+		r.checked = rs.Addr.Port()
+	}
 	rs.SlowStart = r.slowStart.or(d.slowStart)
 	rs.RSTOnFailure = r.rst.or(d.rst)
 	rs.InhibitOnFailure = r.timing.inhibit.or(vs.InhibitOnFailure)

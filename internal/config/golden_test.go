@@ -36,6 +36,7 @@ func parse(t testing.TB, text string) (*Config, []Diagnostic) {
 	c, diags, err := Parse(context.Background(), "k.conf", text, Options{
 		Ephemeral: testPorts,
 		User:      func(string) (string, error) { return "1000", nil },
+		Command:   func(name string) (string, error) { return name, nil },
 		Group:     func(string) (string, error) { return "1000", nil },
 		CPUs:      8,
 		KeyFile: func(path string) ([]byte, fs.FileMode, error) {

@@ -216,6 +216,7 @@ func (l *loader) finish(texts []string) bool {
 		if !sound {
 			continue
 		}
+		l.missing(&d.vs)
 		l.withholdServer(&d.vs)
 		l.rootRuns = l.rootRuns || l.rootCommands(&d.vs)
 		keep := text != "" && l.former != nil && len(l.diags) == before && !l.hostly && d.alone()

@@ -18,6 +18,7 @@ type realDraft struct {
 	traits   RealTraits // of rs, until it is complete
 	timing   timing
 	methodAt Pos
+	checked  uint16 // port that checks without connect_port ask
 	host     opt[string]
 	checks   []*checkDraft
 	pool     []*checkDraft // all there have been; len(checks) of them are taken

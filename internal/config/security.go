@@ -112,6 +112,32 @@ func (l *loader) withhold(at Pos, scripts ...*Script) {
 	}
 }
 
+// missing tells of each MISC_CHECK whose program is not there, and leaves it out: the
+// server is not judged by a command that cannot run.
+func (l *loader) missing(vs *VirtualServer) {
+	for i := range vs.RealServers {
+		rs := &vs.RealServers[i]
+		rs.Checkers = slices.DeleteFunc(rs.Checkers, func(c Checker) bool {
+			gone := c.Misc != nil && !l.exists(c.Misc.Args[0])
+			if gone {
+				l.info(c.Pos, "Disabling misc script '%s' since not found/accessible", strings.Join(c.Misc.Args, " "))
+			}
+			return gone
+		})
+	}
+}
+
+// exists tells whether there is a program of that name or path.
+func (l *loader) exists(command string) bool {
+	known, ok := l.commands[command]
+	if !ok {
+		_, err := l.opts.Command(command)
+		known = err == nil
+		l.commands[command] = known
+	}
+	return known
+}
+
 // withholdServer is withhold for the commands of a virtual server.
 func (l *loader) withholdServer(vs *VirtualServer) {
 	if !l.cfg.Global.Scripts.Security {
@@ -168,13 +194,7 @@ func (l *loader) runsAsRoot(command, name string) bool {
 	if err != nil || uid != "0" {
 		return false
 	}
-	known, ok := l.commands[command]
-	if !ok {
-		_, err := l.opts.Command(command)
-		known = err == nil
-		l.commands[command] = known
-	}
-	return known
+	return l.exists(command)
 }
 
 func (o *Options) fill() {

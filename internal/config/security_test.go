@@ -96,3 +96,33 @@ vrrp_instance v {
 		}
 	}
 }
+
+// TestMissingCommand: a MISC_CHECK whose program is not there is left out with a line in
+// the log, as by the original, and does not take its server out; one in $PATH stays.
+func TestMissingCommand(t *testing.T) {
+	const text = `virtual_server 10.0.0.1 80 {
+    lb_algo rr
+    lb_kind NAT
+    protocol TCP
+    real_server 10.0.2.1 80 {
+        MISC_CHECK {
+            misc_path "/none/at/all x"
+        }
+        MISC_CHECK {
+            misc_path "sh -c true"
+            user nobody
+        }
+    }
+}
+`
+	c, diags, err := Parse(context.Background(), "k.conf", text, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if list := c.VirtualServers[0].RealServers[0].Checkers; len(list) != 1 || list[0].Misc.Args[0] != "sh" {
+		t.Errorf("checks: %+v", list)
+	}
+	if code := ExitCode(diags); code != 0 || len(diags) != 1 || !strings.Contains(diags[0].Text, "Disabling misc script '/none/at/all x' since not found/accessible") {
+		t.Errorf("code %d: %v", code, diags)
+	}
+}

@@ -31,6 +31,7 @@ type world struct {
 func parse(t *testing.T, text string) *config.Config {
 	t.Helper()
 	cfg, diags, err := config.Parse(context.Background(), "k.conf", text, config.Options{
+		Command:   func(name string) (string, error) { return name, nil },
 		Ephemeral: func() (config.Ephemeral, error) { return config.Ephemeral{}, nil },
 	})
 	if w, _ := config.Worst(diags); err != nil || w >= config.Error {

@@ -141,6 +141,46 @@ func TestScripts(t *testing.T) {
 	}
 }
 
+// TestScriptUser: a command runs as the user and group that it names, else as those of the
+// policy, and by its own without either.
+func TestScriptUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can run a command as another user")
+	}
+	dir := t.TempDir()
+	for at := dir; at != os.TempDir(); at = filepath.Dir(at) { // others have to get there
+		if err := os.Chmod(at, 0o777); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, c := range map[string]struct {
+		p           Policy
+		user, group string
+		want        string
+	}{
+		"own":             {Policy{User: "root"}, "nobody", "", "65534 65534\n"},
+		"own, with group": {Policy{User: "root"}, "nobody", "daemon", "65534 1\n"},
+		"script_user":     {Policy{User: "daemon"}, "", "", "1 1\n"},
+		"both of it":      {Policy{User: "daemon", Group: "bin"}, "", "", "1 2\n"},
+		"root":            {Policy{User: "daemon"}, "root", "", "0 0\n"},
+	} {
+		out := filepath.Join(dir, strings.ReplaceAll(name, " ", "-"))
+		if err := os.WriteFile(out, nil, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(out, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		s := NewScripts(slog.New(slog.DiscardHandler))
+		s.SetPolicy(c.p)
+		s.Start(Command{Name: name, Args: []string{"/bin/sh", "-c", "echo $(id -u) $(id -g) >" + out}, User: c.user, Group: c.group})
+		s.Close()
+		if b, err := os.ReadFile(out); err != nil || string(b) != c.want {
+			t.Errorf("%s: ran as %q, want %q; %v", name, b, c.want, err)
+		}
+	}
+}
+
 func TestRunInTime(t *testing.T) {
 	p := Policy{User: "root"}
 	if err := p.Run(t.Context(), Command{Args: []string{"/bin/true"}}, time.Minute); err != nil {

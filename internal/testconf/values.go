@@ -141,6 +141,9 @@ func granularity(g *gen) string {
 }
 
 func script(g *gen) string {
+	if g.rates.Settled {
+		return "/bin/sh"
+	}
 	if g.wrong() {
 		return g.pick("", "/none/at/all", `"/bin/true`, `'/bin/true'`, "/etc/passwd", "/bin", `""`, `"/bin/true" nobodyx`, `"/bin/true" root nogroupx`, "true", `"/bin/true \"a"`)
 	}

@@ -133,10 +133,14 @@ func (c *check) handOver() {
 
 // adopt takes a socket from the loop and makes it one of package net.
 func adopt(l *poll.Loop, fd int) (net.Conn, error) {
-	l.Forget(fd)
+	err := l.Release(fd)
 	f := os.NewFile(uintptr(fd), "check")
-	conn, err := net.FileConn(f)
-	return conn, errors.Join(err, f.Close())
+	conn, fileErr := net.FileConn(f)
+	if err = errors.Join(err, fileErr, f.Close()); err != nil && conn != nil {
+		conn.Close()
+		return nil, err
+	}
+	return conn, err
 }
 
 func (s *session) run(ctx context.Context, conn net.Conn) result {

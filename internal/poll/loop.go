@@ -320,6 +320,16 @@ func (l *Loop) Rewatch(fd int, ev Events) error {
 // is what takes it out of the kernel's set.
 func (l *Loop) Forget(fd int) { l.files[fd] = file{} }
 
+// Release is Forget for a descriptor that goes on to be used, by this or another number:
+// the kernel would go on to tell the loop that it is ready, at once and for ever.
+func (l *Loop) Release(fd int) error {
+	l.Forget(fd)
+	if err := unix.EpollCtl(l.ep, unix.EPOLL_CTL_DEL, fd, nil); err != nil {
+		return fmt.Errorf("epoll_ctl: %w", err)
+	}
+	return nil
+}
+
 // Turn waits for something to do, at most for the given time, and does it:
 // first all events and posted closures, then timers. Run calls it; a test
 // with its own clock may, with zero.

@@ -245,3 +245,35 @@ func TestAlarm(t *testing.T) {
 		}
 	}
 }
+
+// TestRelease: a socket that goes on to be used elsewhere wakes the loop no more.
+func TestRelease(t *testing.T) {
+	l, err := New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[1])
+	if err := l.Watch(pair[0], Out, ringing{}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := l.take(); n != 1 || err != nil {
+		t.Fatalf("%d events of a socket that can be written to, %v", n, err)
+	}
+	other, err := unix.Dup(pair[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(other)
+	if err := l.Release(pair[0]); err != nil {
+		t.Fatal(err)
+	}
+	unix.Close(pair[0])
+	if n, err := l.take(); n != 0 || err != nil {
+		t.Errorf("%d events after it was given away, %v", n, err)
+	}
+}

@@ -20,7 +20,8 @@ import (
 const loader = "/sbin/modprobe"
 
 // TestMissing: without ip_vs both load it, or say alike that they cannot, whatever
-// modprobe does. It is the last test of its guest: it leaves nothing loaded.
+// modprobe does. It is the last test of its guest, by the name of its file: it leaves
+// nothing loaded.
 func TestMissing(t *testing.T) {
 	const real = loader + ".real"
 	testnet.Must(t, os.Rename(loader, real))

@@ -18,6 +18,7 @@ type realDraft struct {
 	traits   RealTraits // of rs, until it is complete
 	timing   timing
 	methodAt Pos
+	weight   opt[int]
 	checked  uint16 // port that checks without connect_port ask
 	host     opt[string]
 	checks   []*checkDraft
@@ -35,7 +36,7 @@ var realKeywords keywords[realDraft]
 func init() {
 	realKeywords = timed(func(r *realDraft) *timing { return &r.timing }).with(keywords[realDraft]{
 		"retry":              atLeastOne(func(r *realDraft) *timing { return &r.timing }),
-		"weight":             intInto(0, math.MaxInt32, func(r *realDraft, v int) { r.rs.Weight = v }),
+		"weight":             intInto(0, math.MaxInt32, func(r *realDraft, v int) { r.weight.put(v) }),
 		"uthreshold":         intInto(0, math.MaxUint32, func(r *realDraft, v int) { r.rs.UThreshold = v }),
 		"lthreshold":         intInto(0, math.MaxUint32, func(r *realDraft, v int) { r.rs.LThreshold = v }),
 		"inhibit_on_failure": boolInto(func(r *realDraft, v bool) { r.timing.inhibit.put(v) }),
@@ -67,9 +68,8 @@ func init() {
 
 func readRealServer(l *loader, n *parser.Node, d *draft) {
 	ap, ok := l.addrPort(n, 1)
-	// The weight of the virtual server counts for the real servers behind it only.
 	r := d.newReal()
-	r.place(n, ap, d.weight)
+	r.place(n, ap, 1)
 	walk(l, n.Children, "virtual_server/real_server", realKeywords, r)
 	if !ok {
 		d.unread = append(d.unread, n.Pos()) // faults inside are reported all the same
@@ -192,6 +192,7 @@ func (l *loader) completeReals(d *draft) {
 		l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: at, Service: d.vs.Name, Server: "?"})
 	}
 	for _, r := range d.reals {
+		r.rs.Weight = r.weight.or(d.weight)
 		if !l.completeReal(d, r) {
 			l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: r.rs.Pos, Service: d.vs.Name, Server: r.rs.Addr.String()})
 			continue

@@ -128,10 +128,10 @@ func init() {
 		"flag-1":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 1 }),
 		"flag-2":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 2 }),
 		"flag-3":                  flagInto(func(d *draft) { d.vs.SchedFlags |= 4 }),
-		"sh-fallback":             hashFlag(1),
-		"mh-fallback":             hashFlag(1),
-		"sh-port":                 hashFlag(2),
-		"mh-port":                 hashFlag(2),
+		"sh-fallback":             hashFlag("sh", 1),
+		"mh-fallback":             hashFlag("mh", 1),
+		"sh-port":                 hashFlag("sh", 2),
+		"mh-port":                 hashFlag("mh", 2),
 		"lb_kind":                 {read: readServerMethod},
 		"lvs_method":              {read: readServerMethod},
 		"persistence_timeout":     {read: readPersistence},
@@ -263,11 +263,17 @@ func readScheduler(l *loader, n *parser.Node, d *draft) {
 	d.vs.Scheduler = s
 }
 
-// hashFlag is a flag of sh and mh, whose bits are the same: either word is good for both.
-func hashFlag(bit uint8) keyword[draft] {
+// hashFlag is a flag of sh or of mh. With the other of the two it does nothing, which is
+// no fault to the original.
+func hashFlag(sched string, bit uint8) keyword[draft] {
 	return keyword[draft]{read: func(l *loader, n *parser.Node, d *draft) {
-		if d.vs.Scheduler != "sh" && d.vs.Scheduler != "mh" {
-			l.error(n.Pos(), "%s: only for lb_algo sh or mh, which must stand before it", n.Key())
+		switch d.vs.Scheduler {
+		case sched:
+		case "sh", "mh":
+			l.info(n.Pos(), "%s has no effect with lb_algo %s", n.Key(), d.vs.Scheduler)
+			return
+		default:
+			l.error(n.Pos(), "%s: only for lb_algo %s, which must stand before it", n.Key(), sched)
 			return
 		}
 		d.vs.SchedFlags |= bit

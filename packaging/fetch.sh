@@ -431,7 +431,7 @@ fetch_peers() {
 
 # A change in this section, or of a pin, makes the next run start again. Nothing of
 # ours is in it: tests put an overlay over it.
-root_packages='dkms ipvsadm keepalived linux-source-6.1 linux-source-6.12'
+root_packages='dkms ipvsadm keepalived linux-source-6.1 linux-source-6.12 mokutil'
 
 fetch_root() {
 	local want stamp=$cache/.root-list tmp root archive line pkgs=$root_packages

@@ -195,6 +195,7 @@ func TestInstall(t *testing.T) {
 		run  func(*testing.T, *machine)
 	}{
 		{"install", stepInstall},
+		{"secure_boot", stepSecureBoot},
 		{"headers_come", stepHeaders},
 		{"upgrade", stepUpgrade},
 		{"does_not_compile", stepNoCompile},
@@ -234,6 +235,15 @@ func stepInstall(t *testing.T, m *machine) {
 	want(t, m.run(t, "/tmp", "dpkg -s lvs-keepalived"), "Status: install ok installed")
 	want(t, m.run(t, "/tmp", "/usr/lib/lvs-ipvsadm/ipvsadm-rules start && echo nothing to do"), "nothing to do")
 	m.run(t, "/tmp", "apt-get -qq check")
+}
+
+// The firmware, which keeps its variables in a folder here, is asked to know the key
+// by which the module is signed, with the command of the guide.
+func stepSecureBoot(t *testing.T, m *machine) {
+	const firmware = "EFIVARFS_PATH=/root/firmware/ "
+	m.run(t, "/tmp", `mkdir /root/firmware && printf '\006\000\000\000\001' >/root/firmware/SecureBoot-8be4df61-93ca-11d2-aa0d-00e098032b8c`)
+	m.run(t, "/tmp", "printf 'a word\\na word\\n' | "+firmware+"mokutil --import /var/lib/dkms/mok.pub")
+	want(t, m.run(t, "/tmp", firmware+"mokutil --list-new"), "Subject: CN=the owner of this machine")
 }
 
 func stepHeaders(t *testing.T, m *machine) {

@@ -37,6 +37,7 @@ func plays() []*play {
 	return []*play{
 		{name: "TCP_CHECK: refused", tells: true, check: tcpCheck, script: "ckkckkcckk"},
 		{name: "TCP_CHECK: dropped", check: tcpCheck, script: "kkdkddkk"},
+		{name: "TCP_CHECK: reset, mute, closed without an answer", check: tcpCheck, script: "krrmmeeckk"},
 		{name: "retry 3", check: "TCP_CHECK {\nretry 3\ndelay_before_retry 2\n}", script: "kccckcccck"},
 		{name: "delay_loop of the real server", check: tcpCheck, rs: "delay_loop 2", script: "kkcckk"},
 		{name: "delay_loop of the check", check: "TCP_CHECK {\ndelay_loop 2\n}", script: "kkcckk"},

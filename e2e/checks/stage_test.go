@@ -475,7 +475,7 @@ func (s *stage) serve(p *playing, c net.Conn) {
 		_, _ = io.Copy(io.Discard, c)
 	case letter == 'e':
 	case letter == 'r':
-		if p.kind != smtpPlay {
+		if p.kind != smtpPlay && p.kind != tcpPlay {
 			_, _ = c.Read(make([]byte, 1))
 		}
 		reset(c)

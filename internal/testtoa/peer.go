@@ -158,12 +158,19 @@ func (p *Peer) Dial(h Handshake) (netip.AddrPort, error) {
 		h.Src = netip.AddrPortFrom(h.Src.Addr(), p.port)
 	}
 	const isn = 1000
-	if err := p.send(segment{h.Src, h.Dst, isn, 0, flagSYN, h.SYN, nil}); err != nil {
-		return h.Src, err
-	}
-	ack, err := p.synAck(h.Dst, h.Src)
-	if err != nil {
-		return h.Src, err
+	var ack uint32
+	// A host that is busy drops SYNs, and counts on clients to send them again.
+	for try := 0; ; try++ {
+		err := p.send(segment{h.Src, h.Dst, isn, 0, flagSYN, h.SYN, nil})
+		if err != nil {
+			return h.Src, err
+		}
+		if ack, err = p.synAck(h.Dst, h.Src); err == nil {
+			break
+		}
+		if !errors.Is(err, os.ErrDeadlineExceeded) || try == 60 {
+			return h.Src, err
+		}
 	}
 	if !h.LoseACK {
 		if err := p.send(segment{h.Src, h.Dst, isn + 1, ack, flagACK, h.ACK, nil}); err != nil {
@@ -173,9 +180,9 @@ func (p *Peer) Dial(h Handshake) (netip.AddrPort, error) {
 	return h.Src, p.send(segment{h.Src, h.Dst, isn + 1, ack, flagACK | flagPSH, h.Data, []byte("x")})
 }
 
-// synAck waits for the SYN/ACK from src to dst and returns what to acknowledge.
+// synAck waits a second for the SYN/ACK from src to dst and returns what to acknowledge.
 func (p *Peer) synAck(src, dst netip.AddrPort) (uint32, error) {
-	if err := p.f.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := p.f.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 		return 0, err
 	}
 	buf := make([]byte, 2048)

@@ -95,6 +95,7 @@ type loader struct {
 	scriptUserAt Pos
 	securityAt   Pos             // of enable_script_security
 	commands     map[string]bool // whether they exist
+	users        map[string]userID
 }
 
 // Load reads the configuration at path and everything it includes. The error
@@ -135,6 +136,7 @@ func build(tree *parser.Tree, faults []*parser.Fault, opts Options) (cfg *Config
 		opts:      opts,
 		former:    opts.Former,
 		commands:  map[string]bool{},
+		users:     map[string]userID{},
 		clients:   map[string]*clientGroup{},
 		noted:     map[string]bool{},
 		hints:     map[string]string{},

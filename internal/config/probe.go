@@ -229,7 +229,7 @@ func readMiscTimeout(l *loader, n *parser.Node, c *checkDraft) {
 func readMiscUser(l *loader, n *parser.Node, c *checkDraft) {
 	v, ok := l.word(n, 1, "user")
 	if ok {
-		if _, err := l.opts.User(v); err != nil {
+		if _, err := l.user(v); err != nil {
 			l.error(n.ArgPos(1), "user: %v", err)
 			ok = false
 		}

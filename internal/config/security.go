@@ -42,7 +42,7 @@ func lookupGroup(name string) (gid string, err error) {
 func (l *loader) security() {
 	g := &l.cfg.Global.Scripts
 	if g.User != "" {
-		_, err := l.opts.User(g.User)
+		_, err := l.user(g.User)
 		if err == nil && g.Group != "" {
 			_, err = l.opts.Group(g.Group)
 		}
@@ -95,8 +95,24 @@ func (l *loader) ownerless(name string) bool {
 	if name != "" || !g.Security || g.User != "" {
 		return false
 	}
-	_, err := l.opts.User(defaultScriptUser)
+	_, err := l.user(defaultScriptUser)
 	return err != nil
+}
+
+// userID is what Options.User says of a name.
+type userID struct {
+	uid string
+	err error
+}
+
+// user is Options.User, which is asked once for each name: commands are many.
+func (l *loader) user(name string) (uid string, err error) {
+	known, ok := l.users[name]
+	if !ok {
+		known.uid, known.err = l.opts.User(name)
+		l.users[name] = known
+	}
+	return known.uid, known.err
 }
 
 const ownerlessRemedy = "no user " + defaultScriptUser + ", and root is not taken with enable_script_security: write script_user, or a user behind it"
@@ -116,15 +132,19 @@ func (l *loader) withhold(at Pos, scripts ...*Script) {
 // server is not judged by a command that cannot run.
 func (l *loader) missing(vs *VirtualServer) {
 	for i := range vs.RealServers {
-		rs := &vs.RealServers[i]
-		rs.Checkers = slices.DeleteFunc(rs.Checkers, func(c Checker) bool {
-			gone := c.Misc != nil && !l.exists(c.Misc.Args[0])
+		vs.RealServers[i].withoutMisc(func(c *Checker) bool {
+			gone := !l.exists(c.Misc.Args[0])
 			if gone {
 				l.info(c.Pos, "Disabling misc script '%s' since not found/accessible", strings.Join(c.Misc.Args, " "))
 			}
 			return gone
 		})
 	}
+}
+
+// withoutMisc leaves out each MISC_CHECK that is gone.
+func (rs *RealServer) withoutMisc(gone func(*Checker) bool) {
+	rs.Checkers = slices.DeleteFunc(rs.Checkers, func(c Checker) bool { return c.Misc != nil && gone(&c) })
 }
 
 // exists tells whether there is a program of that name or path.
@@ -147,8 +167,8 @@ func (l *loader) withholdServer(vs *VirtualServer) {
 	for i := range vs.RealServers {
 		rs := &vs.RealServers[i]
 		l.withhold(rs.Pos, &rs.NotifyUp, &rs.NotifyDown)
-		rs.Checkers = slices.DeleteFunc(rs.Checkers, func(c Checker) bool {
-			gone := c.Misc != nil && l.ownerless(c.Misc.User)
+		rs.withoutMisc(func(c *Checker) bool {
+			gone := l.ownerless(c.Misc.User)
 			if gone {
 				l.warn(c.Pos, "MISC_CHECK '%s' is left out: %s", strings.Join(c.Misc.Args, " "), ownerlessRemedy)
 			}
@@ -186,11 +206,11 @@ func (l *loader) runsAsRoot(command, name string) bool {
 	}
 	if name == "" {
 		name = defaultScriptUser
-		if _, err := l.opts.User(name); err != nil {
+		if _, err := l.user(name); err != nil {
 			name = "root"
 		}
 	}
-	uid, err := l.opts.User(name)
+	uid, err := l.user(name)
 	if err != nil || uid != "0" {
 		return false
 	}

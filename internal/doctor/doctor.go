@@ -88,6 +88,7 @@ type exam struct {
 	findings []Finding
 
 	release string                // of the running kernel, as uname -r prints it
+	running ipvs.Info             // of ip_vs; zero if it does not answer
 	ext     bool                  // the configuration needs more than stock ip_vs
 	addrs   map[netip.Addr]string // of the host
 	vrrp    map[netip.Addr]bool   // addresses that VRRP brings

@@ -74,20 +74,19 @@ func (e *exam) reload() string {
 func (e *exam) module() {
 	e.ext = len(director.Lacking(e.cfg, ipvs.Info{})) > 0
 	file := e.installed(e.release)
-	var info ipvs.Info
 	err := e.sys.TablesError
 	if err == nil {
-		info, err = e.sys.Tables.Info(e.ctx)
+		e.running, err = e.sys.Tables.Info(e.ctx)
 	}
 	switch {
 	case errors.Is(err, ipvs.ErrNoIPVS):
 		e.notLoaded(file)
 	case err != nil:
 		e.add("module", Error, "run it as root", "the running ip_vs does not answer: %v", err)
-	case info.Extended == nil:
+	case e.running.Extended == nil:
 		e.stock(file)
 	default:
-		e.ours(info, file)
+		e.ours(e.running, file)
 	}
 	e.otherKernels()
 }

@@ -232,11 +232,9 @@ func (e *exam) conntrack() {
 // synproxy: whether handshakes are dealt with before packets are routed. Only the
 // counters tell that, of all packets since ip_vs was loaded.
 func (e *exam) synproxy() {
-	if e.sys.TablesError != nil || !e.any(func(vs *config.VirtualServer) bool { return vs.Ext.Synproxy != ipvs.SynproxyOff }) {
+	// Without the extension module has said so.
+	if e.running.Extended == nil || !e.any(func(vs *config.VirtualServer) bool { return vs.Ext.Synproxy != ipvs.SynproxyOff }) {
 		return
-	}
-	if info, err := e.sys.Tables.Info(e.ctx); err != nil || info.Extended == nil {
-		return // module has said so
 	}
 	settings, err := e.sys.Tables.ExtConfig(e.ctx)
 	if err != nil {

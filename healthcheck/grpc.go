@@ -33,7 +33,7 @@ func (g *GRPC) validate() error {
 		return errors.New("nothing about gRPC is given")
 	case len(g.Service) > 1<<12:
 		return errors.New("service is longer than 4096 bytes")
-	case !clean(g.Authority):
+	case !Clean(g.Authority):
 		return errors.New("authority has a blank or control character")
 	}
 	return nil

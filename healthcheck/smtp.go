@@ -20,7 +20,7 @@ type SMTP struct {
 const DefaultHelo = "smtpchecker.keepalived.org"
 
 func (s *SMTP) validate() error {
-	if s == nil || s.Helo == "" || !clean(s.Helo) {
+	if s == nil || s.Helo == "" || !Clean(s.Helo) {
 		return errors.New("helo_name is empty or has a blank or control character")
 	}
 	return nil

@@ -370,7 +370,7 @@ func (h *HTTP) validate() error {
 	if h.Protocol > HTTP11 {
 		return fmt.Errorf("http_protocol %d is not one of 1.0, 1.0C, 1.1", h.Protocol)
 	}
-	if !clean(h.VirtualHost) {
+	if !Clean(h.VirtualHost) {
 		return fmt.Errorf("virtualhost %q has a blank or control character", h.VirtualHost)
 	}
 	for i := range h.URLs {
@@ -385,9 +385,9 @@ func (u *URL) validate() error {
 	switch {
 	case u.Path == "":
 		return errors.New("no path")
-	case !clean(u.Path):
+	case !Clean(u.Path):
 		return fmt.Errorf("path %q has a blank or control character: write it as %%20 and so on", u.Path)
-	case !clean(u.VirtualHost):
+	case !Clean(u.VirtualHost):
 		return fmt.Errorf("virtualhost %q has a blank or control character", u.VirtualHost)
 	case u.Digest != "" && (len(u.Digest) != 32 || strings.Trim(u.Digest, "0123456789abcdefABCDEF") != ""):
 		return fmt.Errorf("digest %q is not 32 hex digits", u.Digest)
@@ -408,8 +408,6 @@ func (u *URL) validate() error {
 
 // Clean tells that s can stand in a request line or a header without ending
 // it: nothing in it is a blank or a control character.
-func Clean(s string) bool { return clean(s) }
-
-func clean(s string) bool {
+func Clean(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == 0x7f })
 }

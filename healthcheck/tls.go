@@ -33,7 +33,7 @@ func (t *TLS) validate() error {
 	switch {
 	case t == nil:
 		return errors.New("nothing about TLS is given")
-	case !clean(t.ServerName):
+	case !Clean(t.ServerName):
 		return errors.New("sni_name has a blank or control character")
 	case (t.Certificate == "") != (t.Key == ""):
 		return errors.New("SSL needs both a certificate and a key, or neither")

@@ -263,25 +263,16 @@ func stringInto[T any](set func(*T, string)) keyword[T] {
 // cleanInto is stringInto for what stands in a request: a blank would end it there.
 func cleanInto[T any](set func(*T, string)) keyword[T] {
 	return keyword[T]{read: func(l *loader, n *parser.Node, to *T) {
-		if v, ok := l.clean(n, "value"); ok {
+		switch v, ok := l.word(n, 1, "value"); {
+		case !ok:
+		case v == "":
+			l.error(n.ArgPos(1), "%s: value is empty", n.Key())
+		case !healthcheck.Clean(v):
+			l.error(n.ArgPos(1), "%s: '%s' has a blank or a control character, which would end the request there", n.Key(), v)
+		default:
 			set(to, v)
 		}
 	}}
-}
-
-// clean is word for argument 1 of n, which is to stand in a request.
-func (l *loader) clean(n *parser.Node, want string) (string, bool) {
-	v, ok := l.word(n, 1, want)
-	switch {
-	case !ok:
-	case v == "":
-		l.error(n.ArgPos(1), "%s: %s is empty", n.Key(), want)
-		ok = false
-	case !healthcheck.Clean(v):
-		l.error(n.ArgPos(1), "%s: '%s' has a blank or a control character, which would end the request there", n.Key(), v)
-		ok = false
-	}
-	return v, ok
 }
 
 // onceInto is for names that only the first line may set, as in the original.

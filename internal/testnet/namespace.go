@@ -280,14 +280,22 @@ func (n *NS) awaitLocal(l netlink.Link, addr *net.IPNet) error {
 	}
 	host := &net.IPNet{IP: addr.IP, Mask: net.CIDRMask(128, 128)}
 	want := &netlink.Route{Dst: host, Type: unix.RTN_LOCAL}
-	for range 5000 {
+	return await("route to it", func() (bool, error) {
 		routes, err := n.Link.RouteListFiltered(netlink.FAMILY_V6, want, netlink.RT_FILTER_TABLE|netlink.RT_FILTER_TYPE|netlink.RT_FILTER_DST)
-		if err != nil || len(routes) > 0 {
+		return len(routes) > 0, err
+	})
+}
+
+// await looks each millisecond whether a worker of the kernel has brought something
+// about, at most 5000 times.
+func await(what string, there func() (bool, error)) error {
+	for range 5000 {
+		if ok, err := there(); ok || err != nil {
 			return err
 		}
 		time.Sleep(time.Millisecond)
 	}
-	return errors.New("no route to it after 5 s")
+	return fmt.Errorf("no %s after 5 s", what)
 }
 
 // DelAddr removes an address from a link.
@@ -356,14 +364,10 @@ func Veth(a *NS, aLink string, b *NS, bLink string) error {
 // up: a worker of the kernel gives it its queue then (linkwatch_do_dev), and what is
 // sent before is dropped in silence.
 func (n *NS) awaitUp(link string) error {
-	for range 5000 {
+	return await("carrier of "+link+" in "+n.Name, func() (bool, error) {
 		l, err := n.link(link)
-		if err != nil || l.Attrs().OperState == netlink.OperUp {
-			return err
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return fmt.Errorf("%s: link %s is not up after 5 s", n.Name, link)
+		return err == nil && l.Attrs().OperState == netlink.OperUp, err
+	})
 }
 
 func (n *NS) link(name string) (netlink.Link, error) {

@@ -219,15 +219,23 @@ func (p *Port) Expect(t testing.TB, want Packet) {
 	}
 }
 
+// Rest returns the packets that come until there is silence.
+func (p *Port) Rest() []Packet {
+	var all []Packet
+	for {
+		pkt, err := p.Read(Silence)
+		if err != nil {
+			return all
+		}
+		all = append(all, pkt)
+	}
+}
+
 // Quiet fails t if a packet is there or comes within Silence.
 func (p *Port) Quiet(t testing.TB) {
 	t.Helper()
 	var got []string
-	for {
-		pkt, err := p.Read(Silence)
-		if err != nil {
-			break
-		}
+	for _, pkt := range p.Rest() {
 		got = append(got, pkt.String())
 	}
 	if len(got) > 0 {

@@ -3,17 +3,14 @@
 package main
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -74,9 +71,7 @@ var atTheEnd = []string{
 // LVS_RANDOM is how many, LVS_SEED the first seed.
 func TestRandom(t *testing.T) {
 	original, dir := stockKeepalived(t), t.TempDir()
-	count := environment(t, "LVS_RANDOM", 400)
-	first := environment(t, "LVS_SEED", 1)
-	t.Logf("LVS_SEED=%d LVS_RANDOM=%d", first, count)
+	first, count := testconf.Seeds(t, 400)
 	seeds := make(chan uint64)
 	var wg sync.WaitGroup
 	var mu sync.Mutex // guards the counters
@@ -148,15 +143,6 @@ func startable(ctx context.Context, file string) error {
 		}
 	}
 	return nil
-}
-
-func environment(t *testing.T, name string, otherwise uint64) uint64 {
-	t.Helper()
-	n, err := strconv.ParseUint(cmp.Or(os.Getenv(name), fmt.Sprint(otherwise)), 10, 64)
-	if err != nil {
-		t.Fatalf("%s: %v", name, err)
-	}
-	return n
 }
 
 // differ says in what the verdicts on a text with faults at these rates differ and should

@@ -3,12 +3,9 @@
 package checks
 
 import (
-	"cmp"
-	"os"
 	"os/exec"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -28,12 +25,8 @@ func TestServersRandom(t *testing.T) {
 	for _, module := range strings.Fields("ip_vs ip_vs_rr ip_vs_wrr ip_vs_lc ip_vs_wlc ip_vs_lblc ip_vs_lblcr ip_vs_sh ip_vs_mh ip_vs_dh ip_vs_fo ip_vs_ovf ip_vs_sed ip_vs_nq ip_vs_pe_sip") {
 		testnet.Must(t, testvm.Modprobe(module))
 	}
-	count, err := strconv.Atoi(cmp.Or(os.Getenv("LVS_RANDOM"), "3"))
-	testnet.Must(t, err)
-	first, err := strconv.ParseUint(cmp.Or(os.Getenv("LVS_SEED"), "1"), 10, 64)
-	testnet.Must(t, err)
-	t.Logf("LVS_SEED=%d LVS_RANDOM=%d", first, count)
-	for i := range uint64(count) {
+	first, count := testconf.Seeds(t, 3)
+	for i := range count {
 		var seen [2][2]string
 		var files [2]testconf.Config
 		for k := range files {

@@ -28,6 +28,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
+	"github.com/lvs-fnat/lvs/internal/testconf"
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/internal/testvm"
 )
@@ -52,7 +53,7 @@ func TestGuestsServers(t *testing.T) {
 	testvm.Run(t, testvm.Config{
 		Quiet:  quiet,
 		Kernel: kernels[len(kernels)-1], Run: "^Test(Servers|Cost|Clock)", Programs: true, Load: []string{},
-		Files: map[string]string{ours: program}, Env: []string{"LVS_BENCH=" + os.Getenv("LVS_BENCH"), "LVS_RANDOM=" + os.Getenv("LVS_RANDOM"), "LVS_SEED=" + os.Getenv("LVS_SEED")},
+		Files: map[string]string{ours: program}, Env: append(testconf.SeedsEnv(), "LVS_BENCH="+os.Getenv("LVS_BENCH")),
 	})
 }
 

@@ -5,7 +5,6 @@ package ipvsadm
 import (
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"regexp"
 	"slices"
 	"strconv"
@@ -14,34 +13,21 @@ import (
 
 	gocmp "github.com/google/go-cmp/cmp"
 
+	"github.com/lvs-fnat/lvs/internal/testconf"
 	"github.com/lvs-fnat/lvs/internal/testnet"
 )
-
-// randomSeed and randomCount are variables of the environment: where TestRandom
-// begins, and how many cases it makes from there, each with the next seed.
-const randomSeed, randomCount = "LVS_SEED", "LVS_RANDOM"
 
 // TestRandom plays calls and restores that nobody thought of with both programs, and
 // compares after each call what it printed, its exit code and the kernel's text of the
 // table. What is on the list of differences is not made, or left out of what is compared.
 // The same seeds make the same cases: LVS_SEED=5000 LVS_RANDOM=2000 tries others.
 func TestRandom(t *testing.T) {
-	first, count := number(t, randomSeed, 1), number(t, randomCount, 4)
+	first, count := testconf.Seeds(t, 4)
 	own := ownOptions(t)
 	for seed := first; seed < first+count; seed++ {
-		r := &random{Rand: rand.New(rand.NewPCG(uint64(seed), 0)), own: own, odds: 10 + seed%4*12}
+		r := &random{Rand: rand.New(rand.NewPCG(seed, 0)), own: own, odds: 10 + int(seed%4)*12}
 		r.testCase().compareCallByCall(t, seed)
 	}
-}
-
-func number(t *testing.T, variable string, otherwise int) int {
-	text := os.Getenv(variable)
-	if text == "" {
-		return otherwise
-	}
-	n, err := strconv.Atoi(text)
-	testnet.Must(t, err)
-	return n
 }
 
 // ownOptions are the names of long options that only our program has.
@@ -449,7 +435,7 @@ func withoutFlag3(line string) string {
 
 // compareCallByCall plays a case with both programs in one namespace, each from an empty
 // table, and says where they differ first.
-func (c *testCase) compareCallByCall(t *testing.T, seed int) {
+func (c *testCase) compareCallByCall(t *testing.T, seed uint64) {
 	n, err := newSpace()
 	testnet.Must(t, err)
 	var outcomes [2][]outcome

@@ -23,6 +23,7 @@ import (
 	gocmp "github.com/google/go-cmp/cmp"
 	moby "github.com/moby/ipvs"
 
+	"github.com/lvs-fnat/lvs/internal/testconf"
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/internal/testvm"
 )
@@ -100,7 +101,7 @@ func TestGuestsIpvsadm(t *testing.T) {
 					run, env = "^Test(Cases|Debian|Missing)$", []string{wholeSet + "=1"}
 				}
 				if kernel == kernels[len(kernels)-1] && module == testvm.Stock {
-					run, env = "^Test(Cases|Costs|Random|Missing)$", []string{bigTables + "=" + os.Getenv(bigTables), randomSeed + "=" + os.Getenv(randomSeed), randomCount + "=" + os.Getenv(randomCount)}
+					run, env = "^Test(Cases|Costs|Random|Missing)$", append(testconf.SeedsEnv(), bigTables+"="+os.Getenv(bigTables))
 				}
 				testvm.Run(t, testvm.Config{Env: env, Kernel: kernel, Module: module, Run: run, Programs: true, Files: files, Bare: true, Load: loaded})
 			})

@@ -89,7 +89,7 @@ func text(g *gen) string {
 	return g.pick("name", "a.example", `"two words"`, "a-b_c", "é", "'quoted'", `a\b`)
 }
 
-// anyIP4 and anyIP6 are addresses of one family.
+// ip is an address of one family.
 func (g *gen) ip(v6 bool) string {
 	if g.wrong() {
 		return g.pick("10.0.0", "10.0.0.256", "x", "", "10.0.0.1.2", "fd00::g", "::1::2", "10.0.0.0x1", "localhost", "010.0.0.1", "10.0.0.1/33", "1:2:3:4:5:6:7:8:9", "[fd00::1]")
@@ -234,7 +234,7 @@ func dnsName(g *gen) string {
 	return g.pick(".", "example.com", "example.com.", "a", "_x.example", strings.Repeat("a", 63)+".b")
 }
 
-// ranges are entries of a virtual_server_group.
+// groupEntry is a line of a virtual_server_group.
 func groupEntry(g *gen) string {
 	if g.wrong() {
 		return g.pick("fwmark", "fwmark x", "fwmark 5 inet7", "10.0.0.9-5 80", "10.0.0.1-256 80", "10.0.0.1 x", "10.0.0.1 80-70", "10.0.0.1-fd00::5 80", "x 80", "10.0.0.1 70000", "10.0.0.0/24 80", "10.0.0.1-x 80", "10.0.0.1 80 90", "fd00::1-5g 80")

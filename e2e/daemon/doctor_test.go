@@ -27,10 +27,8 @@ func (b *balanced) findsIn(limit time.Duration, lines ...string) {
 	b.t.Helper()
 	testnet.Eventually(b.t, limit, func() error {
 		out, _ := b.doctor()
-		for _, l := range lines {
-			if !strings.Contains(strings.Join(strings.Fields(out), " "), l) {
-				return fmt.Errorf("--doctor does not say %q:\n%s", l, out)
-			}
+		if left := unsaid(out, lines); len(left) > 0 {
+			return fmt.Errorf("--doctor does not say %q:\n%s", left, out)
 		}
 		return nil
 	})

@@ -128,8 +128,8 @@ func TestCostOfMemory(t *testing.T) {
 }
 
 // keptLimit is in bytes, for each checked server with half its virtual server. 20,000 of
-// them are 32 MB then.
-const keptLimit = 1600
+// them are 26 MB then.
+const keptLimit = 1300
 
 func cpuTime(t *testing.T) time.Duration {
 	t.Helper()

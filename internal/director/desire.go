@@ -20,7 +20,7 @@ func (d *Director) Tables() Tables {
 	}
 	t.Services = make([]*Service, 0, len(d.virtuals))
 	for _, v := range d.virtuals {
-		t.Services = append(t.Services, v.services(d.now)...)
+		t.Services = append(t.Services, d.services(v)...)
 	}
 	return t
 }
@@ -33,7 +33,8 @@ type standing struct {
 
 // services are those of all endpoints, made anew where something else is wanted
 // than the last time. What they refer to is never changed.
-func (v *virtual) services(now time.Time) []*Service {
+func (d *Director) services(v *virtual) []*Service {
+	now := d.now
 	stand := func(i int) standing {
 		if i == len(v.servers) {
 			return standing{up: v.sorry()}
@@ -53,9 +54,27 @@ func (v *virtual) services(now time.Time) []*Service {
 		v.stood[i] = stand(i)
 	}
 	for _, e := range v.served() {
-		v.made = append(v.made, &Service{Service: wantedService(v.cfg, e), Ext: wantedExt(v.cfg, e), Dests: v.dests(e, now)})
+		v.made = append(v.made, &Service{ServiceKey: endpointKey(v.cfg, e), Settings: d.settingsOf(v.cfg, e), Dests: v.dests(e, now)})
 	}
 	return v.made
+}
+
+// settingsKey is all that the settings of a service are made of.
+type settingsKey struct {
+	traits *config.VirtualTraits
+	family config.Family
+	group  string
+}
+
+// settingsOf are those of an endpoint, the same for all that share them.
+func (d *Director) settingsOf(vs *config.VirtualServer, e config.Endpoint) *Settings {
+	key := settingsKey{vs.VirtualTraits, e.Family, e.LaddrGroup}
+	s := d.settings[key]
+	if s == nil {
+		s = &Settings{Main: wantedService(vs.VirtualTraits, e.Family), Ext: wantedExt(vs.VirtualTraits, e.LaddrGroup)}
+		d.settings[key] = s
+	}
+	return s
 }
 
 // endpointKey is the kernel's name of an endpoint.
@@ -68,13 +87,12 @@ func endpointKey(vs *config.VirtualServer, e config.Endpoint) ipvs.ServiceKey {
 	}
 }
 
-func wantedService(vs *config.VirtualServer, e config.Endpoint) ipvs.Service {
+func wantedService(vs *config.VirtualTraits, family config.Family) ipvs.Service {
 	s := ipvs.Service{
-		ServiceKey: endpointKey(vs, e),
-		Scheduler:  vs.Scheduler,
-		PEName:     vs.PersistenceEngine,
-		Flags:      ipvs.ServiceFlags(vs.SchedFlags) * ipvs.FlagSched1,
-		Netmask:    netmask(e.Family, vs.PersistenceGranularity, vs.PersistenceMask),
+		Scheduler: vs.Scheduler,
+		PEName:    vs.PersistenceEngine,
+		Flags:     ipvs.ServiceFlags(vs.SchedFlags) * ipvs.FlagSched1,
+		Netmask:   netmask(family, vs.PersistenceGranularity, vs.PersistenceMask),
 	}
 	if vs.OnePacket {
 		s.Flags |= ipvs.FlagOnePacket
@@ -108,19 +126,19 @@ func netmask(f config.Family, bits int, mask netip.Addr) uint32 {
 // dests are those of one endpoint. A server that is down is absent, or there
 // with weight 0 if it inhibits; while the sorry server stands in, so is every
 // other.
-func (v *virtual) dests(e config.Endpoint, now time.Time) []ipvs.Dest {
+func (v *virtual) dests(e config.Endpoint, now time.Time) []Dest {
 	n := len(v.servers)
 	if v.cfg.SorryServer != nil {
 		n++
 	}
-	list := make([]ipvs.Dest, 0, n)
+	list := make([]Dest, 0, n)
 	var seen map[ipvs.DestKey]bool
 	if len(v.servers) > 32 { // fewer are found sooner without
 		seen = make(map[ipvs.DestKey]bool, len(v.servers))
 	}
 	has := func(k ipvs.DestKey) bool {
 		if seen == nil {
-			return slices.ContainsFunc(list, func(d ipvs.Dest) bool { return d.DestKey == k })
+			return slices.ContainsFunc(list, func(d Dest) bool { return d.DestKey == k })
 		}
 		defer func() { seen[k] = true }()
 		return seen[k]
@@ -160,7 +178,7 @@ var tunnelTypes = map[string]ipvs.TunnelType{"ipip": ipvs.TunnelIPIP, "gue": ipv
 // tunnelFlags are the numbers of IP_VS_TUNNEL_ENCAP_FLAG_* in linux/ip_vs.h.
 var tunnelFlags = map[string]uint16{"nocsum": 0, "csum": 1, "remcsum": 2}
 
-func wantedDest(rs *config.RealServer, e config.Endpoint, weight int) ipvs.Dest {
+func wantedDest(rs *config.RealServer, e config.Endpoint, weight int) Dest {
 	port := rs.Addr.Port()
 	switch {
 	case port == 0 && e.FWMark == 0:
@@ -168,7 +186,7 @@ func wantedDest(rs *config.RealServer, e config.Endpoint, weight int) ipvs.Dest 
 	case e.FWMark != 0 && rs.Method != config.NAT && rs.Method != config.FNAT:
 		port = 0 // that of the packet: what is not translated keeps it
 	}
-	d := ipvs.Dest{
+	d := Dest{
 		DestKey:        destKeyOf(netip.AddrPortFrom(rs.Addr.Addr(), port)),
 		Forward:        forwards[rs.Method],
 		Weight:         uint32(weight),

@@ -73,7 +73,7 @@ func differing(have, want []*Service) (h, w []*Service) {
 		if a.ServiceKey != b.ServiceKey {
 			return have, want
 		}
-		if len(a.Dests) > 0 && len(a.Dests) == len(b.Dests) && &a.Dests[0] == &b.Dests[0] && a.Service == b.Service {
+		if len(a.Dests) > 0 && len(a.Dests) == len(b.Dests) && &a.Dests[0] == &b.Dests[0] && (a.Settings == b.Settings || a.Main == b.Main) {
 			if _, change := diffExt(&a.Ext, &b.Ext); !change {
 				continue
 			}
@@ -164,11 +164,11 @@ func (d *differ) growService(w *Service) {
 	if fresh {
 		h = &none
 		op := d.next()
-		op.Kind, op.Service = ipvs.AddService, w.Service
+		op.Kind, op.Service = ipvs.AddService, w.main()
 	}
 	var edit []ipvs.Op
-	if !fresh && !sameService(h.Service, w.Service) {
-		edit = append(edit, ipvs.Op{Kind: ipvs.SetService, Service: w.Service})
+	if !fresh && h.Settings != w.Settings && !sameService(&h.Main, &w.Main) {
+		edit = append(edit, ipvs.Op{Kind: ipvs.SetService, Service: w.main()})
 	}
 	if !untouched(&h.Ext) || !untouched(&w.Ext) {
 		if e, change := diffExt(&h.Ext, &w.Ext); change {
@@ -185,7 +185,7 @@ func (d *differ) growService(w *Service) {
 }
 
 // none is a service of which nothing is there.
-var none Service
+var none = Service{Settings: &Settings{}}
 
 func (d *differ) growDests(h, w *Service) {
 	if sameDests(h.Dests, w.Dests) {
@@ -199,26 +199,26 @@ func (d *differ) growDests(h, w *Service) {
 		}
 		kind := ipvs.AddDest
 		if old := have.find(dest.DestKey); old != nil {
-			if sameDest(*old, *dest) {
+			if sameDest(old, dest) {
 				continue
 			}
 			kind = ipvs.SetDest
 		}
 		op := d.next()
-		op.Kind, op.Service.ServiceKey, op.Dest = kind, w.ServiceKey, *dest
+		op.Kind, op.Service.ServiceKey, op.Dest = kind, w.ServiceKey, dest.dest()
 	}
 }
 
 // destIndex finds a dest of a list by its key; of equal keys the first.
 type destIndex struct {
-	list  []ipvs.Dest
-	byKey map[ipvs.DestKey]*ipvs.Dest // of a long list
+	list  []Dest
+	byKey map[ipvs.DestKey]*Dest // of a long list
 }
 
 // fewDests are found sooner by looking at each.
 const fewDests = 16
 
-func indexDests(list []ipvs.Dest) destIndex {
+func indexDests(list []Dest) destIndex {
 	x := destIndex{list: list}
 	if len(list) > fewDests {
 		x.byKey = byKey(list, destKey)
@@ -226,7 +226,7 @@ func indexDests(list []ipvs.Dest) destIndex {
 	return x
 }
 
-func (x *destIndex) find(k ipvs.DestKey) *ipvs.Dest {
+func (x *destIndex) find(k ipvs.DestKey) *Dest {
 	if x.byKey != nil {
 		return x.byKey[k]
 	}
@@ -239,8 +239,16 @@ func (x *destIndex) find(k ipvs.DestKey) *ipvs.Dest {
 }
 
 // sameDests tells that nothing is to be done, which is so for nearly every service.
-func sameDests(have, want []ipvs.Dest) bool {
-	return slices.EqualFunc(have, want, func(h, w ipvs.Dest) bool { return h.DestKey == w.DestKey && sameDest(h, w) })
+func sameDests(have, want []Dest) bool {
+	if len(have) != len(want) {
+		return false
+	}
+	for i := range have {
+		if !sameDest(&have[i], &want[i]) {
+			return false
+		}
+	}
+	return true
 }
 
 // shrinkServices removes dests and services that are not wanted.

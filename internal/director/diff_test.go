@@ -56,13 +56,12 @@ func drawTables(t *rapid.T, label string) Tables {
 }
 
 func drawService(t *rapid.T, groups []Group, vip netip.Addr, port uint16) *Service {
-	s := &Service{Service: ipvs.Service{
-		ServiceKey: ipvs.ServiceKey{Family: ipvs.FamilyOf(vip), Protocol: ipvs.TCP, Addr: vip, Port: port},
-		Scheduler:  rapid.SampledFrom([]string{"rr", "wlc"}).Draw(t, "scheduler"),
-		Netmask:    netmask(2, 0, netip.Addr{}),
-	}}
+	s := &Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.FamilyOf(vip), Protocol: ipvs.TCP, Addr: vip, Port: port}, Settings: &Settings{Main: ipvs.Service{
+		Scheduler: rapid.SampledFrom([]string{"rr", "wlc"}).Draw(t, "scheduler"),
+		Netmask:   netmask(2, 0, netip.Addr{}),
+	}}}
 	if vip.Is6() {
-		s.Netmask = 128
+		s.Main.Netmask = 128
 	}
 	var usable []string
 	for _, g := range groups {
@@ -79,9 +78,9 @@ func drawService(t *rapid.T, groups []Group, vip netip.Addr, port uint16) *Servi
 		}
 		s.Ext.TSMode = rapid.SampledFrom([]ipvs.TSMode{ipvs.TSKeep, ipvs.TSStrip}).Draw(t, "timestamps")
 	case rapid.Bool().Draw(t, "ops"):
-		s.Flags |= ipvs.FlagOnePacket
+		s.Main.Flags |= ipvs.FlagOnePacket
 	case rapid.Bool().Draw(t, "persistent"):
-		s.Flags, s.Timeout = s.Flags|ipvs.FlagPersistent, 300*time.Second
+		s.Main.Flags, s.Main.Timeout = s.Main.Flags|ipvs.FlagPersistent, 300*time.Second
 	}
 	for i := range 3 {
 		if !rapid.Bool().Draw(t, "dest") {
@@ -91,7 +90,7 @@ func drawService(t *rapid.T, groups []Group, vip netip.Addr, port uint16) *Servi
 		if vip.Is6() {
 			rip = netip.MustParseAddr(fmt.Sprintf("2001:db8:2::%d", 11+i))
 		}
-		s.Dests = append(s.Dests, ipvs.Dest{
+		s.Dests = append(s.Dests, Dest{
 			DestKey: destKeyOf(netip.AddrPortFrom(rip, 80)),
 			Weight:  rapid.Uint32Range(0, 2).Draw(t, "weight"),
 		})
@@ -189,7 +188,7 @@ func TestDiffKeepsConnections(t *testing.T) {
 				if s.ServiceKey == w.ServiceKey {
 					stay[s.ServiceKey.String()] = true
 					for _, d := range s.Dests {
-						if slices.ContainsFunc(w.Dests, func(x ipvs.Dest) bool { return x.DestKey == d.DestKey }) {
+						if slices.ContainsFunc(w.Dests, func(x Dest) bool { return x.DestKey == d.DestKey }) {
 							stay[s.ServiceKey.String()+d.DestKey.String()] = true
 						}
 					}
@@ -223,8 +222,9 @@ func TestDiffKeepsConnections(t *testing.T) {
 // TestDiffStockKernel: without FNAT nothing goes to the extension.
 func TestDiffStockKernel(t *testing.T) {
 	want := Tables{Services: []*Service{{
-		Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 7}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})},
-		Dests:   []ipvs.Dest{{DestKey: destKeyOf(netip.MustParseAddrPort("10.0.2.11:0")), Weight: 1}},
+		ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 7},
+		Settings:   &Settings{Main: ipvs.Service{Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})}},
+		Dests:      []Dest{{DestKey: destKeyOf(netip.MustParseAddrPort("10.0.2.11:0")), Weight: 1}},
 	}}}
 	table := ipvstest.NewStock()
 	apply(t, table, Diff(Tables{}, want))
@@ -236,11 +236,14 @@ func TestDiffOrder(t *testing.T) {
 	svc := func(vip string, dests ...string) *Service {
 		a := netip.MustParseAddr(vip)
 		s := &Service{
-			Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: a, Port: 80}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})},
-			Ext:     ipvs.Ext{Flags: ipvs.ExtFNAT, LGroup: "back"},
+			ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: a, Port: 80},
+			Settings: &Settings{
+				Main: ipvs.Service{Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})},
+				Ext:  ipvs.Ext{Flags: ipvs.ExtFNAT, LGroup: "back"},
+			},
 		}
 		for _, d := range dests {
-			s.Dests = append(s.Dests, ipvs.Dest{DestKey: destKeyOf(netip.MustParseAddrPort(d)), Weight: 1})
+			s.Dests = append(s.Dests, Dest{DestKey: destKeyOf(netip.MustParseAddrPort(d)), Weight: 1})
 		}
 		return s
 	}
@@ -298,9 +301,9 @@ func manyTables(n int) Tables {
 	var tab Tables
 	for i := range n {
 		vip := netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)})
-		s := &Service{Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: vip, Port: 80}, Scheduler: "wrr"}}
+		s := &Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, Protocol: ipvs.TCP, Addr: vip, Port: 80}, Settings: &Settings{Main: ipvs.Service{Scheduler: "wrr"}}}
 		for r := range 2 {
-			s.Dests = append(s.Dests, ipvs.Dest{DestKey: destKeyOf(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(r), byte(i)}), 80)), Weight: 1})
+			s.Dests = append(s.Dests, Dest{DestKey: destKeyOf(netip.AddrPortFrom(netip.AddrFrom4([4]byte{10, 2, byte(r), byte(i)}), 80)), Weight: 1})
 		}
 		tab.Services = append(tab.Services, s)
 	}

@@ -27,6 +27,8 @@ type Director struct {
 	// marks are those of the virtual servers that have one; the next gets nextMark.
 	marks    []firewall.Mark
 	nextMark uint32
+	// settings are those that services have been given.
+	settings map[settingsKey]*Settings
 }
 
 // virtual is a virtual server with its state.
@@ -143,6 +145,7 @@ func newDirector(cfg *config.Config, former *Director, same map[*config.VirtualS
 		virtuals: make([]*virtual, 0, len(cfg.VirtualServers)),
 		targets:  make([]*healthcheck.Target, 0, targets),
 		passing:  make([]bool, targets),
+		settings: map[settingsKey]*Settings{},
 	}
 	virtuals, all := make([]virtual, len(cfg.VirtualServers)), make([]server, servers)
 	pointers := make([]*server, servers)

@@ -284,9 +284,10 @@ func TestFNAT(t *testing.T) {
 func TestForeign(t *testing.T) {
 	table := ipvstest.New()
 	ctx := context.Background()
-	foreign := Tables{Services: []*Service{{Service: ipvs.Service{
-		ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9}, Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{}),
-	}}}, Groups: []Group{{Name: "other", Family: ipvs.IPv4}}}
+	foreign := Tables{Services: []*Service{{
+		ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9},
+		Settings:   &Settings{Main: ipvs.Service{Scheduler: "rr", Netmask: netmask(2, 0, netip.Addr{})}},
+	}}, Groups: []Group{{Name: "other", Family: ipvs.IPv4}}}
 	apply(t, table, Diff(Tables{}, foreign))
 	before := table.String()
 	w, _ := start(t, table, fnat)
@@ -423,8 +424,8 @@ func TestExplain(t *testing.T) {
 	table := ipvstest.New()
 	apply(t, table, Diff(Tables{}, Tables{Groups: []Group{{Name: "other", Family: ipvs.IPv4,
 		Laddrs: []ipvs.Laddr{{Addr: parse(t, fnat).LaddrGroups[0].Addrs[1].Addr}}}},
-		Services: []*Service{{Service: ipvs.Service{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9}, Scheduler: "rr"},
-			Ext: ipvs.Ext{Flags: ipvs.ExtFNAT, LGroup: "other"}}}}))
+		Services: []*Service{{ServiceKey: ipvs.ServiceKey{Family: ipvs.IPv4, FWMark: 9},
+			Settings: &Settings{Main: ipvs.Service{Scheduler: "rr"}, Ext: ipvs.Ext{Flags: ipvs.ExtFNAT, LGroup: "other"}}}}}))
 	d := New(parse(t, fnat))
 	d.Observe([]healthcheck.Status{{Up: true}})
 	err := NewMirror(table).Sync(context.Background(), d.Tables())
@@ -589,7 +590,7 @@ func TestMirrorReload(t *testing.T) {
 		t.Errorf("a service is gone: got\n%swant\n%s", got, whole)
 	}
 	dest := want.Services[0].Dests[0]
-	if err := w.table.Apply(ctx, ipvs.Op{Kind: ipvs.DelDest, Service: keyOnly(key), Dest: dest}); err != nil {
+	if err := w.table.Apply(ctx, ipvs.Op{Kind: ipvs.DelDest, Service: keyOnly(key), Dest: dest.dest()}); err != nil {
 		t.Fatal(err)
 	}
 	want.Services = slices.Clone(want.Services)

@@ -94,11 +94,12 @@ func set[T comparable](e *ipvs.Ext, field ipvs.ExtField, to *T, have, want T, al
 	}
 }
 
-// wantedExt is what the extension shall know of an endpoint of vs.
-func wantedExt(vs *config.VirtualServer, e config.Endpoint) ipvs.Ext {
+// wantedExt is what the extension shall know of an endpoint with that group of
+// local addresses.
+func wantedExt(vs *config.VirtualTraits, group string) ipvs.Ext {
 	x := &vs.Ext
 	ext := ipvs.Ext{
-		LGroup:   e.LaddrGroup,
+		LGroup:   group,
 		Select:   ipvs.LaddrSelect(x.LaddrSelect),
 		TSMode:   ipvs.TSMode(x.Timestamps),
 		MSSClamp: x.MSSClamp,

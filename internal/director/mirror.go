@@ -229,13 +229,17 @@ func (m *Mirror) readServices(ctx context.Context, found *Tables, want Tables, t
 		if !scope[s.ServiceKey] {
 			continue
 		}
-		var dests []ipvs.Dest
-		if t := trusted[s.ServiceKey]; t != nil && sameService(s, t.Service) {
+		var dests []Dest
+		if t := trusted[s.ServiceKey]; t != nil && sameService(&s, &t.Main) {
 			dests = t.Dests
-		} else if dests, err = m.k.Dests(ctx, s.ServiceKey); err != nil {
-			return err
+		} else {
+			list, err := m.k.Dests(ctx, s.ServiceKey)
+			if err != nil {
+				return err
+			}
+			dests = foundDests(list)
 		}
-		found.Services = append(found.Services, &Service{Service: s, Ext: exts[s.ServiceKey], Dests: dests})
+		found.Services = append(found.Services, foundService(s, exts[s.ServiceKey], dests))
 	}
 	*found = found.sorted()
 	return nil
@@ -256,7 +260,7 @@ func (m *Mirror) intact(services []ipvs.Service, exts map[ipvs.ServiceKey]ipvs.E
 		}
 		ext := exts[key]
 		_, change := diffExt(&ext, &t.Ext)
-		if change || !sameService(services[i], t.Service) {
+		if change || !sameService(&services[i], &t.Main) {
 			return false
 		}
 		n++

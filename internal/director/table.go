@@ -37,12 +37,59 @@ type Group struct {
 	Hand map[netip.Addr]ipvs.LaddrFlags
 }
 
-// Service is a virtual service with what the extension knows of it (zero on a
-// stock kernel) and its dests.
+// Service is a virtual service and its dests.
 type Service struct {
-	ipvs.Service
-	Ext   ipvs.Ext
-	Dests []ipvs.Dest
+	ipvs.ServiceKey
+	*Settings
+	Dests []Dest
+}
+
+// Settings are all of a service but its name. Those of a large configuration are
+// nearly all the same: services share them, and nobody changes them.
+type Settings struct {
+	Main ipvs.Service // without key and counters
+	Ext  ipvs.Ext     // zero on a stock kernel
+}
+
+// Dest is what can be set of a dest: a table has no counters, which are more than
+// half of what the kernel tells.
+type Dest struct {
+	ipvs.DestKey
+	Forward                        ipvs.Forward
+	Weight                         uint32
+	UpperThreshold, LowerThreshold uint32
+	TunType                        ipvs.TunnelType
+	TunPort, TunFlags              uint16
+}
+
+// main is s as the mainline family names it.
+func (s *Service) main() ipvs.Service {
+	m := s.Main
+	m.ServiceKey = s.ServiceKey
+	return m
+}
+
+// foundService is a service as the kernel has it.
+func foundService(s ipvs.Service, ext ipvs.Ext, dests []Dest) *Service {
+	key := s.ServiceKey
+	s.ServiceKey, s.Stats = ipvs.ServiceKey{}, ipvs.Stats{}
+	return &Service{ServiceKey: key, Settings: &Settings{Main: s, Ext: ext}, Dests: dests}
+}
+
+// foundDests are dests as the kernel has them.
+func foundDests(list []ipvs.Dest) []Dest {
+	dests := make([]Dest, len(list))
+	for i := range list {
+		d := &list[i]
+		dests[i] = Dest{d.DestKey, d.Forward, d.Weight, d.UpperThreshold, d.LowerThreshold, d.TunType, d.TunPort, d.TunFlags}
+	}
+	return dests
+}
+
+// dest is d for an operation.
+func (d *Dest) dest() ipvs.Dest {
+	return ipvs.Dest{DestKey: d.DestKey, Forward: d.Forward, Weight: d.Weight, UpperThreshold: d.UpperThreshold,
+		LowerThreshold: d.LowerThreshold, TunType: d.TunType, TunPort: d.TunPort, TunFlags: d.TunFlags}
 }
 
 // byKey indexes a list; of equal keys the first counts.
@@ -63,14 +110,14 @@ func servicesByKey(list []*Service) map[ipvs.ServiceKey]*Service {
 	return m
 }
 
-func groupName(g *Group) string         { return g.Name }
-func destKey(d *ipvs.Dest) ipvs.DestKey { return d.DestKey }
+func groupName(g *Group) string    { return g.Name }
+func destKey(d *Dest) ipvs.DestKey { return d.DestKey }
 
 // sameService compares what a user can set. The kernel adds FlagHashed, and
 // has a netmask even where nothing is persistent.
-func sameService(a, b ipvs.Service) bool {
+func sameService(a, b *ipvs.Service) bool {
 	canon := func(s ipvs.Service) ipvs.Service {
-		s.Stats = ipvs.Stats{}
+		s.ServiceKey, s.Stats = ipvs.ServiceKey{}, ipvs.Stats{}
 		s.Flags &^= ipvs.FlagHashed
 		if s.Flags&ipvs.FlagPersistent == 0 {
 			s.Timeout, s.Netmask, s.NoMask = 0, 0, false
@@ -80,19 +127,18 @@ func sameService(a, b ipvs.Service) bool {
 		}
 		return s
 	}
-	return canon(a) == canon(b)
+	return canon(*a) == canon(*b)
 }
 
-// sameDest compares what a user can set.
-func sameDest(a, b ipvs.Dest) bool {
-	canon := func(d ipvs.Dest) ipvs.Dest {
-		d.ActiveConns, d.InactConns, d.PersistConns, d.Stats = 0, 0, 0, ipvs.Stats{}
+// sameDest compares all but what means nothing without a tunnel.
+func sameDest(a, b *Dest) bool {
+	canon := func(d Dest) Dest {
 		if d.Forward != ipvs.Tunnel {
 			d.TunType, d.TunPort, d.TunFlags = 0, 0, 0
 		}
 		return d
 	}
-	return canon(a) == canon(b)
+	return *a == *b || canon(*a) == canon(*b)
 }
 
 // sameLaddr compares what a configuration can set. Ports that the kernel chose

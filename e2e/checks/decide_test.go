@@ -106,6 +106,10 @@ func plays() []*play {
 		{name: "UDP_CHECK: alpha, down for long", kind: udpPlay, rs: "delay_loop 2\nalpha", script: "xxxkxxxk", check: "UDP_CHECK {\npayload 6162\nrequire_reply 6f6b\n}", says: map[byte]string{'k': "ok", 'x': "no"}},
 		{name: "MISC_CHECK: alpha, down for long", kind: miscPlay, rs: "delay_loop 2\nalpha", script: "xxxkxxxk", check: "MISC_CHECK {\nmisc_path \"DIR/misc NUMBER\"\nretry 1\n}"},
 		{name: "FILE_CHECK: weight", kind: clockPlay, script: "0120", rs: "weight 9", check: "FILE_CHECK {\ntrack_file number\nweight -2\n}", step: writeNumber},
+		{name: "MISC_CHECK: no such program", tells: true, check: tcpCheck + "\nMISC_CHECK {\nmisc_path /none/at/all\n}", script: "kcckk"},
+		{name: "MISC_CHECK: no such program, alpha", tells: true, check: tcpCheck + "\nMISC_CHECK {\nmisc_path /none/at/all\nalpha\n}", script: "kcckk"},
+		{name: "MISC_CHECK: no such program, alpha of the server", vs: "alpha\nsorry_server 10.251.0.9 80", check: tcpCheck + "\nMISC_CHECK {\nmisc_path /none/at/all\n}", script: "kcckk"},
+		{name: "MISC_CHECK: no such program, alpha, inhibited", vs: "inhibit_on_failure", more: always(1), check: tcpCheck + "\nMISC_CHECK {\nmisc_path /none/at/all\nalpha\n}", script: "kcckk"},
 		{name: "two checks", tells: true, kind: httpPlay, script: "kxxkkk", check: web("HTTP_GET", "", "") + "\nMISC_CHECK {\nmisc_path \"DIR/yes\"\n}"},
 		{name: "ha_suspend", kind: clockPlay, script: "xkxk", vs: "ha_suspend", check: "MISC_CHECK {\nmisc_path \"DIR/tell NUMBER looked\"\ndelay_loop 1\n}", step: haveAddress},
 	}

@@ -299,6 +299,9 @@ type RealServer struct {
 	Checkers   []Checker
 	FileChecks []FileCheck
 	BFDChecks  []BFDCheck
+	// Held is set if a check with alpha was left out: it will never say that the server
+	// is up, which then does not begin as one.
+	Held bool
 }
 
 // RealTraits are to a real server what VirtualTraits are to a virtual one.

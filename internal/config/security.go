@@ -129,13 +129,14 @@ func (l *loader) withhold(at Pos, scripts ...*Script) {
 }
 
 // missing tells of each MISC_CHECK whose program is not there, and leaves it out: the
-// server is not judged by a command that cannot run.
+// server is not judged by a command that cannot run, but for the success that alpha
+// waits for.
 func (l *loader) missing(vs *VirtualServer) {
 	for i := range vs.RealServers {
 		vs.RealServers[i].withoutMisc(func(c *Checker) bool {
 			gone := !l.exists(c.Misc.Args[0])
 			if gone {
-				l.info(c.Pos, "Disabling misc script '%s' since not found/accessible", strings.Join(c.Misc.Args, " "))
+				l.info(c.Pos, "Disabling misc script '%s' since not found/accessible%s", strings.Join(c.Misc.Args, " "), c.heldBy())
 			}
 			return gone
 		})
@@ -144,7 +145,19 @@ func (l *loader) missing(vs *VirtualServer) {
 
 // withoutMisc leaves out each MISC_CHECK that is gone.
 func (rs *RealServer) withoutMisc(gone func(*Checker) bool) {
-	rs.Checkers = slices.DeleteFunc(rs.Checkers, func(c Checker) bool { return c.Misc != nil && gone(&c) })
+	rs.Checkers = slices.DeleteFunc(rs.Checkers, func(c Checker) bool {
+		out := c.Misc != nil && gone(&c)
+		rs.Held = rs.Held || out && c.Alpha
+		return out
+	})
+}
+
+// heldBy says what comes of a check that is left out.
+func (c *Checker) heldBy() string {
+	if c.Alpha {
+		return ": with alpha its server stays out"
+	}
+	return ""
 }
 
 // exists tells whether there is a program of that name or path.
@@ -170,7 +183,7 @@ func (l *loader) withholdServer(vs *VirtualServer) {
 		rs.withoutMisc(func(c *Checker) bool {
 			gone := l.ownerless(c.Misc.User)
 			if gone {
-				l.warn(c.Pos, "MISC_CHECK '%s' is left out: %s", strings.Join(c.Misc.Args, " "), ownerlessRemedy)
+				l.warn(c.Pos, "MISC_CHECK '%s' is left out%s: %s", strings.Join(c.Misc.Args, " "), c.heldBy(), ownerlessRemedy)
 			}
 			return gone
 		})

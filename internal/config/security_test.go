@@ -98,15 +98,19 @@ vrrp_instance v {
 }
 
 // TestMissingCommand: a MISC_CHECK whose program is not there is left out with a line in
-// the log, as by the original, and does not take its server out; one in $PATH stays.
+// the log, as by the original, and does not take its server out, unless alpha waits for
+// it; one in $PATH stays.
 func TestMissingCommand(t *testing.T) {
 	const text = `virtual_server 10.0.0.1 80 {
     lb_algo rr
     lb_kind NAT
     protocol TCP
+    @VS
     real_server 10.0.2.1 80 {
+        @RS
         MISC_CHECK {
             misc_path "/none/at/all x"
+            @CHECK
         }
         MISC_CHECK {
             misc_path "sh -c true"
@@ -115,14 +119,30 @@ func TestMissingCommand(t *testing.T) {
     }
 }
 `
-	c, diags, err := Parse(context.Background(), "k.conf", text, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if list := c.VirtualServers[0].RealServers[0].Checkers; len(list) != 1 || list[0].Misc.Args[0] != "sh" {
-		t.Errorf("checks: %+v", list)
-	}
-	if code := ExitCode(diags); code != 0 || len(diags) != 1 || !strings.Contains(diags[0].Text, "Disabling misc script '/none/at/all x' since not found/accessible") {
-		t.Errorf("code %d: %v", code, diags)
+	for _, c := range []struct {
+		vs, rs, check string
+		held          bool
+	}{
+		{"", "", "", false},
+		{"", "", "alpha", true},
+		{"", "alpha", "", true},
+		{"alpha", "", "", true},
+		{"alpha", "alpha", "alpha false", false},
+	} {
+		cfg, diags, err := Parse(context.Background(), "k.conf", strings.NewReplacer("@VS", c.vs, "@RS", c.rs, "@CHECK", c.check).Replace(text), Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rs := cfg.VirtualServers[0].RealServers[0]
+		if len(rs.Checkers) != 1 || rs.Checkers[0].Misc.Args[0] != "sh" || rs.Held != c.held {
+			t.Errorf("%+v: checks: %+v, held: %v", c, rs.Checkers, rs.Held)
+		}
+		told := "Disabling misc script '/none/at/all x' since not found/accessible"
+		if c.held {
+			told += ": with alpha its server stays out"
+		}
+		if code := ExitCode(diags); code != 0 || len(diags) != 1 || diags[0].Text != told {
+			t.Errorf("%+v: code %d: %v", c, code, diags)
+		}
 	}
 }

@@ -63,6 +63,8 @@ type server struct {
 	back time.Time
 	// known says that its part of Director.passing is filled.
 	known bool
+	// held keeps it out: see config.RealServer.Held.
+	held bool
 	// extra is what the checks add to the configured weight, negative for less.
 	extra int
 	// hand is the weight that somebody has set in place of the one configured; nil:
@@ -198,7 +200,7 @@ func (d *Director) take(v, old *virtual, former *Director) {
 }
 
 func (d *Director) addServer(v *virtual, s *server, rs *config.RealServer) {
-	s.cfg, s.first = rs, int32(len(d.targets))
+	s.cfg, s.first, s.held = rs, int32(len(d.targets)), rs.Held
 	for i := range rs.Checkers {
 		t := target(v.cfg.Name, v.serverName(rs), &rs.Checkers[i])
 		d.complete(t, v)
@@ -281,6 +283,7 @@ func (d *Director) inherit(v, o *virtual) []Notice {
 		}
 		delete(old, s.cfg.Addr)
 		s.alive, s.seen, s.tried, s.back = was.alive, was.seen, was.tried, was.back
+		s.held = s.held && !was.alive // alpha is about how a server begins
 		switch {
 		case was.extra != 0:
 			// The weight that the checks said stays until Observe knows better.
@@ -330,10 +333,10 @@ func (d *Director) Observe(status []healthcheck.Status) []Notice {
 	return notices
 }
 
-// observe has a server alive while none of its checks fails, with the weight
-// that they say.
+// observe has a server alive while none of its checks fails and none that alpha waits
+// for is missing, with the weight that they say.
 func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) []Notice {
-	alive, tried, extra := true, true, 0
+	alive, tried, extra := !s.held, true, 0
 	for _, c := range checks {
 		alive, tried = alive && c.Up, tried && c.Known
 		if c.Weighted {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -31,7 +32,12 @@ type world struct {
 func parse(t *testing.T, text string) *config.Config {
 	t.Helper()
 	cfg, diags, err := config.Parse(context.Background(), "k.conf", text, config.Options{
-		Command:   func(name string) (string, error) { return name, nil },
+		Command: func(name string) (string, error) {
+			if strings.HasPrefix(name, "/none/") {
+				return "", os.ErrNotExist
+			}
+			return name, nil
+		},
 		Ephemeral: func() (config.Ephemeral, error) { return config.Ephemeral{}, nil },
 	})
 	if w, _ := config.Worst(diags); err != nil || w >= config.Error {
@@ -229,6 +235,36 @@ func TestAlpha(t *testing.T) {
 	same(t, "first", said, "Adding service [10.0.2.12]:tcp:80 to VS [10.0.1.100]:tcp:80",
 		"Gained quorum 1+0=1 <= 2 for VS [10.0.1.100]:tcp:80", "$ /bin/up vs")
 	same(t, "first", done, "-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 2")
+}
+
+// TestHeld: a server that alpha keeps out, as a check of it can never run, comes in with
+// none of its others, and only a configuration that can run it changes that. A reload
+// that loses the check of a server that is up leaves it up.
+func TestHeld(t *testing.T) {
+	const missing = "MISC_CHECK {\nmisc_path /none/at/all\nalpha\n}\n"
+	good := strings.Replace(two, "quorum 2\n", "quorum 1\n", 1)
+	held := strings.Replace(good, "real_server 10.0.2.12 80 {\n", "real_server 10.0.2.12 80 {\n"+missing, 1)
+	if held == good {
+		t.Fatal("the configuration has another form")
+	}
+	w, _ := start(t, ipvstest.NewStock(), held)
+	only := func(when string, want int) {
+		t.Helper()
+		if n := len(w.m.Have().Services[0].Dests); n != want {
+			t.Errorf("%s: %d real servers, want %d", when, n, want)
+		}
+	}
+	only("at the start", 1)
+	w.set("[10.0.2.12]:tcp:80", false)
+	said, done := w.set("[10.0.2.12]:tcp:80", true)
+	same(t, "another check succeeds", said)
+	same(t, "another check succeeds", done)
+	w.reload(held)
+	only("reloaded", 1)
+	w.reload(good)
+	only("without the check", 2)
+	w.reload(held)
+	only("the check is gone from under a server that is up", 2)
 }
 
 const fnat = `
@@ -512,7 +548,7 @@ func TestMail(t *testing.T) {
 		{[]bool{true, false}, []string{rs + "DOWN|=> CHECK failed on service : HTTP request failed <=", quorum + "DOWN|=> Lost quorum 1-0=1 > 0 <="}},
 		{[]bool{false, false}, []string{rs + "DOWN|=> TCP CHECK failed on service <="}},
 		{[]bool{false, false}, nil},
-		{[]bool{false, true}, []string{rs + "UP|=> CHECK succeed on service <="}},
+		{[]bool{false, true}, []string{rs + "DOWN|=> CHECK succeed on service <="}}, // the server is still down
 		{[]bool{true, true}, []string{rs + "UP|=> TCP CHECK succeed on service <=", quorum + "UP|=> Gained quorum 1+0=1 <= 1 <="}},
 	} {
 		if got := mails(c.up...); !slices.Equal(got, c.want) {

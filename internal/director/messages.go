@@ -67,13 +67,14 @@ func (d *Director) mailQuorum(v *virtual, up bool, text string) Mail {
 }
 
 // mailServer tells of a server, or of one of its checks alone; kind is the check
-// that decided, empty if none has.
+// that decided, empty if none has. The subject is about the server: it can be down while
+// a check of it succeeds.
 func (d *Director) mailServer(v *virtual, s *server, up bool, kind healthcheck.Kind) Mail {
 	if !s.cfg.SMTPAlert {
 		return Mail{}
 	}
 	body := "=> " + mailBody(kind, up) + " <="
-	return Mail{fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.fifoName(), state(up)), body}
+	return Mail{fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.fifoName(), state(s.alive)), body}
 }
 
 func mailBody(kind healthcheck.Kind, up bool) string {
@@ -171,7 +172,15 @@ func (v *virtual) msgServerGone(s *server) string {
 }
 
 func (v *virtual) msgShutdown(s *server) string {
-	return fmt.Sprintf("Shutting down service %s from VS %s", v.serverName(s.cfg), v.cfg.Name)
+	return fmt.Sprintf("Shutting down %sservice %s from VS %s", s.inhibited(), v.serverName(s.cfg), v.cfg.Name)
+}
+
+// inhibited is a word about a server that is down and in the table.
+func (s *server) inhibited() string {
+	if s.cfg.InhibitOnFailure && !s.alive {
+		return "(inhibited) "
+	}
+	return ""
 }
 
 func (v *virtual) msgGone() string {

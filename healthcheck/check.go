@@ -497,7 +497,7 @@ func (c *check) finish(r result) {
 		return
 	}
 	retries, plan := c.target.Spec.Timing.Retry, c.target.Spec.plan()
-	if k := c.target.Spec.Kind; !c.state.hasRun && !plan.twice && !plan.patient && k != MiscCheck {
+	if k := c.target.Spec.Kind; !c.state.hasRun && !plan.twice && !plan.patient && !c.state.late && k != MiscCheck {
 		retries = 0 // of the others the original says so also of the first run
 	}
 	was := c.state

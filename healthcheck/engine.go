@@ -56,13 +56,15 @@ type Engine struct {
 	files             *fileWatch
 	bfds              *sessionWatch
 
-	mu     sync.Mutex // guards checks, order, asked, others, phase, closed
+	mu     sync.Mutex // guards checks, order, asked, others, begun, phase, closed
 	checks []*check   // each once
 	order  []*check   // as the last Set listed them
 	asked  []*Target  // what the last Set listed
 	// others are the names of the services that a check is for besides that of its
 	// target, if there are any.
 	others map[*check][]string
+	// begun is set once checks have been set: others come by a reload.
+	begun bool
 	// phase is where within its warmup the next new check begins, 0 to 1.
 	phase  float64
 	closed bool
@@ -209,6 +211,7 @@ func (e *Engine) Set(targets []*Target) ([]Status, error) {
 		}
 	}
 	if slices.Equal(e.asked, targets) {
+		e.begun = true
 		return e.states(), nil
 	}
 	plan := changes{index: make(map[uint64]*wanted, len(targets)), list: make([]wanted, 0, len(targets))}
@@ -230,6 +233,7 @@ func (e *Engine) Set(targets []*Target) ([]Status, error) {
 			return nil, err
 		}
 	}
+	e.begun = true
 	e.asked, e.order = targets, make([]*check, len(targets))
 	status := make([]Status, len(targets))
 	for i, w := range order {
@@ -314,6 +318,7 @@ func (p *changes) place(e *Engine, w *wanted) error {
 	if err != nil {
 		return err
 	}
+	c.state.late = e.begun
 	w.c, w.added = c, true
 	return nil
 }

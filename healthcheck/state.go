@@ -22,6 +22,9 @@ type state struct {
 	// proving is set while a server that was down must answer every URL once
 	// more, from the first, before it counts as up.
 	proving bool
+	// late says that a reload has brought the check: its first run is retried as any
+	// other.
+	late    bool
 	retried uint32
 	url     int32
 	// weight is the last one the server told, -1 when there is none.
@@ -78,7 +81,7 @@ func (s *state) step(p plan, ok bool) (time.Duration, change) {
 	}
 	// A page that was wrong is asked for every delay_loop until it is right once.
 	waiting := !s.up && !s.proving && !p.restless
-	if (known || p.patient) && !waiting && s.retried < p.timing.Retry {
+	if (known || p.patient || s.late) && !waiting && s.retried < p.timing.Retry {
 		s.retried++
 		return p.timing.DelayBeforeRetry, unchanged
 	}
@@ -93,8 +96,8 @@ func (s *state) step(p plan, ok bool) (time.Duration, change) {
 		}
 	}
 	// A check that begins as down says so once, when it first knows; as with
-	// keepalived, one of pages does not.
-	if was || !known && !p.twice {
+	// keepalived, one of pages does not, nor one that has needed retries.
+	if was || !known && !p.twice && (!s.late || p.timing.Retry == 0) {
 		return next, wentDown
 	}
 	return next, unchanged

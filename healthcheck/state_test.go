@@ -36,6 +36,11 @@ func TestStates(t *testing.T) {
 		{"smtp: the first run is retried, too", plan{timing: &tcp, urls: 1, patient: true}, false, "---+", "1 1 6v 6^"},
 		{"smtp: alpha", plan{timing: &tcp, urls: 1, patient: true}, true, "---+", "1 1 6v 6^"},
 
+		{"late: the first run is retried, too", plan{timing: &tcp, urls: 1}, false, "---+", "1 1 6v 6^"},
+		{"late: alpha failing says nothing", plan{timing: &tcp, urls: 1}, true, "---+", "1 1 6 6^"},
+		{"late: alpha failing without retries says so", plan{timing: &never, urls: 1}, true, "--+", "6v 6 6^"},
+		{"late: a page", plan{timing: &tcp, urls: 1, twice: true}, false, "---++", "1 1 6v 6 6^"},
+
 		{"http: one url a run", plan{timing: &tcp, urls: 2, twice: true}, false, "+++", "6 6 6"},
 		{"http: two rounds to come back", plan{timing: &tcp, urls: 1, twice: true}, false, "-++", "6v 6 6^"},
 		{"http: each url once more", plan{timing: &tcp, urls: 3, twice: true}, false, "-++++", "6v 6 6 6 6^"},
@@ -49,6 +54,7 @@ func TestStates(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			s := newState(tt.alpha)
+			s.late = strings.HasPrefix(tt.name, "late: ")
 			if s.up == tt.alpha {
 				t.Fatalf("begins as up: %v", s.up)
 			}

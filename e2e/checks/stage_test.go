@@ -51,6 +51,10 @@ type play struct {
 	says map[byte]string
 	// steps are for a play by the clock: one every stepTime, with its letter.
 	step func(s *stage, p *playing, letter byte) error
+	// not are lines that the original has and ours is not to have, by a part of each.
+	not []string
+	// goes has a reload take the virtual server away.
+	goes bool
 	// silence is how long the check waits for an answer, 1 s if 0.
 	silence time.Duration
 }
@@ -272,6 +276,9 @@ func (s *stage) table(p *playing) string {
 	s.kernelMu.Lock()
 	defer s.kernelMu.Unlock()
 	dests, err := s.kernel.Dests(context.Background(), key)
+	if p.goes && errors.Is(err, os.ErrNotExist) {
+		return "no service"
+	}
 	if err != nil && !p.over() {
 		s.t.Errorf("%s: %v", p.name, err)
 	}
@@ -565,7 +572,7 @@ func (s *stage) datagrams(p *playing) {
 
 // takeMail is a mail server.
 func (s *stage) takeMail() {
-	l, err := s.ns.Listen(context.Background(), "tcp", "127.0.0.1:2500")
+	l, err := s.ns.Listen(context.Background(), "tcp", ":2500")
 	testnet.Must(s.t, err)
 	s.t.Cleanup(func() { l.Close() })
 	s.works.Go(func() {
@@ -621,23 +628,35 @@ func (s *stage) mail(c net.Conn) {
 // config is what the program gets.
 func (s *stage) config() string {
 	var b strings.Builder
+	b.WriteString(s.head())
+	for _, p := range s.all {
+		b.WriteString(s.server(p, p.play))
+	}
+	return b.String()
+}
+
+// head is what stands before the virtual servers.
+func (s *stage) head() string {
+	var b strings.Builder
 	fmt.Fprintf(&b, "global_defs {\nrouter_id test\nscript_user root\nlvs_notify_fifo %s/fifo\nsmtp_server 127.0.0.1 2500\nsmtp_helo_name test.example\n"+
 		"notification_email {\nadmin@example.com\n}\nnotification_email_from lvs@example.com\n}\n", s.dir)
 	fmt.Fprintf(&b, "vrrp_track_file number {\nfile %s/number\nweight 0\n}\n", s.dir)
-	for _, p := range s.all {
-		tell := func(word, text string) string {
-			return fmt.Sprintf("%s \"%s/tell %d %s\"\n", word, s.dir, p.number, text)
-		}
-		if !p.tells {
-			tell = func(string, string) string { return "" }
-		}
-		vs := "delay_loop 1\nlb_algo rr\nlb_kind NAT\nprotocol TCP\nconnect_timeout 1\nretry 1\ndelay_before_retry 1\nwarmup 0\n" + p.vs + "\n" +
-			tell("quorum_up", "quorum up") + tell("quorum_down", "quorum down")
-		rs := fmt.Sprintf("weight 1\nsmtp_alert %t\n", p.tells) + p.rs + "\n" + tell("notify_up", "server up") + tell("notify_down", "server down") + p.check + "\n"
-		text := fmt.Sprintf("virtual_server %s 80 {\n%sreal_server 127.0.0.1 %d {\n%s}\n%s\n}\n", p.vip(), vs, p.port, rs, p.more)
-		b.WriteString(strings.NewReplacer("PORT", fmt.Sprint(p.port), "DIR", s.dir, "NUMBER", fmt.Sprint(p.number)).Replace(text))
-	}
 	return b.String()
+}
+
+// server is the virtual server of p as play has it.
+func (s *stage) server(p *playing, play *play) string {
+	tell := func(word, text string) string {
+		return fmt.Sprintf("%s \"%s/tell %d %s\"\n", word, s.dir, p.number, text)
+	}
+	if !play.tells {
+		tell = func(string, string) string { return "" }
+	}
+	vs := "delay_loop 1\nlb_algo rr\nlb_kind NAT\nprotocol TCP\nconnect_timeout 1\nretry 1\ndelay_before_retry 1\nwarmup 0\n" + play.vs + "\n" +
+		tell("quorum_up", "quorum up") + tell("quorum_down", "quorum down")
+	rs := fmt.Sprintf("weight 1\nsmtp_alert %t\n", play.tells) + play.rs + "\n" + tell("notify_up", "server up") + tell("notify_down", "server down") + play.check + "\n"
+	text := fmt.Sprintf("virtual_server %s 80 {\n%sreal_server 127.0.0.1 %d {\n%s}\n%s\n}\n", p.vip(), vs, p.port, rs, play.more)
+	return strings.NewReplacer("PORT", fmt.Sprint(p.port), "DIR", s.dir, "NUMBER", fmt.Sprint(p.number)).Replace(text)
 }
 
 // start runs the program, and the plays that go by the clock.
@@ -753,8 +772,11 @@ func (s *stage) story(p *playing) (out story, moments []time.Time) {
 		text := strings.ReplaceAll(x.what, s.dir, "DIR")
 		switch {
 		case strings.HasPrefix(text, "mail: "):
-			if after <= n {
-				out.mails = append(out.mails, strings.TrimSpace(text))
+			switch text = strings.TrimSpace(text); {
+			case x.at.After(s.end):
+				out.mails = append(out.mails, "at the end "+text)
+			case after <= n:
+				out.mails = append(out.mails, text)
 			}
 		case x.at.After(s.end) && strings.HasPrefix(text, "asked"), p.kind == clockPlay && slices.Contains(out.told, fmt.Sprintf("%d %s", after, text)):
 		case x.at.After(s.end):

@@ -63,6 +63,8 @@ type server struct {
 	back time.Time
 	// known says that its part of Director.passing is filled.
 	known bool
+	// late says that a reload has brought it.
+	late bool
 	// held keeps it out: see config.RealServer.Held.
 	held bool
 	// extra is what the checks add to the configured weight, negative for less.
@@ -192,9 +194,10 @@ func (d *Director) take(v, old *virtual, former *Director) {
 	v.mark, v.endpoints, v.marks = old.mark, old.endpoints, old.marks
 	for k, s := range v.servers {
 		*s = *old.servers[k]
-		s.first, s.known = int32(len(d.targets)), false
+		s.first = int32(len(d.targets))
 		s.hand = nil // as after any other reload
 		from := old.servers[k].first
+		copy(d.passing[s.first:], former.passing[from:from+s.count])
 		d.targets = append(d.targets, former.targets[from:from+s.count]...)
 	}
 }
@@ -253,6 +256,10 @@ func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 		if o := old[v.key()]; o != nil {
 			notices = append(notices, d.inherit(v, o)...)
 			delete(old, v.key())
+			continue
+		}
+		for _, s := range v.servers {
+			s.late = true
 		}
 	}
 	for _, v := range d.virtuals {
@@ -262,10 +269,41 @@ func (d *Director) Reload(cfg *config.Config) (*Director, []Notice) {
 		notices = append(notices, d.trapGone(v)...)
 		notices = append(notices, Notice{Text: v.msgGone()})
 		for _, s := range v.servers {
-			notices = append(notices, Notice{Text: v.msgShutdown(s)})
+			notices = append(notices, d.left(v, s))
+		}
+		if v.quorum {
+			notices = append(notices, Notice{Script: v.cfg.QuorumDown, FIFO: v.fifoQuorum(false), Mail: d.mailQuorum(v, false, v.msgLost(0))})
 		}
 	}
 	return next, notices
+}
+
+// left is the notice about a server that a reload takes away: as if it had gone down, if
+// it was up.
+func (d *Director) left(v *virtual, s *server) Notice {
+	n := Notice{}
+	if s.alive || s.cfg.InhibitOnFailure { // it is in the table
+		n.Text = v.msgRemoved(s)
+	}
+	if s.alive {
+		n.Script, n.FIFO, n.Mail = s.cfg.NotifyDown, v.fifoServer(s, false), d.mailRemoved(v, s)
+	}
+	return n
+}
+
+// swapped is what becomes of the sorry servers of o and of v, which replaces it, while
+// the quorum is lost.
+func (v *virtual) swapped(o *virtual) []Notice {
+	var notices []Notice
+	was, is := o.cfg.SorryServer, v.cfg.SorryServer
+	same := was != nil && is != nil && was.Addr == is.Addr
+	if is != nil && !same {
+		notices = append(notices, Notice{Text: v.msgSorryIn()})
+	}
+	if was != nil && !same {
+		notices = append(notices, Notice{Text: o.msgSorryOut()})
+	}
+	return notices
 }
 
 // inherit takes over what was known of the virtual server o, which v replaces.
@@ -279,6 +317,7 @@ func (d *Director) inherit(v, o *virtual) []Notice {
 	for _, s := range v.servers {
 		was := old[s.cfg.Addr]
 		if was == nil {
+			s.late = true
 			continue
 		}
 		delete(old, s.cfg.Addr)
@@ -292,9 +331,12 @@ func (d *Director) inherit(v, o *virtual) []Notice {
 			notices = append(notices, Notice{Text: v.msgWeight(s, was.base())})
 		}
 	}
+	if o.voted && !o.quorum {
+		notices = append(notices, v.swapped(o)...)
+	}
 	for _, s := range o.servers {
 		if old[s.cfg.Addr] == s {
-			n := Notice{Text: o.msgDown(s)}
+			n := d.left(o, s)
 			if s.alive && d.traps() {
 				n.Trap = d.trapServer(o, s, false, o.up()-1)
 			}
@@ -355,6 +397,7 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 	// Who begins as down is said to be so once the checks know it.
 	found := s.seen && tried && !s.tried && !alive && !changed && d.tellsOfItself(s, checks)
 	s.alive, s.seen, s.tried = alive, true, s.tried || tried
+	known := s.known
 	kind, others := d.compare(v, s, checks, changed)
 	switch {
 	case changed:
@@ -365,7 +408,10 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 		if !alive && s.cfg.RSTOnFailure {
 			n.Drop = v.dropped(s)
 		}
-		n.Text, n.Mail = v.msgTurn(s), d.mailServer(v, s, alive, kind)
+		n.Text = v.msgTurn(s)
+		if known || !alive { // that a reload has taken away what had failed is not mailed
+			n.Mail = d.mailServer(v, s, alive, kind)
+		}
 		notices = append(notices, n)
 	case found, first && d.cfg.Global.RSInitNotifies:
 		notices = append(notices, d.notice(v, s))
@@ -377,10 +423,12 @@ func (d *Director) observe(v *virtual, s *server, checks []healthcheck.Status) [
 }
 
 // tellsOfItself tells whether a check has failed that says so also if it is its first
-// run, and the server has not been taken for alive.
+// run, and the server has not been taken for alive. After a reload one that has been
+// retried does not.
 func (d *Director) tellsOfItself(s *server, checks []healthcheck.Status) bool {
 	for i, c := range checks {
-		if k := d.targets[int(s.first)+i].Spec.Kind; !c.Up && k != healthcheck.HTTPGet && k != healthcheck.SSLGet {
+		spec := &d.targets[int(s.first)+i].Spec
+		if !c.Up && spec.Kind != healthcheck.HTTPGet && spec.Kind != healthcheck.SSLGet && (!s.late || spec.Timing.Retry == 0) {
 			return true
 		}
 	}

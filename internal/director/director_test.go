@@ -368,9 +368,50 @@ func TestReload(t *testing.T) {
 		"-A -t 10.0.1.101:80 -s rr", "-a -t 10.0.1.101:80 -r 10.0.2.13:80 -m -w 1")
 	said, done = w.reload(two)
 	same(t, "and back", said, "Changing weight from 5 to 2 for active service [10.0.2.12]:tcp:80 of VS [10.0.1.100]:tcp:80",
-		"Virtual server [10.0.1.101]:tcp:80 no longer exist", "Shutting down service [10.0.2.13]:tcp:80 from VS [10.0.1.101]:tcp:80")
+		"Removing Virtual Server [10.0.1.101]:tcp:80", "Removing service [10.0.2.13]:tcp:80 from VS [10.0.1.101]:tcp:80")
 	same(t, "and back", done, "-E -t 10.0.1.100:80 -s rr", "-e -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 2",
 		"-d -t 10.0.1.101:80 -r 10.0.2.13:80", "-D -t 10.0.1.101:80")
+}
+
+// TestReloadTells: what a reload takes away is told as if it had gone down, if it was up.
+func TestReloadTells(t *testing.T) {
+	conf := strings.Replace(two, "quorum 2\n", "quorum 1\nsmtp_alert\n", 1)
+	only := "virtual_server 10.0.1.101 80 {\nlb_algo rr\nlb_kind NAT\nprotocol TCP\nreal_server 10.0.2.13 80 {\n}\n}\n"
+	begin, end := strings.Index(conf, "\treal_server 10.0.2.11"), strings.Index(conf, "\treal_server 10.0.2.12")
+	for _, c := range []struct {
+		what, next string
+		down       bool // the first server is
+		said, fifo []string
+	}{
+		{"a server", conf[:begin] + conf[end:], false,
+			[]string{"service [10.0.2.11]:tcp:80 no longer exist", "Removing service [10.0.2.11]:tcp:80 from VS [10.0.1.100]:tcp:80", "$ /bin/down1"},
+			[]string{"RS [10.0.2.11]:tcp:80 [10.0.1.100]:tcp:80 DOWN", "[host] Realserver [10.0.2.11]:tcp:80 of virtual server [10.0.1.100]:tcp:80 - DOWN"}},
+		{"a server that is down", conf[:begin] + conf[end:], true, []string{"service [10.0.2.11]:tcp:80 no longer exist"}, nil},
+		{"a virtual server", only, true,
+			[]string{"Removing Virtual Server [10.0.1.100]:tcp:80", "Removing service [10.0.2.12]:tcp:80 from VS [10.0.1.100]:tcp:80", "$ /bin/down vs",
+				"Gained quorum 1+0=1 <= 1 for VS [10.0.1.101]:tcp:80"},
+			[]string{"RS [10.0.2.12]:tcp:80 [10.0.1.100]:tcp:80 DOWN", "[host] Realserver [10.0.2.12]:tcp:80 of virtual server [10.0.1.100]:tcp:80 - DOWN",
+				"VS [10.0.1.100]:tcp:80 DOWN", "[host] Virtualserver [10.0.1.100]:tcp:80 - DOWN", "VS [10.0.1.101]:tcp:80 UP"}},
+	} {
+		w, _ := start(t, ipvstest.NewStock(), conf)
+		w.d.Named("host")
+		if c.down {
+			w.set("[10.0.2.11]:tcp:80", false)
+		}
+		next, notices := w.d.Reload(parse(t, c.next))
+		w.d = next
+		notices = append(notices, next.Observe(w.status())...)
+		same(t, c.what, texts(notices), c.said...)
+		var told []string
+		for _, n := range notices {
+			for _, line := range []string{strings.TrimRight(n.FIFO, "\n\x00"), n.Mail.Subject} {
+				if line != "" {
+					told = append(told, line)
+				}
+			}
+		}
+		same(t, c.what, told, c.fifo...)
+	}
 }
 
 // TestReloadRepairs: what was deleted by hand comes back at a reload.

@@ -73,8 +73,19 @@ func (d *Director) mailServer(v *virtual, s *server, up bool, kind healthcheck.K
 	if !s.cfg.SMTPAlert {
 		return Mail{}
 	}
-	body := "=> " + mailBody(kind, up) + " <="
-	return Mail{fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.fifoName(), state(s.alive)), body}
+	return Mail{d.subject(v, s, s.alive), "=> " + mailBody(kind, up) + " <="}
+}
+
+// mailRemoved tells of a server that was up and that a reload has taken away.
+func (d *Director) mailRemoved(v *virtual, s *server) Mail {
+	if !s.cfg.SMTPAlert {
+		return Mail{}
+	}
+	return Mail{d.subject(v, s, false), "=> Removing <="}
+}
+
+func (d *Director) subject(v *virtual, s *server, up bool) string {
+	return fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.fifoName(), state(up))
 }
 
 func mailBody(kind healthcheck.Kind, up bool) string {
@@ -184,7 +195,11 @@ func (s *server) inhibited() string {
 }
 
 func (v *virtual) msgGone() string {
-	return fmt.Sprintf("Virtual server %s no longer exist", v.cfg.Name)
+	return fmt.Sprintf("Removing Virtual Server %s", v.cfg.Name)
+}
+
+func (v *virtual) msgRemoved(s *server) string {
+	return fmt.Sprintf("Removing %sservice %s from VS %s", s.inhibited(), v.serverName(s.cfg), v.cfg.Name)
 }
 
 // dropped selects the connections of s, which is down, one filter per endpoint.

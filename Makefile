@@ -52,7 +52,7 @@ bench: deps all kmod	## print what packets, batches, ipvsadm and health checks c
 	$(Q)cd e2e/bench && LVS_BENCH=1 go test -count=1 -timeout 60m -run 'TestGuests(Table|Load)'
 	$(Q)go test -count=1 -v -run 'TestGuestsClient/.*/BatchIsCheap' ./e2e
 	$(Q)LVS_BENCH=1 go test -count=1 -timeout 60m -v -run 'TestGuestsIpvsadm/.*/stock/TestCosts' ./e2e/ipvsadm
-	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestScale$$' ./healthcheck
+	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestScale' ./healthcheck
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestCostOf' ./keepalived
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestGuestsServers/TestCostOf' ./e2e/checks
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestBench$$' ./e2e/vrrp

@@ -164,7 +164,7 @@ func (f *fetch) fault(step Step, err error) error {
 
 func (f *fetch) run(ctx context.Context, s *Spec) error {
 	if f.secure {
-		conf, err := s.TLS.config()
+		conf, err := s.TLS.config(&s.HTTP)
 		if err != nil {
 			return err
 		}

@@ -104,10 +104,15 @@ func (c *check) handOverGRPC() {
 		return
 	}
 	g, timeout, addr := s.GRPC, s.Timing.ConnectTimeout, s.Conn.Addr.String()
-	c.delegate(c.shard.sessions, func(ctx context.Context) result { return g.run(ctx, conn, addr, timeout) })
+	if g.TLS && c.tls == nil {
+		c.own().tls = handshakes(1)
+	}
+	conf := c.tls
+	c.delegate(c.shard.sessions, func(ctx context.Context) result { return g.run(ctx, conn, conf, addr, timeout) })
 }
 
-func (g *GRPC) run(ctx context.Context, conn net.Conn, addr string, timeout time.Duration) result {
+// run asks once; conf is for handshakes, nil without TLS.
+func (g *GRPC) run(ctx context.Context, conn net.Conn, conf *tls.Config, addr string, timeout time.Duration) result {
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -119,7 +124,7 @@ func (g *GRPC) run(ctx context.Context, conn net.Conn, addr string, timeout time
 		DisableCompression: true,
 		// The one connection is there already.
 		DialContext:     once(conn),
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
+		TLSClientConfig: conf,
 	}
 	defer t.CloseIdleConnections()
 	scheme := "http"

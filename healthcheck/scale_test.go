@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -31,8 +32,16 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// scalePorts are the ports of the server of the scale tests.
+type scalePorts struct{ tcp, http, tls, grpc uint16 }
+
+// of is where checks of a kind go to.
+func (p *scalePorts) of(kind Kind) uint16 {
+	return map[Kind]uint16{TCPCheck: p.tcp, HTTPGet: p.http, SSLGet: p.tls, GRPCCheck: p.grpc}[kind]
+}
+
 // serveScale accepts on every address of this host, prints its ports, for TCP,
-// HTTP and HTTP over TLS, and ends when standard input does.
+// HTTP, HTTP over TLS and gRPC over TLS, and ends when standard input does.
 func serveScale() {
 	cert, err := newCertificate(time.Now().Add(time.Hour))
 	if err != nil {
@@ -74,11 +83,20 @@ func serveScale() {
 		}
 		fmt.Println(l.Addr().(*net.TCPAddr).Port)
 	}
+	l, err := net.Listen("tcp4", "0.0.0.0:0")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	health := http.Server{Handler: &healthServer{code: 200, status: "0", body: answerOf(1)}, TLSConfig: conf}
+	go health.ServeTLS(l, "", "")
+	fmt.Println(l.Addr().(*net.TCPAddr).Port)
 	io.Copy(io.Discard, os.Stdin)
+	health.Close()
 }
 
 // scaleServer starts serveScale in a process of its own until the test ends.
-func scaleServer(t testing.TB) (ports [3]uint16) {
+func scaleServer(t testing.TB) (ports scalePorts) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run=^$")
 	cmd.Env = append(os.Environ(), serveEnv+"=1")
@@ -98,7 +116,7 @@ func scaleServer(t testing.TB) (ports [3]uint16) {
 		in.Close()
 		cmd.Wait()
 	})
-	if _, err := fmt.Fscan(bufio.NewReader(out), &ports[0], &ports[1], &ports[2]); err != nil {
+	if _, err := fmt.Fscan(bufio.NewReader(out), &ports.tcp, &ports.http, &ports.tls, &ports.grpc); err != nil {
 		t.Fatal(err)
 	}
 	return ports
@@ -134,6 +152,40 @@ func plainConnect(t testing.TB, port uint16) time.Duration {
 	return (cpu(t) - before) / n
 }
 
+// plainTLS is the CPU time of one connection on which a session is resumed and a page
+// fetched, by crypto/tls with nothing around it.
+func plainTLS(t testing.TB, port uint16) time.Duration {
+	t.Helper()
+	conf := handshakes(1)
+	addr := netip.AddrPortFrom(scaleAddr(0), port).String()
+	buf := make([]byte, 1024)
+	fetch := func() (resumed bool) {
+		c, err := net.Dial("tcp4", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		c.(*net.TCPConn).SetLinger(0)
+		s := tls.Client(c, conf)
+		if _, err := io.WriteString(s, "GET / HTTP/1.0\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := io.ReadAtLeast(s, buf, len("HTTP/1.0 200 OK\r\nContent-Length: 5\r\n\r\nhello")); err != nil {
+			t.Fatal(err)
+		}
+		return s.ConnectionState().DidResume
+	}
+	fetch() // a whole handshake
+	const n = 2000
+	before := cpu(t)
+	for range n {
+		if !fetch() {
+			t.Fatal("a session was not resumed")
+		}
+	}
+	return (cpu(t) - before) / n
+}
+
 func scaleAddr(i int) netip.Addr {
 	return netip.AddrFrom4([4]byte{127, byte(1 + i>>16), byte(i >> 8), byte(i)})
 }
@@ -151,8 +203,8 @@ func resident(t testing.TB) int64 {
 // scale runs n checks of a kind, each every interval, for so many rounds.
 func scale(t *testing.T, kind Kind, n int, interval time.Duration, rounds int) {
 	ports := scaleServer(t)
-	port := ports[map[Kind]int{TCPCheck: 0, HTTPGet: 1, SSLGet: 2}[kind]]
-	bare := plainConnect(t, ports[0])
+	port := ports.of(kind)
+	bare := plainConnect(t, ports.tcp)
 	e, err := New(Options{Reset: true, Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
@@ -172,7 +224,7 @@ func scale(t *testing.T, kind Kind, n int, interval time.Duration, rounds int) {
 		target := tcpTarget(netip.AddrPortFrom(scaleAddr(i), port), timing)
 		targets[i] = &target
 		if s := &target.Spec; kind != TCPCheck {
-			s.Kind, s.TLS, s.HTTP.URLs = kind, &TLS{}, []URL{{Path: "/", Status: []StatusRange{{200, 200}}}}
+			s.Kind, s.TLS, s.GRPC, s.HTTP.URLs = kind, &TLS{}, &GRPC{TLS: true}, []URL{{Path: "/", Status: []StatusRange{{200, 200}}}}
 		}
 	}
 	if _, err := e.Set(targets); err != nil {
@@ -182,22 +234,34 @@ func scale(t *testing.T, kind Kind, n int, interval time.Duration, rounds int) {
 	runtime.ReadMemStats(&m1)
 	kept := m1.HeapInuse - min(m1.HeapInuse, m0.HeapInuse)
 
-	start, cpu0 := time.Now(), cpu(t)
+	start, cpu0, runs0 := time.Now(), cpu(t), uint64(0)
 	want := uint64(n * rounds)
 	// Twice the time the rate asks for, and a minute for a busy host.
 	limit := start.Add(2*time.Duration(rounds)*interval + time.Minute)
-	for e.Stats().Runs < want && time.Now().Before(limit) {
-		time.Sleep(20 * time.Millisecond)
+	until := func(runs uint64) {
+		for e.Stats().Runs < runs && time.Now().Before(limit) {
+			time.Sleep(20 * time.Millisecond)
+		}
 	}
+	secure := kind == SSLGet || kind == GRPCCheck
+	if secure {
+		until(uint64(n)) // whole handshakes; all behind them resume a session
+		cpu0, runs0 = cpu(t), e.Stats().Runs
+	}
+	until(want)
 	took, used, st := time.Since(start)-firstRun, cpu(t)-cpu0, e.Stats()
 	runtime.ReadMemStats(&m2)
 	runtime.KeepAlive(targets)
 
-	perCheck := used / time.Duration(max(st.Runs, 1))
+	perCheck := used / time.Duration(max(st.Runs-runs0, 1))
 	allocs := float64(m2.Mallocs-m1.Mallocs) / float64(max(st.Runs, 1))
 	t.Logf("%d targets, %d checks at %.0f/s of %.0f/s asked", n, st.Runs,
 		float64(st.Runs)/took.Seconds(), float64(n)/interval.Seconds())
 	t.Logf("CPU per check %v, %.2f times that of the bare system calls (%v)", perCheck, float64(perCheck)/float64(bare), bare)
+	if secure && os.Getenv("LVS_BENCH") != "" {
+		floor := plainTLS(t, ports.tls)
+		t.Logf("%.2f times that of sessions resumed one after the other with nothing around them (%v)", float64(perCheck)/float64(floor), floor)
+	}
 	t.Logf("%.2f allocations per check, %d bytes per target; %d MiB resident at the peak, those of tests before included", allocs, kept/uint64(n), resident(t))
 	t.Logf("false downs %d, postponed %d, answers found in time by looking again %d", st.Failures, st.Postponed, st.Rescued)
 
@@ -241,7 +305,7 @@ func TestScaleOfKinds(t *testing.T) {
 	if os.Getenv("LVS_BENCH") != "" {
 		n, rounds = 1000, 5
 	}
-	for _, kind := range []Kind{HTTPGet, SSLGet} {
+	for _, kind := range []Kind{HTTPGet, SSLGet, GRPCCheck} {
 		t.Run(kind.String(), func(t *testing.T) { scale(t, kind, n, 2*time.Second, rounds) })
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 
@@ -41,15 +42,27 @@ func (t *TLS) validate() error {
 	return nil
 }
 
-// config is what handshakes of the check have in common, with the session that
-// makes the next one cheap. Nothing verifies the certificate, as in keepalived:
-// a check asks whether the server serves, not who it is.
-func (t *TLS) config() (*tls.Config, error) {
-	c := &tls.Config{
+// began is where the clock of handshakes starts.
+var began = time.Now()
+
+// handshakes is what those of one check have in common, with the sessions that make
+// the next ones cheap, one for each of so many names. Nothing verifies the
+// certificate, as in keepalived: a check asks whether the server serves, not who it
+// is. Nor may a certificate that has expired cost the session, which crypto/tls
+// forgets then: on the clock of handshakes, which measures the age of sessions, it is
+// the day of 1970 on which the process began.
+func handshakes(names int) *tls.Config {
+	return &tls.Config{
 		InsecureSkipVerify: true,
 		CurvePreferences:   []tls.CurveID{tls.X25519, tls.CurveP256, tls.CurveP384, tls.CurveP521},
-		ClientSessionCache: tls.NewLRUClientSessionCache(1),
+		ClientSessionCache: tls.NewLRUClientSessionCache(names),
+		Time:               func() time.Time { return time.Unix(0, 0).Add(time.Since(began)) },
 	}
+}
+
+// config is for checks of h.
+func (t *TLS) config(h *HTTP) (*tls.Config, error) {
+	c := handshakes(max(1, len(h.URLs)))
 	if t.Certificate != "" {
 		pair, err := t.pair()
 		if err != nil {
@@ -105,7 +118,7 @@ func (c *check) handOver() {
 	s := &c.target.Spec
 	if c.tls == nil {
 		var err error
-		if c.own().tls, err = s.TLS.config(); err != nil {
+		if c.own().tls, err = s.TLS.config(&s.HTTP); err != nil {
 			c.finish(result{local: err})
 			return
 		}
@@ -150,8 +163,10 @@ func (s *session) run(ctx context.Context, conn net.Conn) result {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if _, err := conn.Write(s.proxy); err != nil {
-		return failed(s.fault(err, s.lineWrite))
+	if len(s.proxy) > 0 {
+		if _, err := conn.Write(s.proxy); err != nil {
+			return failed(s.fault(err, s.lineWrite))
+		}
 	}
 	raw := &ending{Conn: conn}
 	secure := tls.Client(raw, s.config)
@@ -184,10 +199,14 @@ func (e *ending) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// pieces are what sessions read into.
+var pieces = sync.Pool{New: func() any { return new([16 << 10]byte) }} // a record of TLS
+
 func (s *session) read(r io.Reader, raw *ending) result {
-	buf := make([]byte, 16<<10) // a record of TLS
+	buf := pieces.Get().(*[16 << 10]byte)
+	defer pieces.Put(buf)
 	for {
-		n, err := r.Read(buf)
+		n, err := r.Read(buf[:])
 		if n > 0 {
 			if r, done := s.take(buf[:n]); done {
 				return r

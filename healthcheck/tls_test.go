@@ -12,6 +12,8 @@ import (
 	"io"
 	"math/big"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -113,6 +115,83 @@ func TestSSL(t *testing.T) {
 	defer mu.Unlock()
 	if len(names) != 3 || !names[""] || !names["vhost.example"] || !names["sni.example"] {
 		t.Errorf("server names %v", names)
+	}
+}
+
+// TestResumption: of each check only the first handshake with a name is a whole one,
+// whatever becomes of the certificate.
+func TestResumption(t *testing.T) {
+	t.Parallel()
+	valid, expired := certificate(t, time.Now().Add(time.Hour)), certificate(t, time.Now().Add(-time.Hour))
+	type counts struct{ whole, resumed int }
+	var mu sync.Mutex
+	seen := map[string]*counts{}
+	count := func(what string, s tls.ConnectionState) {
+		mu.Lock()
+		defer mu.Unlock()
+		if seen[what] == nil {
+			seen[what] = &counts{}
+		}
+		if s.DidResume {
+			seen[what].resumed++
+		} else {
+			seen[what].whole++
+		}
+	}
+	serve := func(what string, conf *tls.Config) netip.AddrPort {
+		return server(t, "127.0.0.1:0", func(c net.Conn) {
+			s := tls.Server(c, conf)
+			if s.Handshake() == nil {
+				count(what, s.ConnectionState())
+				s.Read(make([]byte, 4096))
+				io.WriteString(s, page)
+				s.Close()
+			}
+		})
+	}
+	h := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		count("GRPC_CHECK", *r.TLS)
+		(&healthServer{code: 200, status: "0", body: answerOf(1)}).ServeHTTP(w, r)
+	}))
+	h.EnableHTTP2 = true
+	h.StartTLS()
+	defer h.Close()
+
+	one, two := []URL{{Path: "/"}}, []URL{{Path: "/", VirtualHost: "a.example"}, {Path: "/", VirtualHost: "b.example"}}
+	names := map[string]int{"TLS 1.3": 1, "TLS 1.2": 1, "expired certificate": 1, "two names": 2, "GRPC_CHECK": 1}
+	specs := []Spec{
+		{Kind: SSLGet, Conn: Conn{Addr: serve("TLS 1.3", &tls.Config{Certificates: []tls.Certificate{valid}, MinVersion: tls.VersionTLS13})}, TLS: &TLS{}, HTTP: HTTP{URLs: one}},
+		{Kind: SSLGet, Conn: Conn{Addr: serve("TLS 1.2", &tls.Config{Certificates: []tls.Certificate{valid}, MaxVersion: tls.VersionTLS12})}, TLS: &TLS{}, HTTP: HTTP{URLs: one}},
+		{Kind: SSLGet, Conn: Conn{Addr: serve("expired certificate", &tls.Config{Certificates: []tls.Certificate{expired}})}, TLS: &TLS{}, HTTP: HTTP{URLs: one}},
+		{Kind: SSLGet, Conn: Conn{Addr: serve("two names", &tls.Config{Certificates: []tls.Certificate{valid}})}, TLS: &TLS{SNI: true}, HTTP: HTTP{URLs: two}},
+		{Kind: GRPCCheck, Conn: Conn{Addr: netip.MustParseAddrPort(h.Listener.Addr().String())}, GRPC: &GRPC{TLS: true}},
+	}
+	targets := make([]Target, len(specs))
+	for i, s := range specs {
+		s.Timing = quick
+		s.Timing.ConnectTimeout = time.Minute // one that is given up would be whole again
+		targets[i] = Target{Service: "service", Server: "server", Spec: s}
+	}
+	r := newRig(t, Options{Shards: 1})
+	if _, err := r.Set(targets); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "five resumed sessions of each", func() bool {
+		mu.Lock()
+		defer mu.Unlock()
+		for what := range names {
+			if seen[what] == nil || seen[what].resumed < 5 {
+				return false
+			}
+		}
+		return true
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	for what, n := range names {
+		if seen[what].whole != n {
+			t.Errorf("%s: %d whole handshakes and %d resumed sessions, want %d whole", what, seen[what].whole, seen[what].resumed, n)
+		}
 	}
 }
 

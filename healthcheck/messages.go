@@ -8,7 +8,7 @@ import "fmt"
 // scripts look for them.
 
 func msgActivating(t *Target) string {
-	return fmt.Sprintf("Activating healthchecker for service %s for VS %s", t.Server, t.Service)
+	return "Activating healthchecker for service " + t.Server + " for VS " + t.Service
 }
 
 func msgSuspending(t *Target) string {

@@ -73,6 +73,12 @@ func (p *reader) lines(src string) {
 			src = rest
 			continue
 		}
+		if p.block != "" {
+			if rest, done := p.leave(src); done {
+				src = rest
+				continue
+			}
+		}
 		if rest, done := p.plain(src); done {
 			p.note(src, rest)
 			src = rest
@@ -143,6 +149,66 @@ func (p *reader) known(src string) (rest string, done bool) {
 	return src[len(text):], true
 }
 
+// leave leaves a block that is for later, and that src is the inside of, to a
+// Rereader, without so much as a look at its words.
+func (p *reader) leave(src string) (rest string, done bool) {
+	if p.opts.Later == "" || len(p.frames) != 1 || p.frames[0].start != len(p.stack) || p.frames[0].node.Key() != p.opts.Later {
+		return "", false
+	}
+	size, lines := skim(src)
+	if size == 0 {
+		return "", false
+	}
+	rest = src[size:]
+	p.frames = p.frames[:0]
+	p.keep(p.block[:len(p.block)-len(rest)])
+	p.line += lines
+	p.block = ""
+	return rest, true
+}
+
+// skim gives the size of what is in a block, with the line that closes it, and how
+// many lines that is, if each is one that plain would take; else 0.
+func skim(src string) (size, lines int) {
+	depth := 1
+	for i := 0; ; lines++ {
+		i = skip(src, i)
+		if i == len(src) {
+			return 0, 0
+		}
+		switch c := src[i]; {
+		case class[c] == newline:
+		case c == '}':
+			i = skip(src, i+1)
+			depth--
+		case class[c] != 0 || rewritten(src[i:]):
+			return 0, 0
+		default:
+			for i++; i < len(src) && class[src[i]]&(special|brace|newline) == 0; i++ {
+			}
+			if i < len(src) && src[i] == '{' {
+				i = skip(src, i+1)
+				depth++
+			}
+		}
+		if i == len(src) || src[i] != '\n' {
+			return 0, 0
+		}
+		i++
+		if depth == 0 {
+			return i, lines + 1
+		}
+	}
+}
+
+// skip gives where in src, from i on, there is something but blanks.
+func skip(src string, i int) int {
+	for i < len(src) && class[src[i]] == blank {
+		i++
+	}
+	return i
+}
+
 // checkEvery is after how many lines the context is asked.
 const checkEvery = 1024
 
@@ -178,7 +244,7 @@ func (p *reader) plain(src string) (rest string, done bool) {
 	for i < len(src) {
 		switch k := class[src[i]]; {
 		case k == blank:
-			i++
+			i = skip(src, i+1)
 			continue
 		case k == newline:
 		case k == special || open+closing > 0:

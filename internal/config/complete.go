@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -70,9 +71,19 @@ func (d *draft) name() string {
 	case d.mark != 0:
 		return fmt.Sprintf("FWM %d", d.mark)
 	default:
-		a := vs.Endpoints[0].Addr
-		return fmt.Sprintf("[%s]:%s:%d", a.Addr(), vs.Protocol, a.Port())
+		return NameOf(vs.Endpoints[0].Addr, vs.Protocol)
 	}
+}
+
+// NameOf is a as lines of the log name it: "[192.0.2.1]:tcp:80".
+func NameOf(a netip.AddrPort, p Protocol) string {
+	b := make([]byte, 0, 64)
+	b = append(b, '[')
+	b = a.Addr().AppendTo(b)
+	b = append(b, "]:"...)
+	b = append(b, p.String()...)
+	b = append(b, ':')
+	return string(strconv.AppendUint(b, uint64(a.Port()), 10))
 }
 
 // defaults fills in what was not written; the original grumbles about the same four.

@@ -50,11 +50,11 @@ func state(up bool) string {
 // The original ends these lines with a NUL behind the line break; readers count
 // on it or skip it.
 func (v *virtual) fifoQuorum(up bool) string {
-	return fmt.Sprintf("VS %s %s\n\x00", v.fifoName(), state(up))
+	return "VS " + v.fifoName() + " " + state(up) + "\n\x00"
 }
 
 func (v *virtual) fifoServer(s *server, up bool) string {
-	return fmt.Sprintf("RS %s %s %s\n\x00", v.serverName(s.cfg), v.fifoName(), state(up))
+	return "RS " + v.serverName(s.cfg) + " " + v.fifoName() + " " + state(up) + "\n\x00"
 }
 
 // mailQuorum tells of a quorum. Its subject names the service, its body does not.
@@ -113,7 +113,7 @@ func mailBody(kind healthcheck.Kind, up bool) string {
 }
 
 func (v *virtual) serverName(rs *config.RealServer) string {
-	return fmt.Sprintf("[%s]:%s:%d", rs.Addr.Addr(), v.cfg.Protocol, rs.Addr.Port())
+	return config.NameOf(rs.Addr, v.cfg.Protocol)
 }
 
 // pick says the word for a server that stays in the table with weight 0, or

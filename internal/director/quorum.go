@@ -29,7 +29,7 @@ func (d *Director) vote(v *virtual) []Notice {
 	case !v.quorum && w >= v.cfg.Quorum+v.cfg.Hysteresis:
 		v.quorum = true
 		notices := []Notice{d.turned(v, v.msgGained(w), v.cfg.QuorumUp)}
-		if first {
+		if first && v.cfg.SMTPAlert {
 			notices[0].Mail = d.mailQuorum(v, true, v.msgBegun(w))
 		}
 		if v.cfg.SorryServer != nil && !first {

@@ -218,6 +218,7 @@ func applyOf(t *testing.T, path, text string, n int) firstApply {
 	p.wait("Startup complete")
 	up := time.Since(p.begun)
 	f := wait()
+	t.Logf("%s, %d virtual servers: %s", path, n, p.memory())
 	p.stop()
 	time.Sleep(trashTime)
 	a := firstApply{window: f.last.Sub(f.first), whole: f.last.Sub(p.begun), up: up}

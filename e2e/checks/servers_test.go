@@ -46,12 +46,13 @@ func TestGuestsServers(t *testing.T) {
 		t.Fatalf("build keepalived: %v\n%s", err, out)
 	}
 	kernels := testvm.Kernels()
-	quiet := time.Duration(0)
+	quiet, memory, cmdline := time.Duration(0), 0, ""
 	if os.Getenv("LVS_BENCH") != "" {
-		quiet = time.Hour // the original reloads thousands of virtual servers
+		quiet, memory = time.Hour, 4096 // the original reloads thousands of virtual servers
+		cmdline = os.Getenv("LVS_CMDLINE")
 	}
 	testvm.Run(t, testvm.Config{
-		Quiet:  quiet,
+		Quiet: quiet, Memory: memory, Cmdline: cmdline,
 		Kernel: kernels[len(kernels)-1], Run: "^Test(Servers|Cost|Clock)", Programs: true, Load: []string{},
 		Files: map[string]string{ours: program}, Env: append(testconf.SeedsEnv(), "LVS_BENCH="+os.Getenv("LVS_BENCH")),
 	})
@@ -163,6 +164,7 @@ http {
 		location = /status { %[4]s }
 		location = /slow { limit_rate 1; }
 		location = /reset { return 444; }
+		location = /session { return 200 "session $ssl_session_reused"; }
 	}
 }
 `
@@ -201,6 +203,8 @@ func TestServersNginx(t *testing.T) {
 		"HTTP_GET, PROXY v2":      proxied(2),
 		"HTTP_GET, a status 2xx":  get(healthcheck.HTTPGet, 8080, healthcheck.URL{Path: "/status"}),
 		"SSL_GET, without digest": get(healthcheck.SSLGet, 8443, healthcheck.URL{Path: "/page"}),
+		// The first run finds "session .", those after it "session r".
+		"SSL_GET, resumed session": get(healthcheck.SSLGet, 8443, healthcheck.URL{Path: "/session", Regex: "session r"}),
 	}
 	for what, w := range alive {
 		w.is(true, what)
@@ -255,6 +259,8 @@ func TestServersOpenSSL(t *testing.T) {
 	w := check(t, 8444, healthcheck.Spec{Kind: healthcheck.SSLGet, TLS: &healthcheck.TLS{SNI: true, ServerName: "name.example"},
 		HTTP: healthcheck.HTTP{URLs: []healthcheck.URL{{Path: "/", Regex: "s_server"}}}})
 	w.is(true, "expired certificate, which nobody looks at")
+	reused := check(t, 8444, healthcheck.Spec{Kind: healthcheck.SSLGet, TLS: &healthcheck.TLS{}, HTTP: healthcheck.HTTP{URLs: []healthcheck.URL{{Path: "/", Regex: "Reused, TLSv1"}}}})
+	reused.is(true, "a resumed session of TLS 1.3, by the server's page")
 	s.signal(syscall.SIGSTOP)
 	w.is(false, "mute")
 	s.signal(syscall.SIGCONT)
@@ -266,6 +272,7 @@ func TestServersOpenSSL(t *testing.T) {
 	s.kill()
 	run("-www", "-tls1_2", "-cipher", "ECDHE-ECDSA-AES128-GCM-SHA256")
 	w.is(true, "an old version of TLS")
+	reused.is(true, "a resumed session of TLS 1.2")
 }
 
 // TestServersDNS: DNS_CHECK and UDP_CHECK against dnsmasq.

@@ -46,11 +46,12 @@ func (d *differ) all(have, want Tables) {
 	d.timeouts(have.Timeouts, want.Timeouts)
 	d.config(have.Config, want.Config)
 	d.growGroups(have.Groups, want.Groups)
+	once := len(d.wantServices) == len(want.Services)
 	for _, w := range want.Services {
 		if d.err != nil {
 			return
 		}
-		if d.wantServices[w.ServiceKey] == w {
+		if once || d.wantServices[w.ServiceKey] == w {
 			d.growService(w)
 		}
 	}
@@ -102,11 +103,22 @@ func (d *differ) next() *ipvs.Op {
 	}
 	if n < cap(d.ops) {
 		d.ops = d.ops[:n+1]
-		d.ops[n] = ipvs.Op{}
+		wipe(&d.ops[n])
 	} else {
 		d.ops = append(d.ops, ipvs.Op{})
 	}
 	return &d.ops[n]
+}
+
+// wipe zeroes an operation that was used before. Nearly all are about services and
+// dests, which are two fifths of one.
+func wipe(op *ipvs.Op) {
+	switch op.Kind {
+	case ipvs.AddService, ipvs.SetService, ipvs.DelService, ipvs.AddDest, ipvs.SetDest, ipvs.DelDest:
+		op.Kind, op.Service, op.Dest = 0, ipvs.Service{}, ipvs.Dest{}
+	default:
+		*op = ipvs.Op{}
+	}
 }
 
 func (d *differ) emit(op ipvs.Op) { *d.next() = op }

@@ -690,9 +690,13 @@ bool ip_vs_x_sp_sched(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		      struct ip_vs_proto_data *pd, int *verdict, struct ip_vs_iphdr *iph,
 		      struct ip_vs_service *svc, const struct ip_vs_x_svc_cfg *cfg,
 		      const struct tcphdr *h);
-/* Mode auto: new may fail; put and opened in any context, set and stop sleep */
+/*
+ * Mode auto: new may fail; put and opened in any context, set and stop sleep. old
+ * is what cfg replaces, or NULL.
+ */
 struct ip_vs_x_auto *ip_vs_x_auto_new(struct ip_vs_service *svc);
-void ip_vs_x_auto_set(struct ip_vs_x_auto *a, const struct ip_vs_x_svc_cfg *cfg);
+void ip_vs_x_auto_set(struct ip_vs_x_auto *a, const struct ip_vs_x_svc_cfg *cfg,
+		      const struct ip_vs_x_svc_cfg *old);
 void ip_vs_x_auto_stop(struct ip_vs_x_auto *a);
 void ip_vs_x_auto_put(struct ip_vs_x_auto *a);
 u32 ip_vs_x_auto_half_open(struct ip_vs_x_auto *a);

@@ -456,7 +456,7 @@ static void x_publish(struct ip_vs_service *svc, struct ip_vs_x_svc_cfg *cfg,
 	if ((cfg->flags & (IPVS_EXT_SVC_F_FNAT | IPVS_EXT_SVC_F_SYNPROXY)) ==
 	    IPVS_EXT_SVC_F_SYNPROXY)
 		WRITE_ONCE(ip_vs_x_net(svc->ipvs)->any_lip, true);
-	ip_vs_x_auto_set(cfg->aut, cfg);
+	ip_vs_x_auto_set(cfg->aut, cfg, old);
 	x_count_keys(svc, old, cfg);
 	rcu_assign_pointer(ip_vs_x_service(svc)->cfg, cfg);
 	if (!old)

@@ -122,14 +122,16 @@ struct ip_vs_x_auto *ip_vs_x_auto_new(struct ip_vs_service *svc)
 	return a;
 }
 
-void ip_vs_x_auto_set(struct ip_vs_x_auto *a, const struct ip_vs_x_svc_cfg *cfg)
+void ip_vs_x_auto_set(struct ip_vs_x_auto *a, const struct ip_vs_x_svc_cfg *cfg,
+		      const struct ip_vs_x_svc_cfg *old)
 {
 	spin_lock_bh(&a->lock);
 	a->off = cfg->sp.auto_off;
-	if (!(cfg->flags & IPVS_EXT_SVC_F_SP_AUTO) && a->active) {
-		WRITE_ONCE(a->active, false);
+	/* also those of mode on come back after it */
+	if (old && ip_vs_x_sp_active(old))
 		WRITE_ONCE(a->takes_until, jiffies + 2 * IP_VS_X_CK_SECONDS * HZ);
-	}
+	if (!(cfg->flags & IPVS_EXT_SVC_F_SP_AUTO))
+		WRITE_ONCE(a->active, false);
 	spin_unlock_bh(&a->lock);
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/mdlayher/genetlink"
 	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/internal/testvm"
@@ -44,6 +46,9 @@ func TestErrors(t *testing.T) {
 	t.Run("71_port_ranges_v4", portRanges)
 	t.Run("71_unsupported_v4", unsupported)
 	t.Run("71_strict_v4", strictness)
+	t.Run("71_edges_v4", edges)
+	t.Run("71_filters_v4", filters)
+	t.Run("71_privilege_v4", privilege)
 }
 
 func wantErrno(t *testing.T, err error, errno syscall.Errno, text string) {
@@ -301,6 +306,198 @@ func wantRaw(t *testing.T, name string, err error, errno syscall.Errno, text str
 		t.Errorf("%s: text %q, want %q", name, e.Message, text)
 	case offset && e.Offset == 0:
 		t.Errorf("%s: the answer does not say which attribute", name)
+	}
+}
+
+// At the edge of each range of numbers the last value is taken, and listed as it was
+// given, and the next refused.
+func edges(t *testing.T) {
+	r := newRig(t, fam4)
+	key := r.key(ipvs.TCP, svcPlain)
+	r.apply(t, ipvs.Op{Kind: ipvs.AddLGroup, LGroup: r.group("g", r.fam)}, ipvs.Op{Kind: ipvs.AddLaddr, LGroup: r.group("g", r.fam), Laddr: ipvs.Laddr{Addr: r.lip[0]}},
+		r.addService(key, 0, ""), setExt(key, ipvs.ExtFNAT|ipvs.ExtSynproxy, "g"))
+	w := r.raw(t)
+	set := func(typ uint16, size int, n uint64) error {
+		b := binary.NativeEndian.AppendUint64(nil, n)[:size]
+		return w.do(t, uapi.ExtCmdSetService, func(ae *netlink.AttributeEncoder) {
+			svcAttrs(key)(ae)
+			nest(uapi.ExtAExt, func(n *netlink.AttributeEncoder) { n.Bytes(typ, b) })(ae)
+		})
+	}
+	listed := func() ipvs.Ext {
+		t.Helper()
+		s, err := r.x.ExtService(t.Context(), key)
+		testnet.Must(t, err)
+		return s.Ext
+	}
+	for _, c := range []struct {
+		name     string
+		typ      uint16
+		size     int
+		good     []uint64
+		bad      []uint64
+		asListed func(e ipvs.Ext) uint64
+	}{
+		{"LADDR_SEL", uapi.ExtSvcLaddrSel, 1, []uint64{2, 0}, []uint64{3, 255}, func(e ipvs.Ext) uint64 { return uint64(e.Select) }},
+		{"INVALID", uapi.ExtSvcInvalid, 1, []uint64{2, 0}, []uint64{3, 255}, func(e ipvs.Ext) uint64 { return uint64(e.Invalid) }},
+		{"TS_MODE", uapi.ExtSvcTsMode, 1, []uint64{2, 0}, []uint64{3, 255}, func(e ipvs.Ext) uint64 { return uint64(e.TSMode) }},
+		{"MSS_CLAMP", uapi.ExtSvcMssClamp, 2, []uint64{88, 65495, 0}, []uint64{1, 87, 65496, 65535}, func(e ipvs.Ext) uint64 { return uint64(e.MSSClamp) }},
+		{"TOA_KIND4", uapi.ExtSvcToaKind4, 1, []uint64{9, 254}, []uint64{0, 8, 255}, func(e ipvs.Ext) uint64 { return uint64(e.TOAKind4) }},
+		{"TOA_KIND6", uapi.ExtSvcToaKind6, 1, []uint64{9, 254}, []uint64{0, 8, 255}, func(e ipvs.Ext) uint64 { return uint64(e.TOAKind6) }},
+		{"SP_MSS", uapi.ExtSvcSpMss, 2, []uint64{88, 65495, 0}, []uint64{1, 87, 65496, 65535}, func(e ipvs.Ext) uint64 { return uint64(e.SP.MSS) }},
+		{"SP_WSCALE", uapi.ExtSvcSpWscale, 1, []uint64{0, 14, 255}, []uint64{15, 254}, func(e ipvs.Ext) uint64 { return uint64(e.SP.WScale) }},
+		{"SP_WINDOW", uapi.ExtSvcSpWindow, 2, []uint64{0, 65535}, nil, func(e ipvs.Ext) uint64 { return uint64(e.SP.Window) }},
+		{"SP_TTL", uapi.ExtSvcSpTtl, 1, []uint64{1, 255}, []uint64{0}, func(e ipvs.Ext) uint64 { return uint64(e.SP.TTL) }},
+		{"SP_SYN_RETRIES", uapi.ExtSvcSpSynRetries, 1, []uint64{0, 8}, []uint64{9, 255}, func(e ipvs.Ext) uint64 { return uint64(e.SP.SYNRetries) }},
+		{"SP_QUEUE", uapi.ExtSvcSpQueue, 1, []uint64{0, 64}, []uint64{65, 255}, func(e ipvs.Ext) uint64 { return uint64(e.SP.Queue) }},
+		{"SP_AUTO_OFF", uapi.ExtSvcSpAutoOff, 4, []uint64{1023, 0}, []uint64{1024, 1<<32 - 1}, func(e ipvs.Ext) uint64 { return uint64(e.SP.AutoOff) }},
+		{"SP_AUTO_ON", uapi.ExtSvcSpAutoOn, 4, []uint64{1, 1<<32 - 1}, []uint64{0}, func(e ipvs.Ext) uint64 { return uint64(e.SP.AutoOn) }},
+		{"TIMEOUT_EST", uapi.ExtSvcTimeoutEst, 4, []uint64{1, 1048576, 0}, []uint64{1048577, 1<<32 - 1}, func(e ipvs.Ext) uint64 { return uint64(e.TimeoutEst / time.Second) }},
+		{"CPS", uapi.ExtSvcCps, 4, []uint64{1, 1<<32 - 1, 0}, nil, func(e ipvs.Ext) uint64 { return uint64(e.CPS) }},
+		{"CPS_BURST", uapi.ExtSvcCpsBurst, 4, []uint64{1, 1<<32 - 1, 0}, nil, func(e ipvs.Ext) uint64 { return uint64(e.CPSBurst) }},
+		{"BPS_IN", uapi.ExtSvcBpsIn, 8, []uint64{1, 1e12, 0}, []uint64{1e12 + 1, 1<<64 - 1}, func(e ipvs.Ext) uint64 { return e.BPSIn }},
+		{"BPS_OUT", uapi.ExtSvcBpsOut, 8, []uint64{1, 1e12, 0}, []uint64{1e12 + 1, 1<<64 - 1}, func(e ipvs.Ext) uint64 { return e.BPSOut }},
+		{"CONN_LIMIT", uapi.ExtSvcConnLimit, 4, []uint64{1, 1<<32 - 1, 0}, nil, func(e ipvs.Ext) uint64 { return uint64(e.ConnLimit) }},
+		{"ACL_MODE", uapi.ExtSvcAclMode, 1, []uint64{0}, []uint64{3, 255}, func(e ipvs.Ext) uint64 { return uint64(e.ACL) }},
+	} {
+		for _, n := range c.good {
+			if err := set(c.typ, c.size, n); err != nil {
+				t.Errorf("%s %d: %v", c.name, n, err)
+			} else if got := c.asListed(listed()); got != n {
+				t.Errorf("%s %d is listed as %d", c.name, n, got)
+			}
+		}
+		before := r.table(t)
+		for _, n := range c.bad {
+			if err := set(c.typ, c.size, n); !errors.Is(err, syscall.ERANGE) && !errors.Is(err, syscall.EINVAL) {
+				t.Errorf("%s %d: answered %v, want a refusal", c.name, n, err)
+			}
+		}
+		if after := r.table(t); after != before {
+			t.Errorf("refused values of %s changed\n%s\nto\n%s", c.name, before, after)
+		}
+	}
+	config := func(typ uint16, b []byte) error {
+		return w.do(t, uapi.ExtCmdSetConfig, nest(uapi.ExtAConfig, func(n *netlink.AttributeEncoder) { n.Bytes(typ, b) }))
+	}
+	for name, err := range map[string]error{
+		"a key of 15 bytes":          config(uapi.ExtConfigCookieKey, make([]byte, 15)),
+		"a key of 17 bytes":          config(uapi.ExtConfigCookieKey, make([]byte, 17)),
+		"a previous key of 15 bytes": config(uapi.ExtConfigCookieKeyPrev, make([]byte, 15)),
+		"DROP_VIP 2":                 config(uapi.ExtConfigDropVip, []byte{2}),
+		"RECLAIM 2":                  config(uapi.ExtConfigReclaim, []byte{2}),
+		"SP_EARLY 3":                 config(uapi.ExtConfigSpEarly, []byte{3}),
+		"a set's name of 32 bytes":   setName(t, w, key, strings.Repeat("s", 32)),
+	} {
+		if !errors.Is(err, syscall.ERANGE) && !errors.Is(err, syscall.EINVAL) {
+			t.Errorf("%s: answered %v, want a refusal", name, err)
+		}
+	}
+	wantRaw(t, "a set's name of 31 bytes", setName(t, w, key, strings.Repeat("s", 31)), syscall.ENOENT, "ipset '"+strings.Repeat("s", 31)+"' not found", false)
+	testnet.Must(t, config(uapi.ExtConfigProbes, []byte{255}), config(uapi.ExtConfigSpQmem, binary.NativeEndian.AppendUint64(nil, 1<<64-1)))
+	cfg, err := r.x.ExtConfig(t.Context())
+	if err != nil || cfg.Probes != 255 || cfg.SPQMem != 1<<63-1 || cfg.DropVIP || !cfg.Reclaim || cfg.SPEarly != ipvs.SynproxyAuto {
+		t.Errorf("the configuration is %+v, %v", cfg, err)
+	}
+}
+
+// setName names a set for IPv4.
+func setName(t *testing.T, w raw, key ipvs.ServiceKey, name string) error {
+	t.Helper()
+	return w.do(t, uapi.ExtCmdSetService, func(ae *netlink.AttributeEncoder) {
+		svcAttrs(key)(ae)
+		nest(uapi.ExtAExt, func(n *netlink.AttributeEncoder) { n.String(uapi.ExtSvcAclSet4, name) })(ae)
+	})
+}
+
+// A filter that makes no sense ends no connection, nor does its absence.
+func filters(t *testing.T) {
+	r := newRig(t, fam4)
+	r.serve(t, setup{})
+	f := r.open(t, 0, 4000)
+	w := r.raw(t)
+	four, six := fam4.cip[0].AsSlice(), fam6.cip[0].AsSlice()
+	for _, c := range []struct {
+		name  string
+		a     attrs
+		errno syscall.Errno
+		text  string
+	}{
+		{"none", func(*netlink.AttributeEncoder) {}, syscall.EINVAL, "the request needs FILTER"},
+		{"unknown family", nest(uapi.ExtAFilter, func(n *netlink.AttributeEncoder) { n.Uint16(uapi.ExtFilterAf, 3) }), syscall.EAFNOSUPPORT, "AF is neither IPv4 nor IPv6"},
+		{"length alone", nest(uapi.ExtAFilter, func(n *netlink.AttributeEncoder) { n.Uint8(uapi.ExtFilterVplen, 0) }), syscall.EINVAL,
+			"the request needs the address that a prefix length belongs to"},
+		{"IPv4 beyond 32", nest(uapi.ExtAFilter, func(n *netlink.AttributeEncoder) {
+			n.Bytes(uapi.ExtFilterLaddr, four)
+			n.Uint8(uapi.ExtFilterLplen, 33)
+		}), syscall.ERANGE, "prefix length is longer than the address"},
+		{"IPv6 beyond 128", nest(uapi.ExtAFilter, func(n *netlink.AttributeEncoder) {
+			n.Bytes(uapi.ExtFilterDaddr, six)
+			n.Uint8(uapi.ExtFilterDplen, 129)
+		}), syscall.ERANGE, "prefix length is longer than the address"},
+		{"two families", nest(uapi.ExtAFilter, func(n *netlink.AttributeEncoder) {
+			n.Bytes(uapi.ExtFilterCaddr, four)
+			n.Bytes(uapi.ExtFilterVaddr, six)
+		}), syscall.EINVAL, "the address does not have the length of its AF"},
+		{"five bytes", nest(uapi.ExtAFilter, func(n *netlink.AttributeEncoder) { n.Bytes(uapi.ExtFilterCaddr, append(four, 1)) }), syscall.EINVAL,
+			"the address does not have the length of its AF"},
+	} {
+		wantRaw(t, c.name, w.do(t, uapi.ExtCmdDelConn, c.a), c.errno, c.text, false)
+	}
+	f.talk(t)
+	// A prefix of no bits is every address of its family.
+	for _, c := range []struct {
+		of   fam
+		want uint64
+	}{{fam6, 0}, {fam4, 1}} {
+		if n, err := r.x.DeleteConns(t.Context(), ipvs.ConnFilter{Client: netip.PrefixFrom(c.of.cip[9], 0)}); n != c.want || err != nil {
+			t.Errorf("of all clients with %s %d connections are ended, %v; want %d", c.of.name, n, err, c.want)
+		}
+	}
+}
+
+// privilege: who may not configure the network may not even look.
+func privilege(t *testing.T) {
+	r := newRig(t, fam4)
+	z := fuzzer{family: r.raw(t).f.ID}
+	answers, errs := map[unix.Errno]int{}, make(chan error)
+	sent := 0
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread goes, and what it may not do with it
+		errs <- func() error {
+			var hdr = unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+			var caps [2]unix.CapUserData
+			if err := unix.Capget(&hdr, &caps[0]); err != nil {
+				return err
+			}
+			caps[0].Effective &^= 1 << unix.CAP_NET_ADMIN
+			if err := unix.Capset(&hdr, &caps[0]); err != nil {
+				return err
+			}
+			fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_GENERIC)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			for cmd := uint8(uapi.ExtCmdGetInfo); cmd <= uapi.ExtCmdZeroStats; cmd++ {
+				flags := uint16(unix.NLM_F_REQUEST | unix.NLM_F_ACK)
+				if cmd == uapi.ExtCmdGetConn {
+					flags |= unix.NLM_F_DUMP
+				}
+				sent++
+				if err := unix.Sendto(fd, z.frame(uint32(sent), flags, []byte{cmd, uapi.ExtGenlVersion, 0, 0}), 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+					return err
+				}
+				if err := collect(fd, 1, answers); err != nil {
+					return err
+				}
+			}
+			return nil
+		}()
+	}()
+	testnet.Must(t, <-errs)
+	if answers[unix.EPERM] != sent || sent < 16 {
+		t.Errorf("%d requests without CAP_NET_ADMIN were answered %v", sent, answers)
 	}
 }
 

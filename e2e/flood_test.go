@@ -190,6 +190,16 @@ func caseDropVIP(t *testing.T, r *rig) {
 	answered(to(r.vip, 81))
 	r.front.Send(t, to(r.fam.front, 81)...)
 	r.front.Quiet(t)
+	// A vip is one in its own namespace.
+	o := newRig(t, r.fam)
+	o.serve(t, setup{})
+	answered(to(r.vip, 81))
+	// Nor is it about what has no ports.
+	ping := testpkt.Packet{Src: netip.AddrPortFrom(r.cip[0], 0), Dst: netip.AddrPortFrom(r.fam.front, 0), Proto: testpkt.ICMP, TTL: 64, Type: 8, Rest: 7 << 16}
+	if r.v6() {
+		ping.Proto, ping.Type = testpkt.ICMPv6, 128
+	}
+	answered([]testpkt.Packet{ping})
 	drop(false)
 	answered(to(r.fam.front, 81))
 	cfg, err := r.x.ExtConfig(t.Context())
@@ -303,8 +313,24 @@ func caseACLCookie(t *testing.T, r *rig) {
 	r.proxied(t, proxy{setup: setup{more: r.acl(ipvs.ACLBlack, "clients")}})
 	r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], 4000), netip.AddrPortFrom(r.vip, 80), 1).Syn(synOptions(r.fam)...))
 	r.front.Quiet(t)
-	r.linux(t, 1, 4000).ack(t, "")
+	f := r.linux(t, 1, 4000)
+	f.ack(t, "")
+	f.accept(t)
 	r.counts(t, map[uint16]uint64{uapi.ExtStatAclDrop: 1, uapi.ExtStatSpSyn: 1, uapi.ExtStatSpSynack: 1, uapi.ExtStatSpAckOk: 1})
+	// Who is put on the list with a cookie in his hand is refused, too; who is connected goes on.
+	g := r.linux(t, 2, 4000)
+	r.ipset(t, func() error {
+		var errs []error
+		for _, a := range r.cip[1:3] {
+			errs = append(errs, netlink.IpsetAdd("clients", &netlink.IPSetEntry{IP: net.IP(a.AsSlice()), CIDR: uint8(a.BitLen())}))
+		}
+		return errors.Join(errs...)
+	})
+	r.front.Send(t, g.c.Bare())
+	r.front.Quiet(t)
+	r.back.Quiet(t)
+	r.counts(t, counts{uapi.ExtStatAclDrop: 2, uapi.ExtStatSpRsSyn: 1})
+	f.talk(t)
 }
 
 // caseACLSwap: two sets change places while clients connect: each connection meets

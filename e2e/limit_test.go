@@ -30,7 +30,7 @@ func TestGuestsLimits(t *testing.T) {
 			t.Parallel()
 			testvm.Run(t, testvm.Config{
 				Kernel: kernel, Module: testvm.Ours, Programs: true, Run: "^Test(Flood|Limit|List|Forecast|Watch|Sync|Traps|Counters|ProxyWith)", Files: files,
-				Modules: []string{"ip_set", "ip_set_hash_net", "ip_set_hash_ip", "ip_set_hash_ipport", "ip_set_bitmap_ip"},
+				Modules: []string{"ip_set", "ip_set_hash_net", "ip_set_hash_ip", "ip_set_hash_ipport", "ip_set_bitmap_ip", "nfnetlink_hook"},
 				Patches: true, Env: []string{fuzzSeed + "=" + os.Getenv(fuzzSeed)},
 			})
 		})
@@ -54,6 +54,7 @@ func TestLimit(t *testing.T) {
 		{"bps_out", caseBPSOut},
 		{"conn_limit", caseConnLimit},
 		{"conn_limit_plain_nat", caseConnLimitPlain},
+		{"persistent", caseLimitPersistent},
 		{"timeout_est", caseTimeoutEst},
 		{"68_rst_on_expire", caseRSTOnExpire},
 		{"del_conn", caseDelConn},
@@ -260,6 +261,47 @@ func caseConnLimitPlain(t *testing.T, r *rig) {
 	}
 }
 
+// caseLimitPersistent: of a persistent service each connection counts, and the
+// template, which is none, does not; a client who stays with his real server does not
+// stay with a local address that drains.
+func caseLimitPersistent(t *testing.T, r *rig) {
+	key := r.serve(t, setup{servers: 2, lips: 2, flags: ipvs.FlagPersistent, timeout: time.Minute, more: limits(ipvs.ExtFieldConnLimit, ipvs.Limits{ConnLimit: 2})})
+	a, b := r.open(t, 0, 4000), r.open(t, 0, 4001)
+	r.start(t, 0, 4002)
+	r.start(t, 1, 4000)
+	r.back.Quiet(t)
+	r.counts(t, counts{uapi.ExtStatLimitDrop: 2})
+	if n := r.nconn(t, key); n != 2 {
+		t.Errorf("the service has %d connections, want 2", n)
+	}
+	if a.s.Local != b.s.Local || a.lip.Addr() == b.lip.Addr() {
+		t.Fatalf("servers %v and %v from %v and %v, want one, from two addresses", a.s.Local, b.s.Local, a.lip, b.lip)
+	}
+	// A burst of two, and a client who has his server is refused like others.
+	r.set(t, key, limits(ipvs.ExtFieldConnLimit|ipvs.ExtFieldCPS|ipvs.ExtFieldCPSBurst, ipvs.Limits{CPS: 1, CPSBurst: 2}))
+	for i := range 4 {
+		r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], 4010+uint16(i)), a.vip, 7).Syn(testpkt.MSS(1400)))
+	}
+	if n := len(r.back.Drain()); n != 2 {
+		t.Errorf("%d of 4 passed a burst of 2", n)
+	}
+	r.counts(t, counts{uapi.ExtStatCpsDrop: 2})
+	r.set(t, key, limits(ipvs.ExtFieldCPS|ipvs.ExtFieldCPSBurst, ipvs.Limits{}))
+	r.apply(t, r.laddrFlags(a.lip.Addr(), ipvs.LaddrNoNew))
+	for i := range 4 {
+		c := r.dial(t, 0, 4020+uint16(i))
+		if c.lip.Addr() != b.lip.Addr() || c.s.Local != a.s.Local {
+			t.Errorf("connection %d is from %v to %v, want %v and %v", i, c.lip, c.s.Local, b.lip.Addr(), a.s.Local)
+		}
+	}
+	r.apply(t, r.laddrFlags(b.lip.Addr(), ipvs.LaddrNoNew))
+	r.start(t, 0, 4030)
+	r.back.Quiet(t)
+	r.counts(t, counts{uapi.ExtStatNoLaddr: 1})
+	a.talk(t)
+	b.talk(t)
+}
+
 // expires returns for how long the only connection will live.
 func (r *rig) expires(t *testing.T) time.Duration {
 	t.Helper()
@@ -305,6 +347,15 @@ func caseTimeoutEst(t *testing.T, r *rig) {
 		t.Errorf("expires in %v, want ip_vs' 900s", d)
 	}
 	_, err := r.x.DeleteConns(t.Context(), ipvs.ConnFilter{})
+	testnet.Must(t, err)
+	// The longest is twelve days.
+	r.set(t, key, limits(ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: ipvs.MaxTimeoutEst}))
+	r.open(t, 1, 4001).talk(t)
+	// far out the timer wheel is coarse
+	if d := r.expires(t); d < ipvs.MaxTimeoutEst-time.Minute || d > ipvs.MaxTimeoutEst+ipvs.MaxTimeoutEst/8 {
+		t.Errorf("expires in %v, want %v", d, ipvs.MaxTimeoutEst)
+	}
+	_, err = r.x.DeleteConns(t.Context(), ipvs.ConnFilter{})
 	testnet.Must(t, err)
 
 	_, ops := r.operations(setup{proto: ipvs.UDP, more: limits(ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: 5 * time.Second})})

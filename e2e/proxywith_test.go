@@ -31,6 +31,7 @@ func TestProxyWith(t *testing.T) {
 		{"cps", caseSPCPS},
 		{"conn_limit", caseSPConnLimit},
 		{"bps", caseSPBPS},
+		{"rst_on_expire", caseSPExpire},
 		{"client_on_director", caseSPClientOnDirector},
 		{"server_on_director", caseSPServerOnDirector},
 		{"no_port", caseSPNoPort},
@@ -150,6 +151,28 @@ func caseSPBPS(t *testing.T, r *rig) {
 	r.set(t, key, limits(ipvs.ExtFieldBPSIn, ipvs.Limits{}))
 	f.s.Took(f.toRS(p))
 	f.talk(t)
+}
+
+// caseSPExpire: each end of an idle connection gets the RST in its own numbers, which
+// pass 2^32 meanwhile; behind FNAT and behind NAT.
+func caseSPExpire(t *testing.T, r *rig) {
+	for i, nat := range []bool{false, true} {
+		r.apply(t, ipvs.Op{Kind: ipvs.Flush})
+		r.proxied(t, proxy{nat: nat, setup: setup{ext: ipvs.ExtRSTOnExpire, more: limits(ipvs.ExtFieldTimeoutEst, ipvs.Limits{TimeoutEst: 20 * time.Second})}})
+		f := r.linux(t, 0, 12+uint16(i))
+		f.nat = nat
+		f.ack(t, "")
+		f.s.Seq = 0xfffffff8
+		f.accept(t)
+		f.talk(t)
+		f.talk(t)
+		time.Sleep(25 * time.Second)
+		f.wantResets(t)
+		r.counts(t, counts{uapi.ExtStatExpireRst: uint64(i + 1)})
+		if n := len(r.conns(t)); n != 0 {
+			t.Errorf("%d connections are left", n)
+		}
+	}
 }
 
 // caseSPClientOnDirector: the client is a socket of the director.

@@ -36,15 +36,19 @@ func TestSynproxy(t *testing.T) {
 		{"40_server_syn", caseSPServerSyn},
 		{"41_early_data", caseSPEarlyData},
 		{"41_queue", caseSPQueue},
+		{"41_queue_bytes", caseSPQueueBytes},
 		{"42_server_closed", caseSPServerClosed},
 		{"43_server_mute", caseSPServerMute},
+		{"43_server_mute_longest", caseSPServerMuteLongest},
 		{"43_server_slow", caseSPServerSlow},
 		{"44_banner", caseSPBanner},
 		{"45_sack", caseSPSack},
+		{"45_wrap", caseSPWrap},
 		{"46_scales", caseSPScales},
 		{"46_bare_server", caseSPBareServer},
 		{"46_timestamps", caseSPTimestamps},
 		{"47_reuse", caseSPReuse},
+		{"47_reuse_mode_0", caseSPReuseMode},
 		{"48_spoofed_syn", caseSPSpoofedSyn},
 		{"49_shared_key", caseSPSharedKey},
 		{"50_zero_window", caseSPZeroWindow},
@@ -58,6 +62,7 @@ func TestSynproxy(t *testing.T) {
 		{"client_reset", caseSPClientReset},
 		{"defer", caseSPDefer},
 		{"no_dest", caseSPNoDest},
+		{"overloaded", caseSPOverloaded},
 		{"per_service", caseSPPerService},
 		{"storm", caseSPStorm},
 		{"stray", caseSPStray},
@@ -521,6 +526,45 @@ func caseSPQueue(t *testing.T, r *rig) {
 	g.request(t, p)
 }
 
+// 64 KB are held for one client, to the byte; and what was held is not missing from
+// the memory for the next, however a handshake has ended.
+func caseSPQueueBytes(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 4000)
+	var all []testpkt.Packet
+	for _, n := range []int{30000, 35535, 1} {
+		p := f.c.Data(strings.Repeat("q", n))
+		if n > 1400 {
+			p.Sum, p.GSO = testpkt.SumPartial, 1400
+		}
+		all = append(all, p)
+	}
+	r.front.Send(t, all...)
+	f.meetServer(t, all[0])
+	f.accept(t, all[:2]...)
+	r.counts(t, counts{uapi.ExtStatSpQueued: 2, uapi.ExtStatSpQdrop: 1})
+	f.request(t, all[2])
+
+	// Room for a few packets, and 18 that want it one after the other.
+	r.apply(t, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigSPQMem, SPQMem: 4096}})
+	for n := range 18 {
+		g := r.linux(t, 1+n, 4001)
+		p := g.c.Data("early")
+		r.front.Send(t, p)
+		g.meetServer(t, p)
+		switch n % 3 {
+		case 0:
+			g.accept(t, p)
+		case 1:
+			r.back.Send(t, g.s.Reset())
+			r.front.Expect(t, g.reset(len("early")))
+		case 2:
+			g.request(t, g.c.Segment(testpkt.RST, ""))
+		}
+	}
+	r.counts(t, counts{uapi.ExtStatSpQueued: 20, uapi.ExtStatSpQdrop: 1})
+}
+
 // reset is the RST that a client gets whose connection to a server did not come
 // about.
 func (f *spFlow) reset(data int) testpkt.Packet {
@@ -580,6 +624,31 @@ func caseSPServerMute(t *testing.T, r *rig) {
 	noneLeft(t, "ip_vs_x_sp")
 }
 
+// Eight SYNs again are the most, and 32 s the longest wait. The connection outlives
+// the minute that ip_vs gives to half-open ones.
+func caseSPServerMuteLongest(t *testing.T, r *rig) {
+	r.proxied(t, proxy{set: ipvs.ExtFieldSPRetries, sp: ipvs.Synproxy{SYNRetries: 8}})
+	f := r.linux(t, 0, 4000)
+	start := time.Now()
+	f.ack(t, "")
+	due := time.Duration(0)
+	for _, wait := range []time.Duration{1, 2, 4, 8, 16, 32, 32, 32, 32} {
+		due += wait * time.Second
+		port, want := r.back, testpkt.SYN
+		if due > 150*time.Second {
+			port, want = r.front, testpkt.RST|testpkt.ACK
+		}
+		got, err := port.Read(time.Minute)
+		testnet.Must(t, err)
+		// the timer wheel rounds up, by an eighth at most
+		if after := time.Since(start); got.Flags != want || after < due-50*time.Millisecond || after > due+due/8+time.Second {
+			t.Errorf("%v after %v, want %v after %v", got.Flags, after, want, due)
+		}
+	}
+	r.back.Quiet(t)
+	r.counts(t, counts{uapi.ExtStatSpRsRetrans: 8, uapi.ExtStatSpRsTimeout: 1})
+}
+
 // A slow server answers the second SYN; what was held is not late.
 func caseSPServerSlow(t *testing.T, r *rig) {
 	r.proxied(t, proxy{})
@@ -631,6 +700,33 @@ func caseSPSack(t *testing.T, r *rig) {
 	f.reply(t, q)
 	f.request(t, lost)
 	f.talk(t)
+}
+
+// Numbers of both sides begin just below 2^32: data that is held, the window that it
+// must lie in, and SACK blocks pass over it.
+func caseSPWrap(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	f := r.linux(t, 0, 12) // see tryKnock
+	if f.isn != 0xfffffffc {
+		t.Fatalf("the client begins with %#x", f.isn)
+	}
+	first := f.c.Data("GET / HTTP/1.1\r\n")
+	second := f.c.Data("Host: example\r\n\r\n")
+	r.front.Send(t, first, second)
+	f.meetServer(t, first)
+	f.s.Seq = 0xfffffff8
+	f.accept(t, first, second)
+	r.counts(t, counts{uapi.ExtStatSpQueued: 2, uapi.ExtStatSpQdrop: 0})
+	lost := f.s.Data("all of")
+	late := f.s.Data("200 OK")
+	f.reply(t, late)
+	p := f.c.Bare()
+	p.Ack = f.cookie + 1
+	p.Options = testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.SACK(late.Seq+f.sp, late.Seq+f.sp+6))
+	f.request(t, p)
+	f.reply(t, lost)
+	f.talk(t)
+	f.finish(t)
 }
 
 // The client was told a scale before anybody knew the server's.
@@ -803,6 +899,27 @@ func caseSPReuse(t *testing.T, r *rig) {
 	r.counts(t, map[uint16]uint64{uapi.ExtStatSpReuse: 5})
 }
 
+// With conn_reuse_mode 0 ip_vs keeps a connection in TIME_WAIT for whoever has its port
+// again: for the proxy it is one more that is over.
+func caseSPReuseMode(t *testing.T, r *rig) {
+	testnet.Must(t, r.d.Sysctl("net.ipv4.vs.conn_reuse_mode", "0"))
+	r.proxied(t, proxy{})
+	f := r.established(t, 0, 4000, false)
+	f.talk(t)
+	f.finish(t)
+	g := r.again(t, f, 77)
+	if now := r.conn(t, f); now.State != "TIME_WAIT" || now.SPDelta != f.sp {
+		t.Errorf("a SYN made of the connection %+v", now)
+	}
+	g.ack(t, "")
+	if g.lip != f.lip {
+		t.Errorf("another local address %v than %v", g.lip, f.lip)
+	}
+	g.accept(t)
+	g.talk(t)
+	r.counts(t, counts{uapi.ExtStatSpReuse: 1})
+}
+
 // conn is the one connection of f's client.
 func (r *rig) conn(t *testing.T, f *spFlow) ipvs.Conn {
 	t.Helper()
@@ -897,12 +1014,21 @@ func caseSPRotation(t *testing.T, r *rig) {
 	r.front.Send(t, p)
 	expectReset(t, r.front, p)
 	// told to, a director takes a key that it never made a cookie with
-	h := r.linux(t, 2, 4000)
+	h, h2 := r.linux(t, 2, 4000), r.linux(t, 3, 4000)
 	rotate(3)
 	rotate(4)
 	r.apply(t, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigCookieKeyPrev, CookieKeyPrev: ipvs.CookieKey{2}}})
 	h.ack(t, "")
 	h.accept(t)
+	// both in one request: what made cookies until now is forgotten
+	i := r.linux(t, 4, 4000)
+	r.apply(t, ipvs.Op{Kind: ipvs.SetExtConfig, Config: ipvs.ExtConfig{Set: ipvs.ExtConfigCookieKey | ipvs.ExtConfigCookieKeyPrev,
+		CookieKey: ipvs.CookieKey{5}, CookieKeyPrev: ipvs.CookieKey{2}}})
+	p = i.c.Bare()
+	r.front.Send(t, p)
+	expectReset(t, r.front, p)
+	h2.ack(t, "")
+	h2.accept(t)
 	cfg, err := r.x.ExtConfig(t.Context())
 	testnet.Must(t, err)
 	if cfg.CookieKey != (ipvs.CookieKey{}) || cfg.CookieKeyPrev != (ipvs.CookieKey{}) {
@@ -1151,6 +1277,15 @@ func caseSPStray(t *testing.T, r *rig) {
 	r.back.Expect(t, testpkt.Packet{
 		Src: f.lip, Dst: f.s.Local, Proto: testpkt.TCP, TTL: 63, DF: !r.v6(), Flags: testpkt.RST, Seq: 4711,
 	})
+	// so is a SYN/ACK that acknowledges something else
+	stray = f.s.Segment(testpkt.SYN|testpkt.ACK, "")
+	f.s.Seq--
+	stray.Ack += 5
+	r.back.Send(t, stray)
+	r.back.Expect(t, testpkt.Packet{
+		Src: f.lip, Dst: f.s.Local, Proto: testpkt.TCP, TTL: 63, DF: !r.v6(), Flags: testpkt.RST, Seq: stray.Ack,
+	})
+	r.front.Quiet(t)
 	if c := r.conn(t, f); c.State != "SYN_RECV" {
 		t.Errorf("the state is %s, want SYN_RECV", c.State)
 	}
@@ -1202,6 +1337,28 @@ func caseSPNoDest(t *testing.T, r *rig) {
 	r.front.Send(t, p)
 	expectReset(t, r.front, p)
 	r.counts(t, map[uint16]uint64{uapi.ExtStatSpNodest: 2})
+}
+
+// Real servers that have all the connections they may have are none for a client who
+// is to come; he gets his cookie when there is room again.
+func caseSPOverloaded(t *testing.T, r *rig) {
+	key := r.proxied(t, proxy{})
+	d := r.dest(ipvs.SetDest, key, r.rip[0], 1)
+	d.Dest.UpperThreshold = 1
+	r.apply(t, d)
+	f := r.established(t, 0, 4000, false)
+	syn := testpkt.NewPeer(netip.AddrPortFrom(r.cip[1], 4000), f.vip, 5).Syn()
+	r.front.Send(t, syn)
+	r.front.Quiet(t)
+	r.counts(t, counts{uapi.ExtStatSpSyn: 2, uapi.ExtStatSpSynack: 1, uapi.ExtStatSpNodest: 1})
+	f.talk(t)
+	if n, err := r.x.DeleteConns(t.Context(), ipvs.ConnFilter{}); n != 1 || err != nil {
+		t.Fatalf("%d deleted, %v", n, err)
+	}
+	r.front.Send(t, syn)
+	if got := r.front.Recv(t); got.Flags != testpkt.SYN|testpkt.ACK {
+		t.Errorf("with room again the SYN is answered by\n%v", got)
+	}
 }
 
 // What SYN proxy cannot do is refused, whoever asks and in which order.
@@ -1282,16 +1439,37 @@ func caseSPAuto(t *testing.T, r *rig) {
 			t.Errorf("%v, active %t, %d half-open; want auto, %t, %d", s.Flags.Synproxy(), s.SP.Active, s.SP.HalfOpen, active, half)
 		}
 	}
-	told := func(kind ipvs.EventKind) {
+	told := func(kind ipvs.EventKind, least, most uint32) {
 		t.Helper()
 		select {
 		case e := <-events:
-			if e.Kind != kind || e.Service.Port != key.Port || e.Service.Addr != key.Addr {
-				t.Errorf("event %+v, want %v of %v", e, kind, key)
+			if e.Kind != kind || e.Service != key || e.HalfOpen < least || e.HalfOpen > most {
+				t.Errorf("event %+v, want %v of %v with %d to %d half-open", e, kind, key, least, most)
 			}
 		case <-time.After(5 * time.Second):
 			t.Errorf("no event %v", kind)
 		}
+	}
+	// cookies of mode on are taken when it becomes auto, and in the end nobody looks for one
+	mode := func(m ipvs.SynproxyMode) {
+		t.Helper()
+		var e ipvs.Ext
+		e.SetSynproxy(m)
+		r.set(t, key, e)
+	}
+	mode(ipvs.SynproxyOn)
+	i, late := r.linux(t, 6, 4000), r.linux(t, 7, 4000)
+	mode(ipvs.SynproxyAuto)
+	i.ack(t, "")
+	i.accept(t)
+	i.talk(t)
+	bad := r.stat(t, uapi.ExtStatSpAckBad)
+	time.Sleep(129 * time.Second)
+	p := late.c.Bare()
+	r.front.Send(t, p)
+	expectReset(t, r.front, p)
+	if n := r.stat(t, uapi.ExtStatSpAckBad); n != bad {
+		t.Error("a cookie was looked for long after the last was sent")
 	}
 	show(false, 0)
 	// ordinary connections are open to the server, and half-open ones count
@@ -1306,19 +1484,19 @@ func caseSPAuto(t *testing.T, r *rig) {
 	}
 	show(false, on)
 	g := r.linux(t, 2, 4000) // the first one too many
-	told(ipvs.EventSynproxyOn)
+	told(ipvs.EventSynproxyOn, on, on)
 	show(true, on+1)
 	g.ack(t, "")
 	g.accept(t)
 	show(true, on)
 	f.talk(t) // what was there before goes on
 	r.back.Quiet(t)
-	// fewer than turned it on, more than turn it off
-	for _, o := range open[off+1:] {
+	// fewer than turned it on, as many as do not turn it off yet
+	for _, o := range open[off:] {
 		o.establish(t)
 	}
 	time.Sleep(15 * time.Second)
-	show(true, off+1)
+	show(true, off)
 	r.linux(t, 2, 4001)
 	// half-open ones time out after a minute, and the flood goes on with cookies
 	for range 3 {
@@ -1335,7 +1513,7 @@ func caseSPAuto(t *testing.T, r *rig) {
 	time.Sleep(60 * time.Second)
 	h := r.linux(t, 4, 4000)
 	time.Sleep(20 * time.Second)
-	told(ipvs.EventSynproxyOff)
+	told(ipvs.EventSynproxyOff, 0, off-1)
 	show(false, 0)
 	r.dial(t, 5, 4000)
 	// cookies sent before are taken for a while

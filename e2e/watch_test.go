@@ -28,6 +28,7 @@ func TestForecast(t *testing.T) {
 	needOurs(t)
 	each(t, "forecast", caseForecast)
 	each(t, "forecast_fullest_server", caseForecastServers)
+	each(t, "forecast_again", caseForecastAgain)
 }
 
 // listen collects events until stop is called, which returns them.
@@ -157,10 +158,69 @@ func caseForecastServers(t *testing.T, r *rig) {
 	}
 }
 
+// caseForecastAgain: each step is told once, and again when the share was five per
+// cent below it; that nothing is left is told once a second.
+func caseForecastAgain(t *testing.T, r *rig) {
+	r.serve(t, setup{lips: 2, ports: [2]uint16{5000, 5009}})
+	stop := r.listen(t)
+	var clients []netip.AddrPort
+	more := func(n int) {
+		t.Helper()
+		for range n {
+			p := r.syns(len(clients))
+			r.front.Send(t, p)
+			r.back.Recv(t)
+			clients = append(clients, p.Src)
+		}
+	}
+	fewer := func(n int) {
+		t.Helper()
+		for _, c := range clients[len(clients)-n:] {
+			gone, err := r.x.DeleteConns(t.Context(), ipvs.ConnFilter{Client: netip.PrefixFrom(c.Addr(), c.Addr().BitLen()), ClientPort: c.Port()})
+			if err != nil || gone != 1 {
+				t.Fatalf("%d connections of %v ended, %v", gone, c, err)
+			}
+		}
+		clients = clients[:len(clients)-n]
+	}
+	late := func() {
+		t.Helper()
+		r.front.Send(t, r.syns(100+int(r.freshPort())))
+		r.back.Quiet(t)
+	}
+	more(16) // 80 %
+	fewer(2)
+	more(2) // never below 75 %
+	fewer(3)
+	more(3) // was below, and 80 % again
+	more(3) // 95 %
+	fewer(2)
+	more(2) // never below 90 %
+	fewer(3)
+	more(3) // was below, and 95 % again
+	more(1)
+	late() // none left
+	late()
+	time.Sleep(1100 * time.Millisecond)
+	late() // and still none
+	want := []ipvs.EventKind{ipvs.EventPorts80, ipvs.EventPorts80, ipvs.EventPorts95, ipvs.EventPorts95, ipvs.EventPortsFull, ipvs.EventPortsFull}
+	used := []uint32{16, 16, 19, 19, 20, 20}
+	got := stop()
+	for i, e := range got {
+		if i < len(want) && (e.Kind != want[i] || e.LGroup.PortsUsed != used[i] || e.LGroup.RSProtocol != ipvs.TCP || e.LGroup.Family != ipvs.FamilyOf(r.vip)) {
+			t.Errorf("event %d is %+v, want %v with %d in use", i, e, want[i], used[i])
+		}
+	}
+	if len(got) != len(want) {
+		t.Errorf("%d events, want %d: %+v", len(got), len(want), got)
+	}
+}
+
 // TestWatch: what operators look at.
 func TestWatch(t *testing.T) {
 	needOurs(t)
 	each(t, "proc_files", caseProc)
+	each(t, "proc_laddr", caseProcLaddr)
 	each(t, "tracepoints", caseTrace)
 	each(t, "tracepoint_synproxy", caseTraceSynproxy)
 	t.Run("guide_v4", func(t *testing.T) { caseGuide(t, newRig(t, fam4)) })
@@ -245,6 +305,49 @@ func caseProc(t *testing.T, r *rig) {
 	}
 	if text := r.read(t, "ip_vs_conn"); !strings.HasPrefix(text, "Pro FromIP   FPrt ToIP     TPrt DestIP   DPrt State       Expires PEName PEData\n") {
 		t.Errorf("the stock file begins\n%.200s", text)
+	}
+}
+
+// caseProcLaddr: the file tells of each address, in each group, what netlink does, on
+// however many pages.
+func caseProcLaddr(t *testing.T, r *rig) {
+	r.serve(t, setup{ports: [2]uint16{5000, 5001}})
+	r.open(t, 0, 4000)
+	f := r.open(t, 1, 4000)
+	r.start(t, 2, 4000) // no port
+	f.finish(t)
+	r.dial(t, 3, 4000) // takes one back
+	other := r.group("other_group_of15", r.fam)
+	other.Name = other.Name[:uapi.ExtNameMax]
+	ops := []ipvs.Op{{Kind: ipvs.AddLGroup, LGroup: other}}
+	a := netip.MustParseAddr("10.9.0.1")
+	if r.v6() {
+		a = netip.MustParseAddr("2001:db8:9:9:9:9:9:1")
+	}
+	const many = 150
+	for i := range uint16(many) {
+		ops = append(ops, ipvs.Op{Kind: ipvs.AddLaddr, LGroup: other, Laddr: ipvs.Laddr{
+			Addr: a, PortMin: 1 + i, PortMax: 65535, Flags: ipvs.LaddrForce | ipvs.LaddrFlags(i%2)*ipvs.LaddrNoNew}})
+		a = a.Next()
+	}
+	r.apply(t, ops...)
+	var want []string
+	for _, g := range []string{group, other.Name} {
+		all, err := r.x.Laddrs(t.Context(), g)
+		testnet.Must(t, err)
+		for _, l := range all {
+			want = append(want, fmt.Sprintf("%s %v %d %d %02X %d %d %d %d", g, l.Addr, l.PortMin, l.PortMax, uint32(l.Flags), l.Conns, l.Conflict, l.Full, l.Reclaim))
+		}
+	}
+	if l := want[0]; !strings.Contains(l, " 5000 5001 00 2 ") || strings.HasSuffix(l, " 0") || len(want) != 1+many {
+		t.Fatalf("netlink lists %d addresses, first\n%s\nwant %d, and numbers to compare", len(want), l, 1+many)
+	}
+	var got []string
+	for _, line := range strings.Split(strings.TrimSpace(r.read(t, "ip_vs_x_laddr")), "\n")[1:] {
+		got = append(got, strings.Join(strings.Fields(line), " "))
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("ip_vs_x_laddr has\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 }
 

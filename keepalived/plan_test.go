@@ -203,6 +203,19 @@ virtual_server group shop {
 }
 `
 
+// TestForeignServices: what only another program can have is told, is no service, and does not
+// keep a reload from taking something away.
+func TestForeignServices(t *testing.T) {
+	const foreign = "virtual_server match out {\nlb_kind SNAT\n}\nvirtual_server fwmark 1 {\nsnat_rule {\nfrom 10.0.0.0/8\n}\n}\n"
+	d := newDaemon(t, ipvstest.NewStock(), nat+foreign)
+	d.start()
+	d.holds(natLines)
+	begin, end := strings.Index(nat, "\treal_server 10.0.2.12"), strings.LastIndex(nat, "}")
+	d.reload(nat[:begin]+nat[end:]+foreign, msgReloaded)
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.11:80 -m -w 1\n")
+	d.stop()
+}
+
 // TestPlanFNAT: a plan of what alibaba's and dpvs' words ask for is in commands of
 // ipvsadm, in the order in which a reload then does it; its checks are named.
 func TestPlanFNAT(t *testing.T) {

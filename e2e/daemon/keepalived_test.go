@@ -48,10 +48,17 @@ func TestGuestsKeepalived(t *testing.T) {
 		"/sbin/ipvsadm":        filepath.Join(dir, "ipvsadm"),
 		"/etc/demo.conf":       filepath.Join(root, "testdata/demo/keepalived.conf"),
 	}
-	for _, kernel := range testvm.Kernels() {
+	for _, name := range []string{"dpvs.conf", "alibaba.conf", "alibaba.d/laddr.conf", "alibaba.d/rs.conf"} {
+		files["/etc/dialects/"+name] = filepath.Join(root, "e2e/daemon/testdata", name)
+	}
+	for i, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
-			for module, run := range map[testvm.Module]string{testvm.Ours: "^TestKeepalived", testvm.Stock: "^TestOnStockKeepalived"} {
+			runs := map[testvm.Module]string{testvm.Ours: "^TestKeepalived", testvm.Stock: "^TestOnStockKeepalived"}
+			if i == len(testvm.Kernels())-1 { // what no kernel changes
+				runs[testvm.Ours] += "|^TestDialects"
+			}
+			for module, run := range runs {
 				t.Run(map[testvm.Module]string{testvm.Ours: "ours", testvm.Stock: "stock"}[module], func(t *testing.T) {
 					t.Parallel()
 					files := maps.Clone(files)

@@ -12,6 +12,7 @@ var remedies = map[string]string{
 	"virtual_server/bps":          "dpvs stores it and limits nothing; write 'bps_in BYTES' and 'bps_out BYTES'",
 	"virtual_server/cps_limit":    "write 'cps NUMBER'",
 	"virtual_server/conn_timeout": "write 'established_timeout SECONDS'",
+	"virtual_server/snat_rule":    "SNAT is a matter of nftables; the virtual server is left out",
 
 	// dpvs
 	"tunnel_group":                         "make the tunnel with 'ip tunnel add'",

@@ -257,6 +257,9 @@ func (l *loader) serve(vs *VirtualServer) {
 
 // server resolves a virtual server; false: it is left out.
 func (l *loader) server(d *draft, seen map[serviceID]Pos) bool {
+	if d.foreign {
+		return false // and nothing is lost: no configuration can have it
+	}
 	if !l.identify(d) {
 		l.cfg.Lost = append(l.cfg.Lost, Lost{Pos: d.vs.Pos, Service: d.vs.Group})
 		return false

@@ -18,7 +18,9 @@ type draft struct {
 	vs     VirtualServer
 	traits VirtualTraits // of vs, until it is complete
 	timing timing
-	broken bool // its identity could not be read: everything in it is read only to report faults
+	// foreign is set for a service of another program's that there is none of here.
+	foreign bool
+	broken  bool // its identity could not be read: everything in it is read only to report faults
 
 	mark      uint32 // of virtual_server fwmark
 	family    Family // of ip_family
@@ -223,13 +225,14 @@ func readServer(l *loader, n *parser.Node, d *draft) {
 		d.vs.Group, d.broken = name, !ok
 	case "match":
 		l.error(n.ArgPos(1), "virtual_server match: SNAT services of dpvs are not supported: SNAT is a matter of nftables")
-		d.broken = true
+		d.foreign = true
 	default:
 		ap, ok := l.addrPort(n, 1)
 		if d.broken = !ok; ok {
 			d.vs.Endpoints = []Endpoint{{Addr: ap, Family: FamilyOf(ap.Addr()), Pos: n.Pos()}}
 		}
 	}
+	d.foreign = d.foreign || slices.ContainsFunc(n.Children, func(c *parser.Node) bool { return c.Key() == "snat_rule" })
 	walk(l, n.Children, "virtual_server", serverKeywords, d)
 }
 
@@ -430,5 +433,21 @@ func scriptInto[T any](of func(*T) *Script) keyword[T] {
 		}
 		words = append(words, "", "")
 		*s = Script{Command: words[0], User: words[1], Group: words[2]}
+		if of, word, ok := s.forShell(); ok {
+			l.info(n.ArgPos(1), "%s: no shell is between: '%s' is an argument of %s: write sh -c '...', or a script", n.Key(), word, of)
+		}
 	}}
+}
+
+// forShell finds a word that only a shell would take apart, as keepalived before 2.0 had
+// one do, and files for alibaba/LVS still count on.
+func (s *Script) forShell() (of, word string, ok bool) {
+	if strings.ContainsAny(s.Command, `'"\\`) {
+		return "", "", false // it is meant as it is
+	}
+	words := strings.Fields(s.Command)
+	if i := slices.IndexFunc(words, func(w string) bool { return strings.Contains(w, ";") || w == "&&" || w == "||" || w == "|" }); i > 0 {
+		return words[0], words[i], true
+	}
+	return "", "", false
 }

@@ -145,11 +145,23 @@ func (l *loader) missing(vs *VirtualServer) {
 
 // withoutMisc leaves out each MISC_CHECK that is gone.
 func (rs *RealServer) withoutMisc(gone func(*Checker) bool) {
+	if !rs.hasMisc() {
+		return
+	}
 	rs.Checkers = slices.DeleteFunc(rs.Checkers, func(c Checker) bool {
 		out := c.Misc != nil && gone(&c)
 		rs.Held = rs.Held || out && c.Alpha
 		return out
 	})
+}
+
+func (rs *RealServer) hasMisc() bool {
+	for i := range rs.Checkers {
+		if rs.Checkers[i].Misc != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // heldBy says what comes of a check that is left out.

@@ -228,8 +228,12 @@ func applyOf(t *testing.T, path, text string, n int) firstApply {
 
 // What the first apply may take, from the first service to the last: of what a bare
 // sender of the same takes, which is the kernel's own share, and of the original's.
-// At the size of every run the millisecond between two looks is in the first.
-const overBare, overBareFew, ofStock = 1.2, 1.4, 0.5
+// At the size of every run the millisecond between two looks is in the first, and the
+// kernel's share larger (TestGuestsServers).
+const (
+	overBare, ofStock       = 1.3, 0.3
+	overBareFew, ofStockFew = 1.4, 0.5
+)
 
 // TestCostOfApply holds the first apply of all services to the kernel to these, and
 // the time from the start of the process to the last service to the original's.
@@ -237,9 +241,9 @@ const overBare, overBareFew, ofStock = 1.2, 1.4, 0.5
 func TestCostOfApply(t *testing.T) {
 	testnet.Must(t, testvm.Modprobe("ip_vs"))
 	testnet.Must(t, testvm.Modprobe("ip_vs_wrr"))
-	n, over := 1000, overBareFew
+	n, over, most := 1000, overBareFew, ofStockFew
 	if os.Getenv("LVS_BENCH") != "" {
-		n, over = 10_000, overBare
+		n, over, most = 10_000, overBare, ofStock
 	}
 	s := openBare(t)
 	messages := s.messages(n)
@@ -252,7 +256,7 @@ func TestCostOfApply(t *testing.T) {
 	theirs, mine := applyOf(t, stock, text, n), applyOf(t, ours, text, n)
 	bare, of, whole := mine.window.Seconds()/floor.Seconds(), mine.window.Seconds()/theirs.window.Seconds(), mine.whole.Seconds()/theirs.whole.Seconds()
 	t.Logf("the first apply of %d: a bare sender takes %v; ours %.3f of that, %.3f of the original's; %.3f from the start of the process on", n, floor, bare, of, whole)
-	if bare > over || of > ofStock || whole > 1 {
-		t.Errorf("the first apply of %d takes %.2f of a bare sender's time and %.2f of the original's, from the start on %.2f; want at most %v, %v and 1", n, bare, of, whole, over, ofStock)
+	if bare > over || of > most || whole > 1 {
+		t.Errorf("the first apply of %d takes %.2f of a bare sender's time and %.2f of the original's, from the start on %.2f; want at most %v, %v and 1", n, bare, of, whole, over, most)
 	}
 }

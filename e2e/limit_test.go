@@ -30,7 +30,7 @@ func TestGuestsLimits(t *testing.T) {
 			t.Parallel()
 			testvm.Run(t, testvm.Config{
 				Kernel: kernel, Module: testvm.Ours, Programs: true, Run: "^Test(Flood|Limit|List|Forecast|Watch|Sync|Traps|Counters|ProxyWith)", Files: files,
-				Modules: []string{"ip_set", "ip_set_hash_net", "ip_set_hash_ip", "ip_set_hash_ipport", "ip_set_bitmap_ip", "nfnetlink_hook"},
+				Modules: []string{"ip_set", "ip_set_hash_net", "ip_set_hash_ip", "ip_set_hash_ipport", "ip_set_bitmap_ip"},
 				Patches: true, Env: []string{fuzzSeed + "=" + os.Getenv(fuzzSeed)},
 			})
 		})

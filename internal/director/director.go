@@ -365,7 +365,13 @@ func (d *Director) Growing() bool {
 // Observe takes the states of all checks, in the order of Targets, and returns
 // what they change. It may be told the same states again.
 func (d *Director) Observe(status []healthcheck.Status) []Notice {
-	var notices []Notice
+	begins := 0 // with a notice each
+	for _, v := range d.virtuals {
+		if !v.voted {
+			begins++
+		}
+	}
+	notices := make([]Notice, 0, begins)
 	for _, v := range d.virtuals {
 		for _, s := range v.servers {
 			notices = append(notices, d.observe(v, s, status[s.first:s.first+s.count])...)

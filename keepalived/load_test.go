@@ -230,7 +230,11 @@ func load(t *testing.T, program string, n int, interval time.Duration, rounds in
 	servers.until(first+uint64(2*n*rounds), limit)
 	made, took, used := servers.count()-first, time.Since(begin), cpuOf(t, child)-cpu
 	t.Logf("%d targets, %d checks at %.0f/s of %.0f/s asked, %v of the checkers' CPU time for each", 2*n, made, float64(made)/took.Seconds(), float64(2*n)/interval.Seconds(), used/time.Duration(made))
-	t.Logf("checkers: %v; parent: %v", memoryOf(t, child), memoryOf(t, cmd.Process.Pid))
+	kept := memoryOf(t, child)
+	t.Logf("checkers: %v; parent: %v", kept, memoryOf(t, cmd.Process.Pid))
+	if kept.anon > anonLimit {
+		t.Errorf("the checkers keep %.1f MB for %d targets, want at most %.0f", float64(kept.anon)/1e6, 2*n, anonLimit/1e6)
+	}
 
 	testnet.Must(t, cmd.Process.Signal(unix.SIGTERM))
 	ended = true
@@ -246,6 +250,9 @@ func load(t *testing.T, program string, n int, interval time.Duration, rounds in
 		t.Errorf("of servers that are all healthy the log says: %s", bad)
 	}
 }
+
+// anonLimit is what the checkers may keep of 20,000 targets, in bytes.
+const anonLimit = 40e6
 
 // TestCostOfChecks runs the whole daemon, parent and checkers, on a kernel that keeps
 // nothing. With LVS_BENCH set it has 20,000 targets, each checked at 10,000 and

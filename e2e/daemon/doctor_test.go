@@ -107,7 +107,7 @@ func TestKeepalivedDoctorTraffic(t *testing.T) {
 		}
 		return nil
 	})
-	b.wantFindings(0, "note synproxy synproxy_early is auto, and", "other hooks of netfilter are in the way", "remedy: 'nft list hooks' tells whose; 'synproxy_early on' in global_defs",
+	b.wantFindings(0, "note synproxy synproxy_early is auto, and", "other hooks of netfilter are in the way", "remedy: 'nft list hooks' tells whose (Debian's 6.1 cannot; 'nft list ruleset' tells of rules); 'synproxy_early on' in global_defs",
 		"note conntrack connections are tracked here, those of FNAT are not", "remedy: nft add rule inet FILTER PREROUTING ip daddr { LOCAL ADDRESSES, SERVICES } notrack")
 
 	// Nothing comes while it is full: the kernel would say so for each packet.

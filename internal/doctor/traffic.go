@@ -251,7 +251,7 @@ func (e *exam) synproxy() {
 	}
 	early, syns := stats[ipvs.StatSPEarly], stats[ipvs.StatSPSyn]
 	if settings.SPEarly == ipvs.SynproxyAuto && early < syns/2 {
-		e.add("synproxy", Note, "'nft list hooks' tells whose; 'synproxy_early on' in global_defs, if none of them needs to see handshakes: a flood costs half as much then",
+		e.add("synproxy", Note, "'nft list hooks' tells whose (Debian's 6.1 cannot; 'nft list ruleset' tells of rules); 'synproxy_early on' in global_defs, if none of them needs to see handshakes: a flood costs half as much then",
 			"synproxy_early is auto, and %d packets were dealt with before they were routed while %d SYNs came: other hooks of netfilter are in the way", early, syns)
 		return
 	}

@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
+	"github.com/lvs-fnat/lvs/internal/testvm"
 	"github.com/lvs-fnat/lvs/ipvs"
 )
 
@@ -77,24 +78,48 @@ func guideCommands(text string) []string {
 	return all
 }
 
+// guideInline are the commands that a page shows within its sentences: what is set as
+// code there, begins with a program and has more words.
+func guideInline(text string) []string {
+	var all []string
+	for _, m := range inlineCode.FindAllStringSubmatch(text, -1) {
+		if word, _, more := strings.Cut(m[1], " "); more && slices.Contains(guidePrograms, filepath.Base(word)) {
+			all = append(all, m[1])
+		}
+	}
+	return all
+}
+
+var inlineCode = regexp.MustCompile("`([^`\n]+)`")
+
 // guidePrograms are the first words of commands in the guides.
 var guidePrograms = []string{
-	"apt-get", "cat", "dkms", "dkms-build", "echo", "ipvsadm", "keepalived", "ls", "make", "modinfo", "modprobe", "mokutil", "nft", "sysctl", "toa-bpf", "umask",
+	"apt-get", "cat", "dkms", "dkms-build", "echo", "ethtool", "ip", "ipvsadm", "keepalived", "ls", "make", "modinfo", "modprobe", "mokutil", "nft", "rmmod", "ss",
+	"sysctl", "toa-bpf", "umask",
 }
 
 // guideRunners tells, for each page, which of its commands are typed where: a command
 // that contains the words on the left by the test on the right, with names and
 // addresses of that test's bed. Those of a section in caseGuide are run verbatim.
 var guideRunners = map[string][]struct{ words, test string }{
-	"fnat.md":     {{"notrack", "e2e.TestTools"}},
-	"synproxy.md": {},
+	"fnat.md": {
+		{"notrack", "e2e.TestTools"}, {"ethtool -K", "e2e.TestWatch"}, {"ip addr add", "e2e.TestWatch"}, {"ip_local_reserved_ports=", "e2e.TestWatch"},
+		{"ipvsadm -G", "e2e.TestWatch"}, {"ipvsadm --rate", "e2e.TestWatch"}, {"ipvsadm --set", "e2e.TestWatch"}, {"ipvsadm -E -s", "e2e.TestWatch"},
+	},
+	"synproxy.md": {
+		{"ipvsadm --set-ext --synproxy-early", "e2e.TestWatch"}, {"nft list", "e2e.TestWatch"}, {"ss -ti", "e2e.TestWatch"},
+		{"keepalived --doctor", "e2e/daemon.TestKeepalivedDoctor"},
+	},
 	"toa.md": {
+		{"--toa", "e2e.TestWatch"}, {"rmmod toa", "e2e.TestToaModuleUnload"},
 		{"toa-bpf run", "e2e.TestToaBPFReceive"}, {"toa-bpf stats", "e2e.TestToaBPFReceive"}, {"toa-bpf detach", "e2e.TestToaBPFReceive"},
 		{"toa-bpf list", "kmod/toa/bpf.TestNetnsPinned"}, {"toa-bpf trust", "kmod/toa/bpf.TestNetnsPinned"},
 		{"modprobe toa trust=", "e2e.TestToaModuleReceive"}, {"/proc/net/toa_stats", "e2e.TestToaModuleReceive"}, {"/proc/net/toa", "e2e.TestToaModuleTrust"},
 	},
 	"kernel-module.md": {
 		{"apt-get install", "e2e/install.TestInstall"}, {"apt-get remove", "e2e/install.TestInstall"},
+		{"apt-get purge", "e2e/install.TestInstall"}, {"make deb", "e2e/install.TestFromClone"},
+		{"ipvsadm --clear", "e2e.TestWatch"},
 		{"make install", "e2e/install.TestFromClone"}, {"make dkms-install", "e2e/install.TestFromClone"},
 		{"modprobe ip_vs", "e2e.TestUnload"}, {"dkms-build lvs", "e2e/install.TestInstall"}, {"dkms status", "e2e/install.TestInstall"},
 		{"modinfo ", "e2e/install.TestInstall"}, {"keepalived --doctor", "e2e/daemon.TestKeepalivedDoctor"},
@@ -103,7 +128,7 @@ var guideRunners = map[string][]struct{ words, test string }{
 }
 
 // guideCalls are functions by which tests do what a program does.
-var guideCalls = map[string][]string{"cat": {"ReadFile", "Open"}, "echo": {"WriteFile"}, "modprobe": {"Modprobe"}}
+var guideCalls = map[string][]string{"cat": {"ReadFile", "Open"}, "echo": {"WriteFile"}, "modprobe": {"Modprobe"}, "rmmod": {"DeleteModule", "Rmmod"}}
 
 // TestHostGuides: each command of the guides is typed by a test: run as it stands in
 // the guide, or with its program, subcommands and options among the words of one
@@ -122,7 +147,7 @@ func TestHostGuides(t *testing.T) {
 			}
 		}
 		used := map[string]bool{}
-		for _, command := range guideCommands(string(text)) {
+		for _, command := range slices.Concat(guideCommands(string(text)), guideInline(string(text))) {
 			if verbatim[command] {
 				continue
 			}
@@ -202,21 +227,27 @@ func guideSources(t *testing.T, dir string) map[string]*guideSource {
 	return all
 }
 
-// typed says what of a command is not typed by a test, or by what it calls.
-func typed(all map[string]*guideSource, test, command string) error {
-	if all[test] == nil {
-		return fmt.Errorf("there is no such test")
-	}
-	reached, queue := map[string]bool{test: true}, []string{test}
-	for len(queue) > 0 {
+// reach is a function and all that it names, and so on.
+func reach(all map[string]*guideSource, from string) map[string]bool {
+	reached, queue := map[string]bool{from: true}, []string{from}
+	for ; len(queue) > 0; queue = queue[1:] {
 		for name := range all[queue[0]].names {
 			if all[name] != nil && !reached[name] {
 				reached[name] = true
 				queue = append(queue, name)
 			}
 		}
-		queue = queue[1:]
 	}
+	return reached
+}
+
+// typed says what of a command is not typed by a test, or by what it calls: its words
+// stand together in a function that runs the program, or has it run by one it calls.
+func typed(all map[string]*guideSource, test, command string) error {
+	if all[test] == nil {
+		return fmt.Errorf("there is no such test")
+	}
+	reached := reach(all, test)
 	program, rest := guideWords(command)
 	does := func(s *guideSource) bool {
 		return slices.ContainsFunc(guideCalls[program], func(name string) bool { return s.names[name] }) ||
@@ -236,7 +267,10 @@ func typed(all map[string]*guideSource, test, command string) error {
 			}
 		}
 		if len(missing) == 0 {
-			return nil
+			if slices.ContainsFunc(slices.Collect(maps.Keys(reach(all, name))), func(name string) bool { return does(all[name]) }) {
+				return nil
+			}
+			missing = append(missing, program)
 		}
 		if len(missing) < len(least) {
 			least = missing
@@ -244,6 +278,8 @@ func typed(all map[string]*guideSource, test, command string) error {
 	}
 	return fmt.Errorf("no function has %q", least)
 }
+
+var guidePackage = regexp.MustCompile(`^[a-z]+(-[a-z]+)*-[0-9.]+$`)
 
 // guideWords are the program of a command, and those of its other words that are no
 // names: options, subcommands, parameters, and paths that are no option's value.
@@ -256,11 +292,12 @@ func guideWords(command string) (program string, rest []string) {
 		}
 		name, _, parameter := strings.Cut(w, "=")
 		switch {
+		case parameter && guidePackage.MatchString(name): // in a version
 		case parameter && name == strings.ToLower(name):
 			rest = append(rest, name+"=")
 		case strings.HasPrefix(w, "-"):
 			rest = append(rest, w)
-		case strings.ContainsAny(w, "0123456789*.") || w != strings.ToLower(w) || option && strings.HasPrefix(w, "/"):
+		case strings.ContainsAny(w, "0123456789*.…") || w != strings.ToLower(w) || option && strings.HasPrefix(w, "/"):
 		default:
 			rest = append(rest, w)
 		}
@@ -272,14 +309,20 @@ func guideWords(command string) (program string, rest []string) {
 // TestHostGuideWords: a command that a test leaves out, or types with another option,
 // is noticed.
 func TestHostGuideWords(t *testing.T) {
-	source := &guideSource{map[string]bool{"tool": true, "add": true, "--to": true}, map[string]bool{"ReadFile": true, "TestA": true}}
-	all := map[string]*guideSource{"TestA": source, "other": {map[string]bool{"--from": true}, map[string]bool{}}}
+	source := &guideSource{map[string]bool{"tool": true, "add": true, "--to": true}, map[string]bool{"ReadFile": true, "TestA": true, "words": true, "helper": true}}
+	all := map[string]*guideSource{
+		"TestA": source, "other": {map[string]bool{"--from": true}, map[string]bool{}},
+		"words": {map[string]bool{"purge": true}, map[string]bool{}}, "helper": {map[string]bool{"remove": true}, map[string]bool{"run": true}},
+		"run": {map[string]bool{"/bin/tool": true}, map[string]bool{}},
+	}
 	for command, want := range map[string]string{
 		"tool add 10.0.0.1 --to /some/where": "",
 		"/usr/bin/tool add --to NAME":        "",
 		"tool del 10.0.0.1":                  `no function has ["del"]`,
 		"tool add 10.0.0.1 --from x":         `no function has ["--from" "x"]`,
 		"cat /proc/net/x":                    `no function has ["/proc/net/x"]`,
+		"tool purge":                         `no function has ["purge"]`, // the word is another's
+		"tool remove":                        "",
 		"modprobe add":                       "not modprobe",
 	} {
 		got := ""
@@ -292,6 +335,47 @@ func TestHostGuideWords(t *testing.T) {
 	}
 	if err := typed(all, "TestB", "tool"); err == nil {
 		t.Error("a test that does not exist types something")
+	}
+}
+
+// guideTyped are commands that the guides show within their sentences, with names and
+// addresses of a rig, and what must come of them; lines are the kernels that can do
+// it, if not all.
+var guideTyped = []struct{ command, want, lines string }{
+	{"ip addr add 10.9.9.9/32 dev back", "", ""},
+	{"busybox sysctl net.ipv4.ip_local_reserved_ports=40000-40009", "", ""},
+	{"ethtool -K front lro off", "", ""},
+	{"ipvsadm --set 900 120 300", "", ""},
+	{"ipvsadm -E -t 10.0.1.100:80 -s wlc", "", ""},
+	{"ipvsadm -E -t 10.0.1.100:80 --toa", "", ""},
+	{"ipvsadm --set-ext --synproxy-early auto", "", ""},
+	{"ipvsadm -G", "lgroup g\n", ""},
+	{"ipvsadm -L -n --rate", "InBPS", ""},
+	{"nft list hooks", "ip_vs_in_hook", "6.12"},
+	{"nft list ruleset", "", ""},
+	{"ss -ti", "wscale:", "6.1 6.12"},
+	{"ipvsadm --clear", "", ""},
+}
+
+// caseGuideInline runs them.
+func caseGuideInline(t *testing.T, r *rig) {
+	l, err := r.d.Listen(t.Context(), "tcp", "127.0.0.1:0")
+	testnet.Must(t, err)
+	defer l.Close()
+	c, err := r.d.DialContext(t.Context(), "tcp", l.Addr().String()) // for ss to tell of
+	testnet.Must(t, err)
+	defer c.Close()
+	for _, g := range guideTyped {
+		if g.lines != "" && !slices.Contains(strings.Fields(g.lines), testvm.Kernel()) {
+			continue
+		}
+		if got := r.d.Exec(t, "bash", "-c", g.command); !strings.Contains(got, g.want) {
+			t.Errorf("%q prints no %q:\n%s", g.command, g.want, got)
+		}
+	}
+	s, err := r.x.ExtServices(t.Context())
+	if err != nil || len(s) != 0 {
+		t.Errorf("all is cleared, and left are %+v, %v", s, err)
 	}
 }
 
@@ -322,4 +406,5 @@ func caseGuide(t *testing.T, r *rig) {
 	if err != nil || cfg.SPQMem != 33554432 {
 		t.Errorf("the commands leave %+v, %v", cfg, err)
 	}
+	caseGuideInline(t, r)
 }

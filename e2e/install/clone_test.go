@@ -13,8 +13,8 @@ import (
 	"github.com/lvs-fnat/lvs/internal/testvm"
 )
 
-// TestFromClone follows docs/kernel-module.md without packages: make install and
-// make dkms-install in a clone, as it comes.
+// TestFromClone follows docs/kernel-module.md without packages: make install, make deb
+// and make dkms-install in a clone, as it comes.
 func TestFromClone(t *testing.T) {
 	top, err := testvm.Root()
 	if err != nil {
@@ -75,6 +75,12 @@ func installFromClone(t *testing.T, clone string) {
 	output(t, "make", "-s", "-C", clone, "install", "DESTDIR="+dest)
 	if text, err := os.ReadFile(settings); err != nil || string(text) != "mine\n" {
 		t.Errorf("the settings are %q, %v", text, err)
+	}
+	output(t, "make", "-s", "-C", clone, "deb")
+	for _, name := range names {
+		if info, err := os.Stat(deb(filepath.Join(clone, "bin/deb"), name)); err != nil || info.Size() == 0 {
+			t.Errorf("make deb makes no %s: %v", name, err)
+		}
 	}
 }
 

@@ -314,7 +314,7 @@ func stepRemove(t *testing.T, m *machine) {
 // user wrote in a file of his own stays, as do the init scripts of the distribution's
 // packages, which are removed and not purged.
 func stepPurge(t *testing.T, m *machine) {
-	m.run(t, "/tmp", "dpkg --purge "+strings.Join(names, " ")+" 2>&1")
+	m.run(t, "/tmp", "apt-get -qq -o Dpkg::Use-Pty=0 purge -y "+strings.Join(names, " ")+" </dev/null 2>&1")
 	out := m.run(t, "/tmp", "find / -xdev \\( -path '/etc/*lvs*' -o -path '/var/lib/lvs-dkms*' -o -path '/var/lib/dkms/lvs*' -o -path /etc/default/keepalived -o -path '/etc/*ipvsadm*' -o -path '/etc/*toa-bpf*' -o -path '/etc/systemd/*/keepalived.service' -o -path '/var/lib/systemd/*keepalived*' -o -path '/var/lib/systemd/*ipvsadm*' -o -path '/usr/*lvs-*' \\) ! -path '/etc/init.d/*' ! -path '/etc/rc*' ! -path '/usr/include/*'")
 	if strings.TrimSpace(out) != "" {
 		t.Errorf("left behind:\n%s", out)

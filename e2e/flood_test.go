@@ -12,10 +12,12 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/internal/testpkt"
+	"github.com/lvs-fnat/lvs/internal/testvm"
 	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/uapi"
 )
@@ -240,6 +242,33 @@ func (r *rig) makeSet(t *testing.T, name, typ string, family uint8, members ...n
 	})
 }
 
+// makeSetOfSets makes a list:set, which the library cannot.
+func (r *rig) makeSetOfSets(t *testing.T, name string, members ...string) {
+	t.Helper()
+	send := func(cmd int, more ...*nl.RtAttr) error {
+		req := nl.NewNetlinkRequest(cmd|unix.NFNL_SUBSYS_IPSET<<8, nl.GetIpsetFlags(cmd))
+		req.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_NETLINK, Version: nl.NFNETLINK_V0})
+		req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(nl.IPSET_PROTOCOL)))
+		req.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(name)))
+		for _, a := range more {
+			req.AddData(a)
+		}
+		_, err := req.Execute(unix.NETLINK_NETFILTER, 0)
+		return err
+	}
+	data := func() *nl.RtAttr { return nl.NewRtAttr(nl.IPSET_ATTR_DATA|int(nl.NLA_F_NESTED), nil) }
+	r.ipset(t, func() error {
+		err := send(nl.IPSET_CMD_CREATE, nl.NewRtAttr(nl.IPSET_ATTR_TYPENAME, nl.ZeroTerminated("list:set")),
+			nl.NewRtAttr(nl.IPSET_ATTR_REVISION, nl.Uint8Attr(3)), nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(unix.NFPROTO_UNSPEC)), data())
+		for _, m := range members {
+			d := data()
+			d.AddChild(nl.NewRtAttr(nl.IPSET_ATTR_NAME, nl.ZeroTerminated(m)))
+			err = errors.Join(err, send(nl.IPSET_CMD_ADD, d))
+		}
+		return err
+	})
+}
+
 func (r *rig) nf() uint8 {
 	if r.v6() {
 		return unix.NFPROTO_IPV6
@@ -417,6 +446,18 @@ func caseACLSets(t *testing.T, r *rig) {
 	r.start(t, 3, 4000)
 	r.back.Quiet(t)
 	r.open(t, 2, 4000)
+	// A set of sets is of both families, and so are its members, one of which counts.
+	if testvm.Kernel() != testvm.SanitizedKernel { // which knows no such set
+		r.makeSetOfSets(t, "both", "wrong", "hosts")
+		testnet.Must(t, try("both"))
+		r.start(t, 3, 4001)
+		r.back.Quiet(t)
+		r.open(t, 2, 4001)
+		testnet.Must(t, try("hosts"))
+		testnet.Eventually(t, 10*time.Second, func() error {
+			return r.d.Do(func() error { return netlink.IpsetDestroy("both") })
+		})
+	}
 	// What was refused is not held.
 	for _, set := range []string{"wrong", "ports"} {
 		testnet.Eventually(t, 10*time.Second, func() error {

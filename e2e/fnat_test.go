@@ -293,6 +293,14 @@ func caseNoNew(t *testing.T, r *rig) {
 		t.Errorf("got %v, want %v that takes connections again", late.lip, a.lip.Addr())
 	}
 	a.talk(t)
+	// Nor is there anything new on an address that is another director's.
+	r.apply(t, r.laddrFlags(b.lip.Addr(), ipvs.LaddrForeign))
+	for i := range 4 {
+		if f := r.open(t, 8+i, 4000); f.lip.Addr() != a.lip.Addr() {
+			t.Errorf("connection %d got the foreign %v", i+1, f.lip)
+		}
+	}
+	b.talk(t)
 }
 
 func caseDelLaddr(t *testing.T, r *rig) {

@@ -37,6 +37,7 @@ func TestRace(t *testing.T) {
 		t.Run("exhaustion_"+f.name, func(t *testing.T) { raceExhaustion(t, f) })
 		t.Run("synproxy_"+f.name, func(t *testing.T) { raceSynproxy(t, f) })
 		t.Run("66_cps_"+f.name, func(t *testing.T) { raceRate(t, newRig(t, f)) })
+		t.Run("select_cpu_"+f.name, func(t *testing.T) { raceSelectCPU(t, newRig(t, f)) })
 		t.Run("33_namespace_deleted_"+f.name, func(t *testing.T) { caseNamespaceDeleted(t, f) })
 	}
 }
@@ -378,6 +379,47 @@ func raceRate(t *testing.T, r *rig) {
 		t.Errorf("%d passed of one processor, %d of the other: one got all", by[0], by[1])
 	}
 	t.Logf("%d of %d passed, %d and %d of each processor; %d by the times of sending", passed, 2*each, by[0], by[1], least)
+	r.back.Drain()
+}
+
+// raceSelectCPU: with addresses bound to processors each takes its own, and those that
+// are everybody's; what is only the other's it does not take.
+func raceSelectCPU(t *testing.T, r *rig) {
+	r.serve(t, setup{lips: 3, more: ipvs.Ext{Set: ipvs.ExtFieldSelect, Select: ipvs.SelectCPU}})
+	for i, cpus := range []string{"0", "1"} {
+		r.apply(t, ipvs.Op{Kind: ipvs.SetLaddr, LGroup: ipvs.LGroup{Name: group, Family: ipvs.FamilyOf(r.vip)}, Laddr: ipvs.Laddr{Addr: r.lip[i], CPUs: cpus}})
+	}
+	const each = 20
+	for cpu := range 2 {
+		done := make(chan error)
+		go func() {
+			runtime.LockOSThread() // and never unlocked, as in raceRate
+			var set unix.CPUSet
+			set.Set(cpu)
+			err := unix.SchedSetaffinity(0, &set)
+			for i := 0; err == nil && i < each; i++ {
+				err = r.front.Write(r.syns(2*i + cpu))
+			}
+			done <- err
+		}()
+		testnet.Must(t, <-done)
+	}
+	testnet.Eventually(t, 30*time.Second, func() error {
+		if n := len(r.conns(t)); n != 2*each {
+			return fmt.Errorf("%d connections of %d", n, 2*each)
+		}
+		return nil
+	})
+	by := map[[2]int]int{} // processor and local address
+	for _, c := range r.conns(t) {
+		by[[2]int{slices.Index(r.cip, c.Client.Addr()) % 2, slices.Index(r.lip, c.Local.Addr())}]++
+	}
+	for cpu := range 2 {
+		if by[[2]int{cpu, cpu}] == 0 || by[[2]int{cpu, 2}] == 0 || by[[2]int{cpu, 1 - cpu}] != 0 {
+			t.Errorf("processor %d took the addresses of processor 0, of 1 and of all %d, %d and %d times",
+				cpu, by[[2]int{cpu, 0}], by[[2]int{cpu, 1}], by[[2]int{cpu, 2}])
+		}
+	}
 	r.back.Drain()
 }
 

@@ -18,9 +18,10 @@ import (
 // for later.
 func TestKnown(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(3, 4))
-	lines := []string{"a x {\nc\n}\n", "a y {\nb {\n1\n}\n}\n", "a x {\n", "a y {\n", "a x {\n", "    b {\n", "b 1\n", "c\n", "    }\n", "}\n", "}\n", "}\n", " }\n", "\n", "# r\n", "$X=1\n", "d $X\n", "@w e {\n", "f \"g\"\n", "~SEQ(i, 1, 2) h ${i}\n", "{\n", "a x { b }\n", "\x00\n", "} }\n", "}"}
+	lines := []string{"a x {\nc\n}\n", "a y {\nb {\n1\n}\n}\n", "a x {\n", "a y {\n", "a x {\n", "    b {\n", "b 1\n", "c\n", "    }\n", "}\n", "}\n", "}\n", " }\n", "\n", "# r\n", "$X=1\n", "d $X\n", "@w e {\n", "f \"g\"\n", "~SEQ(i, 1, 2) h ${i}\n", "{\n", "a x { b }\n", "\x00\n", "} }\n", "}",
+		"include x\n", "\tb\t{ \r\n", "b{\n", "b}\n", "{ b\n", "} c\n", "b { {\n", "\f\n", "@b\n", "b {  \t\n", "}\r\n", "a x y {\n", "a x {\n", "}\n", "}\n"}
 	known, skipped, left := 0, 0, 0
-	for range 3000 {
+	for range 8000 {
 		var b strings.Builder
 		for range 1 + rnd.IntN(14) {
 			b.WriteString(lines[rnd.IntN(len(lines))])

@@ -3,10 +3,13 @@
 package healthcheck
 
 import (
+	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/binary"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
@@ -112,6 +115,74 @@ func TestGRPCNotSpoken(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := r.next(t); !strings.HasPrefix(got, "DOWN") {
+			t.Errorf("%s: %s", what, got)
+		}
+	}
+}
+
+// frame is one of HTTP/2 (RFC 9113, 4.1).
+func frame(kind, flags byte, stream uint32, payload string) string {
+	head := binary.BigEndian.AppendUint32(nil, uint32(len(payload)))[1:]
+	return string(binary.BigEndian.AppendUint32(append(head, kind, flags), stream)) + payload
+}
+
+// asked reads what a client of HTTP/2 says, up to the data of its request.
+func asked(c net.Conn) error {
+	r := bufio.NewReader(c)
+	if _, err := r.Discard(len("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")); err != nil {
+		return err
+	}
+	for {
+		head := make([]byte, 9)
+		if _, err := io.ReadFull(r, head); err != nil {
+			return err
+		}
+		if _, err := r.Discard(int(binary.BigEndian.Uint32(head) >> 8)); err != nil || head[3] == 0 {
+			return err
+		}
+	}
+}
+
+// TestGRPCCutShort: a message that serves counts for nothing without what has to follow
+// it, and a server that is about to close is down.
+func TestGRPCCutShort(t *testing.T) {
+	const data, headers, reset, settings, goAway = 0, 1, 3, 4, 7
+	const endStream, endHeaders = 1, 4
+	begin, message := frame(headers, endHeaders, 1, "\x88"), string(answerOf(1)) // :status 200
+	answer := begin + frame(data, 0, 1, message)
+	trailers := frame(headers, endHeaders|endStream, 1, "\x00\x0bgrpc-status\x010")
+	for what, said := range map[string]string{
+		"whole":                         answer + trailers,
+		"reset behind the message":      answer + frame(reset, 0, 1, "\x00\x00\x00\x02"),
+		"no trailers":                   begin + frame(data, endStream, 1, message),
+		"closed behind the message":     answer,
+		"refused stream":                frame(reset, 0, 1, "\x00\x00\x00\x07"),
+		"going away":                    frame(goAway, 0, 0, strings.Repeat("\x00", 8)),
+		"going away behind the message": answer + frame(goAway, 0, 0, "\x00\x00\x00\x01\x00\x00\x00\x01"),
+		"longer than its head says":     begin + frame(data, 0, 1, message+"x") + trailers,
+	} {
+		at := server(t, "127.0.0.1:0", func(c net.Conn) {
+			_, _ = io.WriteString(c, frame(settings, 0, 0, ""))
+			if asked(c) != nil {
+				return
+			}
+			_, _ = io.WriteString(c, said)
+			if !strings.HasPrefix(what, "closed") {
+				_, _ = io.Copy(io.Discard, c)
+			}
+		})
+		r := newRig(t, Options{Shards: 1})
+		target := tcpTarget(at, hasty)
+		target.Spec.Kind, target.Spec.GRPC = GRPCCheck, &GRPC{}
+		target.Spec.Timing.Alpha = what == "whole"
+		if _, err := r.Set([]Target{target}); err != nil {
+			t.Fatal(err)
+		}
+		want := "DOWN"
+		if what == "whole" {
+			want = "UP"
+		}
+		if got := r.next(t); !strings.HasPrefix(got, want) {
 			t.Errorf("%s: %s", what, got)
 		}
 	}

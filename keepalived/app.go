@@ -284,9 +284,7 @@ func (a *app) logger(o *options, ident, file string) (*slog.Logger, func()) {
 		log.Warn(err.Error())
 	}
 	return log, func() {
-		for _, q := range queues {
-			q.Close()
-		}
+		logline.CloseAll(queues)
 		if out != nil {
 			_ = out.Close() // the log is where its faults would go
 		}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -17,6 +18,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/logline"
 	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
 )
@@ -453,6 +455,88 @@ func TestStartupScript(t *testing.T) {
 	d.waitAny("startup script /bin/sh -c ")
 }
 
+// TestLogStalls: while nobody reads the log, on any of its ways, checks, reloads and the end
+// go on.
+func TestLogStalls(t *testing.T) {
+	dir := t.TempDir()
+	full := func(fd int) { // writes until there is no room
+		t.Helper()
+		if err := syscall.SetNonblock(fd, true); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			if _, err := syscall.Write(fd, make([]byte, 512)); err != nil {
+				break
+			}
+		}
+		if err := syscall.SetNonblock(fd, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var pipe [2]int
+	if err := syscall.Pipe(pipe[:]); err != nil {
+		t.Fatal(err)
+	}
+	stderr := os.NewFile(uintptr(pipe[1]), "stderr")
+	full(pipe[1])
+	listener, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: dir + "/log", Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket, err := net.Dial("unixgram", dir+"/log")
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := socket.(*net.UnixConn).SyscallConn()
+	if err == nil {
+		err = raw.Control(func(fd uintptr) {
+			for syscall.Sendto(int(fd), []byte("x"), syscall.MSG_DONTWAIT, nil) == nil {
+			}
+		})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"/k.log", "/k_checkers.log"} {
+		if err := os.Symlink("/dev/full", dir+name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	d := newDaemon(t, ipvstest.NewStock(), nat)
+	d.app.stderr = stderr
+	d.app.syslog = func(string, int) (logline.Writer, error) { return logline.Plain(socket), nil }
+	d.run("-g", dir+"/k.log")
+	d.holds(natLines)
+	d.checks.turn("[10.0.2.11]:tcp:80", false)
+	d.holds("-A -t 10.0.1.100:80 -s rr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	d.write(strings.Replace(nat, "lb_algo rr", "lb_algo wrr", 1))
+	d.signals <- syscall.SIGHUP
+	d.holds("-A -t 10.0.1.100:80 -s wrr\n-a -t 10.0.1.100:80 -r 10.0.2.12:80 -m -w 1\n")
+	d.checks.turn("[10.0.2.11]:tcp:80", true)
+	d.holds(strings.Replace(natLines, "-s rr", "-s wrr", 1))
+	d.stop()
+	d.holds("")
+	// What still waits to be written fails now.
+	if err := errors.Join(syscall.Close(pipe[0]), socket.Close(), listener.Close()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestScriptTimeout: scripts of the start and the end that do not end are ended when their
+// time is over, and the daemon goes on.
+func TestScriptTimeout(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("commands run as a named user, which needs root")
+	}
+	d := newFamily(t, "a", &player{name: "a", play: always})
+	d.write("global_defs {\nrouter_id a\nstartup_script \"/bin/sleep 1000\" root\nstartup_script_timeout 1\n" +
+		"shutdown_script \"/bin/sleep 1000\" root\nshutdown_script_timeout 1\n}\n")
+	d.start()
+	d.stop()
+	d.waitAny("startup script /bin/sleep 1000 failed: timed out")
+	d.waitAny("shutdown script /bin/sleep 1000 failed: timed out")
+}
+
 // TestSlowStart: a server that has come back grows with the clock, and its
 // connections ended when it went.
 func TestSlowStart(t *testing.T) {
@@ -628,7 +712,10 @@ func TestFlush(t *testing.T) {
 	for _, c := range []struct {
 		defs              string
 		atStart, atTheEnd bool
-	}{{"", true, true}, {"lvs_flush", false, false}, {"lvs_flush_on_stop", true, false}} {
+	}{
+		{"", true, true}, {"lvs_flush", false, false},
+		{"lvs_flush_on_stop", true, false}, {"lvs_flush_onstop", true, false}, {"lvs_flush_on_stop VS", true, true}, {"lvs_flush_onstop VS", true, true},
+	} {
 		if err := table.Apply(context.Background(), ipvs.Op{Kind: ipvs.Flush}, foreign); err != nil {
 			t.Fatal(err)
 		}

@@ -49,7 +49,14 @@ func (l *File) WriteLine(at time.Time, level slog.Level, line string) error {
 			return err
 		}
 	}
-	err := Console(l.f).WriteLine(at, level, line)
+	text := consoleLine(at, line)
+	n, err := l.f.WriteString(text)
+	if err != nil && n > 0 {
+		// Half a line would be the beginning of the next one's.
+		if info, statErr := l.f.Stat(); statErr == nil {
+			err = errors.Join(err, l.f.Truncate(max(0, info.Size()-int64(n))))
+		}
+	}
 	if err == nil && l.flush {
 		err = l.f.Sync()
 	}

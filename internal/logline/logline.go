@@ -93,8 +93,12 @@ func Console(w io.Writer) Writer { return console{w} }
 type console struct{ w io.Writer }
 
 func (c console) WriteLine(at time.Time, _ slog.Level, line string) error {
-	_, err := fmt.Fprintf(c.w, "%s: %s\n", at.Format(time.ANSIC), line)
+	_, err := io.WriteString(c.w, consoleLine(at, line))
 	return err
+}
+
+func consoleLine(at time.Time, line string) string {
+	return fmt.Sprintf("%s: %s\n", at.Format(time.ANSIC), line)
 }
 
 // Plain writes lines as they are, as -t does.

@@ -16,8 +16,8 @@ const queueLength = 16384
 const flushTime = 2 * time.Second
 
 // Queue is a Writer that never blocks: lines wait for a goroutine of its own to
-// write them. When more wait than it can hold, new ones are dropped, and a line
-// says how many once there is room.
+// write them. When more wait than it can hold, new ones are dropped, as are those that
+// cannot be written, and a line says how many once there is room.
 type Queue struct {
 	w     Writer
 	lines chan queuedLine
@@ -41,12 +41,23 @@ func newQueue(w Writer, length int) *Queue {
 	q := &Queue{w: w, lines: make(chan queuedLine, length), done: make(chan struct{})}
 	go func() {
 		defer close(q.done)
-		for l := range q.lines {
-			// A log that cannot be written has no better place to say so.
-			_ = q.w.WriteLine(l.at, l.level, l.text)
-		}
+		q.write()
 	}()
 	return q
+}
+
+// write writes the lines. A log that cannot be written has no better place to say so than
+// itself, once it can.
+func (q *Queue) write() {
+	failed, why := 0, error(nil)
+	for l := range q.lines {
+		if failed > 0 && q.w.WriteLine(l.at, slog.LevelWarn, fmt.Sprintf("%d lines of the log were lost: %v", failed, why)) == nil {
+			failed = 0
+		}
+		if err := q.w.WriteLine(l.at, l.level, l.text); err != nil {
+			failed, why = failed+1, err
+		}
+	}
 }
 
 // WriteLine implements Writer. After Close it drops.
@@ -66,6 +77,15 @@ func (q *Queue) WriteLine(at time.Time, level slog.Level, text string) error {
 	}
 	q.lines <- queuedLine{at, level, text}
 	return nil
+}
+
+// CloseAll closes all queues and waits for them as [Queue.Close] does, at the same time.
+func CloseAll(queues []*Queue) {
+	var all sync.WaitGroup
+	for _, q := range queues {
+		all.Go(q.Close)
+	}
+	all.Wait()
 }
 
 // Close waits until all lines are written, but no longer than two seconds.

@@ -3,6 +3,7 @@
 package logline
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -52,5 +53,39 @@ func TestQueueNeverBlocks(t *testing.T) {
 	want := []string{"0", "1", "2", "3", "4", "5 lines of the log were lost: it was not read fast enough", "late"}
 	if !slices.Equal(s.lines, want) {
 		t.Errorf("log:\n%q\nwant\n%q", s.lines, want)
+	}
+}
+
+// full is a log on a file system that is full at times.
+type full struct {
+	let   chan bool // whether there is room for the line
+	lines []string
+}
+
+func (f *full) WriteLine(_ time.Time, _ slog.Level, line string) error {
+	if !<-f.let {
+		return errors.New("no space left on device")
+	}
+	f.lines = append(f.lines, line)
+	return nil
+}
+
+// TestQueueTellsLosses: lines that could not be written are told once one can.
+func TestQueueTellsLosses(t *testing.T) {
+	f := &full{let: make(chan bool, 10)}
+	q := newQueue(f, 10)
+	for _, let := range []bool{true, false, false, false, true, true, true} { // the third line is preceded by what was lost
+		f.let <- let
+	}
+	for _, text := range []string{"0", "1", "2", "3", "4"} {
+		if err := q.WriteLine(time.Time{}, slog.LevelInfo, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q.Close()
+	// For line 2 there was no room for the loss of line 1, and then none for the line.
+	want := []string{"0", "2 lines of the log were lost: no space left on device", "3", "4"}
+	if !slices.Equal(f.lines, want) {
+		t.Errorf("log:\n%q\nwant\n%q", f.lines, want)
 	}
 }

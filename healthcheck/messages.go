@@ -64,7 +64,9 @@ func msgDown(t *Target, retries uint32) string {
 		name = "HTTP_CHECK"
 	}
 	if t.Spec.Kind == PingCheck {
-		name, server = "ICMP CHECK", server+" of "+t.Service
+		if name = "ICMP CHECK"; retries > 0 {
+			server += " of " + t.Service
+		}
 	}
 	if retries == 0 {
 		return fmt.Sprintf("%s on service %s failed.", name, server)

@@ -144,7 +144,7 @@ func TestMarks(t *testing.T) {
 	// Who starts after a crash goes on with the numbers; nothing is set again.
 	left, sets := m.lines(), m.count()
 	d.checks.runErr <- errors.New("broken")
-	d.waitAll("died: Respawning", "for VS C", "for VS B")
+	d.waitAll("died: Respawning", "for VS [C]:0", "for VS [B]:0")
 	marks("after a crash", left)
 	if m.count() != sets {
 		t.Error("what was there was set again")

@@ -54,7 +54,7 @@ var byName = []string{
 	"no scheduler set", "no protocol set", "no forwarding method set", "has no real servers", "already defined at", "stands already at",
 	"is ignored", "block is deprecated", "must be greater than 0", "must be of one family",
 	"has no path", "has no url", "has no file", "has no command", "is above max_reply_length", "is not defined", // which it says at the end of a block
-	"asked for as %20", "has no effect with lb_algo", "is left out: no user", // said of the command itself
+	"asked for as %20", "has no effect with lb_algo", "is left out: no user", "cannot be accessed", "Disabling misc script", // said of the command itself
 }
 
 // atTheEnd is what ours says at the beginning of a block, and the original at its end.

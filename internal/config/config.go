@@ -95,11 +95,11 @@ const (
 	SCTP Protocol = 132
 )
 
-// String gives the name in lower case.
+// String gives the name in lower case, as lines of the log have it.
 func (p Protocol) String() string {
 	switch p {
 	case 0:
-		return "any"
+		return "none"
 	case TCP:
 		return "tcp"
 	case UDP:

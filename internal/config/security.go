@@ -128,18 +128,30 @@ func (l *loader) withhold(at Pos, scripts ...*Script) {
 	}
 }
 
-// missing tells of each MISC_CHECK whose program is not there, and leaves it out: the
-// server is not judged by a command that cannot run, but for the success that alpha
+// missing tells of each command whose program is not there, and leaves a MISC_CHECK out:
+// the server is not judged by a command that cannot run, but for the success that alpha
 // waits for.
 func (l *loader) missing(vs *VirtualServer) {
+	l.absent(vs.Pos, &vs.QuorumUp, &vs.QuorumDown)
 	for i := range vs.RealServers {
-		vs.RealServers[i].withoutMisc(func(c *Checker) bool {
+		rs := &vs.RealServers[i]
+		l.absent(rs.Pos, &rs.NotifyUp, &rs.NotifyDown)
+		rs.withoutMisc(func(c *Checker) bool {
 			gone := !l.exists(c.Misc.Args[0])
 			if gone {
-				l.info(c.Pos, "Disabling misc script '%s' since not found/accessible%s", strings.Join(c.Misc.Args, " "), c.heldBy())
+				l.info(c.Pos, "Disabling misc script '%s' since not found/accessible%s", strings.Join(c.Misc.Args, "' '"), c.heldBy())
 			}
 			return gone
 		})
+	}
+}
+
+// absent tells of commands whose program is not there. They are kept: it may come.
+func (l *loader) absent(at Pos, scripts ...*Script) {
+	for _, s := range scripts {
+		if args, err := s.Args(); err == nil && len(args) > 0 && !l.exists(args[0]) {
+			l.info(at, "Script %s cannot be accessed - No such file or directory", args[0])
+		}
 	}
 }
 
@@ -195,7 +207,7 @@ func (l *loader) withholdServer(vs *VirtualServer) {
 		rs.withoutMisc(func(c *Checker) bool {
 			gone := l.ownerless(c.Misc.User)
 			if gone {
-				l.warn(c.Pos, "MISC_CHECK '%s' is left out%s: %s", strings.Join(c.Misc.Args, " "), c.heldBy(), ownerlessRemedy)
+				l.warn(c.Pos, "MISC_CHECK '%s' is left out: %s%s", strings.Join(c.Misc.Args, " "), ownerlessRemedy, c.heldBy())
 			}
 			return gone
 		})

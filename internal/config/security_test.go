@@ -137,7 +137,7 @@ func TestMissingCommand(t *testing.T) {
 		if len(rs.Checkers) != 1 || rs.Checkers[0].Misc.Args[0] != "sh" || rs.Held != c.held {
 			t.Errorf("%+v: checks: %+v, held: %v", c, rs.Checkers, rs.Held)
 		}
-		told := "Disabling misc script '/none/at/all x' since not found/accessible"
+		told := "Disabling misc script '/none/at/all' 'x' since not found/accessible"
 		if c.held {
 			told += ": with alpha its server stays out"
 		}

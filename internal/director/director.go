@@ -205,15 +205,15 @@ func (d *Director) take(v, old *virtual, former *Director) {
 func (d *Director) addServer(v *virtual, s *server, rs *config.RealServer) {
 	s.cfg, s.first, s.held = rs, int32(len(d.targets)), rs.Held
 	for i := range rs.Checkers {
-		t := target(v.cfg.Name, v.serverName(rs), &rs.Checkers[i])
+		t := target(v.name(), v.serverName(rs), &rs.Checkers[i])
 		d.complete(t, v)
 		d.targets = append(d.targets, t)
 	}
 	for i := range rs.FileChecks {
-		d.targets = append(d.targets, d.fileTarget(v.cfg.Name, v.serverName(rs), &rs.FileChecks[i]))
+		d.targets = append(d.targets, d.fileTarget(v.name(), v.serverName(rs), &rs.FileChecks[i]))
 	}
 	for i := range rs.BFDChecks {
-		d.targets = append(d.targets, bfdTarget(v.cfg.Name, v.serverName(rs), &rs.BFDChecks[i]))
+		d.targets = append(d.targets, bfdTarget(v.name(), v.serverName(rs), &rs.BFDChecks[i]))
 	}
 	s.count = int32(len(d.targets)) - s.first
 	for _, t := range d.targets[s.first:] {

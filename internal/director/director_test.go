@@ -622,7 +622,7 @@ func TestBornDown(t *testing.T) {
 		}
 		said += "/"
 	}
-	if want := "/RS [10.0.2.1]:any:80 v DOWN\n\x00down//RS [10.0.2.1]:any:80 v UP\n\x00VS v UP\n\x00/"; said != want {
+	if want := "/RS [10.0.2.1]:none:80 v DOWN\n\x00down//RS [10.0.2.1]:none:80 v UP\n\x00VS v UP\n\x00/"; said != want {
 		t.Errorf("said %q, want %q", said, want)
 	}
 }

@@ -31,8 +31,8 @@ type Notice struct {
 // Mail is an alert; without Subject there is none.
 type Mail struct{ Subject, Body string }
 
-// fifoName is v in the lines of FIFOs and subjects of mails.
-func (v *virtual) fifoName() string {
+// name is v in the lines of the log and of FIFOs, and in subjects of mails.
+func (v *virtual) name() string {
 	if v.cfg.Group != "" {
 		return fmt.Sprintf("[%s]:0", v.cfg.Group)
 	}
@@ -50,11 +50,11 @@ func state(up bool) string {
 // The original ends these lines with a NUL behind the line break; readers count
 // on it or skip it.
 func (v *virtual) fifoQuorum(up bool) string {
-	return "VS " + v.fifoName() + " " + state(up) + "\n\x00"
+	return "VS " + v.name() + " " + state(up) + "\n\x00"
 }
 
 func (v *virtual) fifoServer(s *server, up bool) string {
-	return "RS " + v.serverName(s.cfg) + " " + v.fifoName() + " " + state(up) + "\n\x00"
+	return "RS " + v.serverName(s.cfg) + " " + v.name() + " " + state(up) + "\n\x00"
 }
 
 // mailQuorum tells of a quorum. Its subject names the service, its body does not.
@@ -63,7 +63,7 @@ func (d *Director) mailQuorum(v *virtual, up bool, text string) Mail {
 		return Mail{}
 	}
 	text, _, _ = strings.Cut(text, " for VS ")
-	return Mail{fmt.Sprintf("[%s] Virtualserver %s - %s", d.name, v.fifoName(), state(up)), "=> " + text + " <="}
+	return Mail{fmt.Sprintf("[%s] Virtualserver %s - %s", d.name, v.name(), state(up)), "=> " + text + " <="}
 }
 
 // mailServer tells of a server, or of one of its checks alone; kind is the check
@@ -85,7 +85,7 @@ func (d *Director) mailRemoved(v *virtual, s *server) Mail {
 }
 
 func (d *Director) subject(v *virtual, s *server, up bool) string {
-	return fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.fifoName(), state(up))
+	return fmt.Sprintf("[%s] Realserver %s of virtual server %s - %s", d.name, v.serverName(s.cfg), v.name(), state(up))
 }
 
 func mailBody(kind healthcheck.Kind, up bool) string {
@@ -126,11 +126,11 @@ func pick(inhibit bool, stays, comes string) string {
 }
 
 func (v *virtual) msgUp(s *server) string {
-	return fmt.Sprintf(pick(s.cfg.InhibitOnFailure, "Enabling service %s of VS %s", "Adding service %s to VS %s"), v.serverName(s.cfg), v.cfg.Name)
+	return fmt.Sprintf(pick(s.cfg.InhibitOnFailure, "Enabling service %s of VS %s", "Adding service %s to VS %s"), v.serverName(s.cfg), v.name())
 }
 
 func (v *virtual) msgDown(s *server) string {
-	return fmt.Sprintf(pick(s.cfg.InhibitOnFailure, "Disabling service %s of VS %s", "Removing service %s from VS %s"), v.serverName(s.cfg), v.cfg.Name)
+	return fmt.Sprintf(pick(s.cfg.InhibitOnFailure, "Disabling service %s of VS %s", "Removing service %s from VS %s"), v.serverName(s.cfg), v.name())
 }
 
 func (v *virtual) msgTurn(s *server) string {
@@ -141,19 +141,19 @@ func (v *virtual) msgTurn(s *server) string {
 }
 
 func (v *virtual) msgSorryIn() string {
-	return fmt.Sprintf("%s sorry server %s to VS %s", pick(v.cfg.SorryServerInhibit, "Enabling", "Adding"), v.serverName(v.cfg.SorryServer), v.cfg.Name)
+	return fmt.Sprintf("%s sorry server %s to VS %s", pick(v.cfg.SorryServerInhibit, "Enabling", "Adding"), v.serverName(v.cfg.SorryServer), v.name())
 }
 
 func (v *virtual) msgSorryOut() string {
-	return fmt.Sprintf("%s sorry server %s from VS %s", pick(v.cfg.SorryServerInhibit, "Disabling", "Removing"), v.serverName(v.cfg.SorryServer), v.cfg.Name)
+	return fmt.Sprintf("%s sorry server %s from VS %s", pick(v.cfg.SorryServerInhibit, "Disabling", "Removing"), v.serverName(v.cfg.SorryServer), v.name())
 }
 
 func (v *virtual) msgServersOut() string {
-	return fmt.Sprintf("Removing alive servers from the pool for VS %s", v.cfg.Name)
+	return fmt.Sprintf("Removing alive servers from the pool for VS %s", v.name())
 }
 
 func (v *virtual) msgServersIn() string {
-	return fmt.Sprintf("Adding alive servers to the pool for VS %s", v.cfg.Name)
+	return fmt.Sprintf("Adding alive servers to the pool for VS %s", v.name())
 }
 
 // msgBegun is how a service begins: with its quorum, which is a mail only, or with its
@@ -166,16 +166,16 @@ func (v *virtual) msgBegun(weight int) string {
 }
 
 func (v *virtual) msgGained(weight int) string {
-	return fmt.Sprintf("Gained quorum %d+%d=%d <= %d for VS %s", v.cfg.Quorum, v.cfg.Hysteresis, v.cfg.Quorum+v.cfg.Hysteresis, weight, v.cfg.Name)
+	return fmt.Sprintf("Gained quorum %d+%d=%d <= %d for VS %s", v.cfg.Quorum, v.cfg.Hysteresis, v.cfg.Quorum+v.cfg.Hysteresis, weight, v.name())
 }
 
 func (v *virtual) msgLost(weight int) string {
-	return fmt.Sprintf("Lost quorum %d-%d=%d > %d for VS %s", v.cfg.Quorum, v.cfg.Hysteresis, v.cfg.Quorum-v.cfg.Hysteresis, weight, v.cfg.Name)
+	return fmt.Sprintf("Lost quorum %d-%d=%d > %d for VS %s", v.cfg.Quorum, v.cfg.Hysteresis, v.cfg.Quorum-v.cfg.Hysteresis, weight, v.name())
 }
 
 func (v *virtual) msgWeight(s *server, from int) string {
 	return fmt.Sprintf("Changing weight from %d to %d for %s service %s of VS %s", from, s.weight(),
-		pick(s.alive, "active", "inactive"), v.serverName(s.cfg), v.cfg.Name)
+		pick(s.alive, "active", "inactive"), v.serverName(s.cfg), v.name())
 }
 
 func (v *virtual) msgServerGone(s *server) string {
@@ -183,7 +183,7 @@ func (v *virtual) msgServerGone(s *server) string {
 }
 
 func (v *virtual) msgShutdown(s *server) string {
-	return fmt.Sprintf("Shutting down %sservice %s from VS %s", s.inhibited(), v.serverName(s.cfg), v.cfg.Name)
+	return fmt.Sprintf("Shutting down %sservice %s from VS %s", s.inhibited(), v.serverName(s.cfg), v.name())
 }
 
 // inhibited is a word about a server that is down and in the table.
@@ -195,11 +195,11 @@ func (s *server) inhibited() string {
 }
 
 func (v *virtual) msgGone() string {
-	return fmt.Sprintf("Removing Virtual Server %s", v.cfg.Name)
+	return fmt.Sprintf("Removing Virtual Server %s", v.name())
 }
 
 func (v *virtual) msgRemoved(s *server) string {
-	return fmt.Sprintf("Removing %sservice %s from VS %s", s.inhibited(), v.serverName(s.cfg), v.cfg.Name)
+	return fmt.Sprintf("Removing %sservice %s from VS %s", s.inhibited(), v.serverName(s.cfg), v.name())
 }
 
 // dropped selects the connections of s, which is down, one filter per endpoint.

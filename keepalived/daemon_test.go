@@ -734,6 +734,27 @@ func TestFlush(t *testing.T) {
 	}
 }
 
+// TestTimeouts: lvs_timeouts are the kernel's, and follow a reload; those that are not named
+// stay as they are.
+func TestTimeouts(t *testing.T) {
+	d := newDaemon(t, ipvstest.NewStock(), "global_defs {\nlvs_timeouts tcp 100 udp 30\n}\n"+nat)
+	was, err := d.table.Timeouts(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	holds := func(tcp, udp time.Duration) {
+		t.Helper()
+		if got, err := d.table.Timeouts(context.Background()); err != nil || got.TCP != tcp || got.UDP != udp || got.TCPFin != was.TCPFin {
+			t.Errorf("timeouts: %+v %v", got, err)
+		}
+	}
+	d.start()
+	holds(100*time.Second, 30*time.Second)
+	d.reload("global_defs {\nlvs_timeouts tcp 200\n}\n"+nat, msgReloaded)
+	holds(200*time.Second, 30*time.Second)
+	d.stop()
+}
+
 // flakyKernel refuses as many batches as it is told.
 type flakyKernel struct {
 	*ipvstest.Table

@@ -54,10 +54,12 @@ func TestGuestsServers(t *testing.T) {
 		// guest's one processor, where a host of eight or more has 64, and so has the guest by this.
 		cmdline = "percpu_alloc=page"
 	}
+	files := sampleFiles(t)
+	files[ours] = program
 	testvm.Run(t, testvm.Config{
 		Quiet: quiet, Memory: memory, Cmdline: cmdline,
 		Kernel: kernels[len(kernels)-1], Run: "^Test(Servers|Cost|Clock)", Programs: true, Load: []string{},
-		Files: map[string]string{ours: program}, Env: append(testconf.SeedsEnv(), "LVS_BENCH="+os.Getenv("LVS_BENCH")),
+		Files: files, Env: append(testconf.SeedsEnv(), "LVS_BENCH="+os.Getenv("LVS_BENCH")),
 	})
 }
 

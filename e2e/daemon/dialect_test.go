@@ -53,6 +53,7 @@ var dialects = []struct {
 		"alibaba", 5,
 		[]string{"-A -t 10.0.1.100:80 ", "-A -t 10.0.1.100:8080 ", "-A -t 10.0.1.100:8081 "},
 		[]string{
+			"18: Script ip cannot be accessed", // nor is it in this guest
 			"22: Keyword 'nat_mask' is known but not in force",
 			"28: Keyword 'vip_bind_dev' is known but not in force",
 			"33: quorum_up: no shell is between: 'lo;ip' is an argument of ip",

@@ -56,7 +56,7 @@ func TestGuestsKeepalived(t *testing.T) {
 			t.Parallel()
 			runs := map[testvm.Module]string{testvm.Ours: "^TestKeepalived", testvm.Stock: "^TestOnStockKeepalived"}
 			if i == len(testvm.Kernels())-1 { // what no kernel changes
-				runs[testvm.Ours] += "|^TestDialects"
+				runs[testvm.Ours] += "|^Test(Dialects|Namespaces)"
 			}
 			for module, run := range runs {
 				t.Run(map[testvm.Module]string{testvm.Ours: "ours", testvm.Stock: "stock"}[module], func(t *testing.T) {

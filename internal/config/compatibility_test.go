@@ -26,7 +26,8 @@ const ledgerBegin, ledgerEnd = "<!-- keepalived.conf: written by TestCompatibili
 
 // remark is a line of testdata/compatibility.tsv: what is to be said about
 // keywords, and which tests besides the ones found by themselves show it. A
-// path may end with *.
+// path may end with *; then each keyword has those of the tests whose source has it.
+// Where a test has it under another word, that stands behind its name: TestSeed:seed.
 type remark struct{ path, state, tests, note string }
 
 func remarks(t *testing.T) []remark {
@@ -141,9 +142,9 @@ func isForeign(path string) bool {
 
 // TestCompatibility: docs/compatibility.md has one row for each keyword of
 // keywords.txt, with its state as the tables have it and tests that have it in
-// their input. With -update the rows are written.
+// their input, or in their source. With -update the rows are written.
 func TestCompatibility(t *testing.T) {
-	read, have, said := readKeywords(), evidence(t), remarks(t)
+	read, have, said, sources := readKeywords(), evidence(t), remarks(t), testSources(t)
 	tests := slices.Sorted(maps.Keys(have))
 	count := map[string]int{}
 	var rows strings.Builder
@@ -151,7 +152,19 @@ func TestCompatibility(t *testing.T) {
 		r := remark{state: state(path, read)}
 		for _, s := range said {
 			if s.about(path) {
-				r.state, r.note, r.tests = cmp.Or(s.state, r.state), cmp.Or(s.note, r.note), strings.Trim(r.tests+" "+s.tests, " ")
+				r.state, r.note = cmp.Or(s.state, r.state), cmp.Or(s.note, r.note)
+				for name := range strings.FieldsSeq(s.tests) {
+					name, word, _ := strings.Cut(name, ":")
+					word = cmp.Or(word, path[strings.LastIndexByte(path, '/')+1:])
+					switch has := sources[name]; {
+					case has == "":
+						t.Errorf("there is no test %s, which %s names", name, s.path)
+					case strings.Contains(has, plain(word)):
+						r.tests += " " + name
+					case !strings.HasSuffix(s.path, "*"): // of many keywords some tests have some
+						t.Errorf("%s names %s, whose source does not have %s", path, name, word)
+					}
+				}
 			}
 		}
 		if r.state == "not yet" && isForeign(path) {
@@ -196,23 +209,25 @@ func TestCompatibility(t *testing.T) {
 	} else if old != section {
 		t.Errorf("%s does not say what is so: go test ./internal/config -run Compatibility -update", ledger)
 	}
-	existing := testNames(t)
-	for name := range strings.FieldsSeq(regexp.MustCompile(`[|,]`).ReplaceAllString(section, " ")) {
-		if base, _, _ := strings.Cut(name, "/"); strings.HasPrefix(base, "Test") && !existing[base] {
-			t.Errorf("there is no test %s", name)
-		}
-	}
 }
 
-// testNames gives the test functions of the module.
-func testNames(t *testing.T) map[string]bool {
+// plain is a keyword, or what has it, without what Go spells in another way:
+// connect_timeout is ConnectTimeout there.
+func plain(text string) string {
+	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(text))
+}
+
+// testSources gives the plain text of the file that each test function of the module stands
+// in; of several tests of one name, of all.
+func testSources(t *testing.T) map[string]string {
 	t.Helper()
-	m := map[string]bool{}
+	m := map[string]string{}
 	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
 	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
 		if err == nil && strings.HasSuffix(path, "_test.go") {
-			for _, f := range function.FindAllStringSubmatch(readFile(t, path), -1) {
-				m[f[1]] = true
+			source := readFile(t, path)
+			for _, f := range function.FindAllStringSubmatch(source, -1) {
+				m[f[1]] += plain(source)
 			}
 		}
 		return err

@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/lvs-fnat/lvs/internal/testnet"
+	"github.com/lvs-fnat/lvs/ipvs"
+)
+
+// elsewhere starts the daemon in a namespace of nothing, with its own names for its files.
+func (b *balanced) elsewhere(ns *testnet.NS) *daemon {
+	b.t.Helper()
+	d := &daemon{t: b.t, done: make(chan error, 1)}
+	d.cmd = exec.Command("/usr/sbin/keepalived", "-n", "-l", "-f", b.conf)
+	d.cmd.Stderr = d
+	testnet.Must(b.t, ns.Start(d.cmd))
+	go func() { d.done <- d.cmd.Wait() }()
+	b.t.Cleanup(func() {
+		if d.cmd.ProcessState == nil {
+			d.cmd.Process.Kill()
+		}
+		if b.t.Failed() {
+			b.t.Logf("log of keepalived:\n%s", d.text())
+		}
+	})
+	return d
+}
+
+// inNamespace tells whether the process of a pid file is in a network namespace.
+func inNamespace(pidFile string, ns *testnet.NS) (bool, error) {
+	text, err := os.ReadFile(pidFile)
+	if err != nil {
+		return false, err
+	}
+	var here, there syscall.Stat_t
+	err = errors.Join(syscall.Stat("/proc/"+strings.TrimSpace(string(text))+"/ns/net", &here), syscall.Fstat(ns.FD(), &there))
+	return here.Ino == there.Ino, err
+}
+
+// servicesOf counts what the table of a namespace has.
+func servicesOf(t *testing.T, ns *testnet.NS) int {
+	t.Helper()
+	c, err := ipvs.Config{NetNS: ns.FD()}.Dial(t.Context())
+	testnet.Must(t, err)
+	defer c.Close()
+	services, err := c.Services(t.Context())
+	testnet.Must(t, err)
+	return len(services)
+}
+
+// TestNamespaces: a daemon that is started in one namespace, and has net_namespace for
+// another, has its children, its checks and the kernel's table there, and names for its
+// files; with net_namespace_ipvs the table alone.
+func TestNamespaces(t *testing.T) {
+	b := newBalanced(t)
+	home, demo := testnet.New(t, "home"), b.read()
+	b.write("net_namespace " + b.D.Name + "\n" + demo)
+	d := b.elsewhere(home)
+	d.wait("Startup complete")
+	b.both("at the start", testnet.VIP4, 4)
+	if here, there := servicesOf(t, home), servicesOf(t, b.D.NS); here != 0 || there != 4 {
+		t.Errorf("%d services where it was started, want 0; %d in its namespace, want 4", here, there)
+	}
+	parent, child := "/run/keepalived/keepalived_"+b.D.Name+".pid", "/run/keepalived/checkers_"+b.D.Name+".pid"
+	if text, err := os.ReadFile(parent); err != nil || string(text) != fmt.Sprintln(d.cmd.Process.Pid) {
+		t.Errorf("%s: %q %v", parent, text, err)
+	}
+	if in, err := inNamespace(child, b.D.NS); err != nil || !in {
+		t.Errorf("the checks are in the namespace: %v %v", in, err)
+	}
+	b.servers[0].sick.Store(true) // which checks see only from there
+	d.waitAny("Removing service [10.0.2.11]:tcp:80 from VS")
+	if got, err := b.get(testnet.VIP4, 4); err != nil || got["r2"] != 4 {
+		t.Errorf("with r1 sick: %v %v", got, err)
+	}
+	b.servers[0].sick.Store(false)
+	d.waitAny("Adding service [10.0.2.11]:tcp:80 to VS")
+	d.signal(syscall.SIGHUP)
+	d.waitAny("Reload complete")
+	if in, err := inNamespace(child, b.D.NS); err != nil || !in {
+		t.Errorf("after a reload the checks are in the namespace: %v %v", in, err)
+	}
+	d.signal(syscall.SIGTERM)
+	d.ends(0)
+	b.empty()
+	if left, err := filepath.Glob("/run/keepalived/*_" + b.D.Name + ".pid"); err != nil || len(left) > 0 {
+		t.Errorf("left: %q %v", left, err)
+	}
+
+	b.write("net_namespace_ipvs " + b.D.Name + "\n" + demo)
+	d = b.elsewhere(home)
+	d.wait("Startup complete")
+	if here, there := servicesOf(t, home), servicesOf(t, b.D.NS); here != 0 || there != 4 {
+		t.Errorf("net_namespace_ipvs: %d services where it was started, want 0; %d there, want 4", here, there)
+	}
+	if in, err := inNamespace("/run/checkers.pid", home); err != nil || !in {
+		t.Errorf("net_namespace_ipvs: the checks are where it was started: %v %v", in, err)
+	}
+	d.signal(syscall.SIGTERM)
+	d.ends(0)
+	b.empty()
+}

@@ -54,7 +54,7 @@ bench: deps all kmod	## print what packets, batches, ipvsadm and health checks c
 	$(Q)LVS_BENCH=1 go test -count=1 -timeout 60m -v -run 'TestGuestsIpvsadm/.*/stock/TestCosts' ./e2e/ipvsadm
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestScale' ./healthcheck
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestCostOf' ./keepalived
-	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestGuestsServers/TestCostOf' ./e2e/checks
+	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestGuestsServers/Test(CostOf|ServersSamples)' ./e2e/checks
 	$(Q)LVS_BENCH=1 go test -count=1 -v -run 'TestBench$$' ./e2e/vrrp
 
 lint: deps	## gofmt, vet, staticcheck; checkpatch and sparse over kmod/

@@ -505,6 +505,7 @@ func caseDelConnByEach(t *testing.T, r *rig) {
 		f    func(one ipvs.Conn) ipvs.ConnFilter
 	}{
 		{"protocol", func(ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Protocol: ipvs.UDP} }},
+		{"the other protocol", func(ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Protocol: ipvs.TCP} }},
 		{"client", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Client: part(one.Client.Addr(), bits)} }},
 		{"client's network", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{Client: part(one.Client.Addr(), bits-3)} }},
 		{"client's port", func(one ipvs.Conn) ipvs.ConnFilter { return ipvs.ConnFilter{ClientPort: one.Client.Port()} }},

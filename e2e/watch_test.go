@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -259,6 +260,8 @@ func caseProc(t *testing.T, r *rig) {
 	want = append(want, "ESTABLISHED")
 	if got := strings.Fields(lines[1]); len(got) != len(want)+1 || !slices.Equal(got[:len(want)], want) {
 		t.Errorf("ip_vs_x_conn has\n%q, want\n%q", got, want)
+	} else if s, err := strconv.Atoi(got[len(want)]); err != nil || s < 800 || s > 900 {
+		t.Errorf("it ends in %q seconds, %v; want 15 minutes or a little less", got[len(want)], err)
 	}
 	laddrs := strings.Split(strings.TrimSpace(r.read(t, "ip_vs_x_laddr")), "\n")
 	if len(laddrs) != 3 {

@@ -43,16 +43,26 @@ static inline __wsum ip_vs_x_sum2(__wsum sum, __be16 from, __be16 to)
 	return csum_add(csum_sub(sum, (__force __wsum)from), (__force __wsum)to);
 }
 
+/* The end-around sum of 64 bits; folded in two it is that of 32 */
+static inline u64 ip_vs_x_add8(u64 a, u64 b)
+{
+	a += b;
+	return a + (a < b);
+}
+
 static inline __wsum ip_vs_x_sum_addr(__wsum sum, bool v6, const union nf_inet_addr *from,
 				      const union nf_inet_addr *to)
 {
-	unsigned int i;
+	const u64 *f = (const u64 *)from, *t = (const u64 *)to;
+	u64 wide = (__force u32)sum;
 
 	if (!v6)
 		return ip_vs_x_sum4(sum, from->ip, to->ip);
-	for (i = 0; i < 4; i++)
-		sum = ip_vs_x_sum4(sum, from->ip6[i], to->ip6[i]);
-	return sum;
+	wide = ip_vs_x_add8(wide, ~get_unaligned(f));
+	wide = ip_vs_x_add8(wide, ~get_unaligned(f + 1));
+	wide = ip_vs_x_add8(wide, get_unaligned(t));
+	wide = ip_vs_x_add8(wide, get_unaligned(t + 1));
+	return csum_add((__force __wsum)(u32)wide, (__force __wsum)(u32)(wide >> 32));
 }
 
 /*

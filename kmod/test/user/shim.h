@@ -30,7 +30,7 @@ enum { TCPOPT_EOL, TCPOPT_NOP, TCPOPT_MSS, TCPOPT_WINDOW, TCPOPT_SACK_PERM, TCPO
        TCPOPT_TIMESTAMP = 8 };
 enum { TCPOLEN_MSS = 4, TCPOLEN_WINDOW = 3, TCPOLEN_SACK_PERM = 2, TCPOLEN_TIMESTAMP = 10 };
 
-#define get_unaligned(p) ({ __typeof__(*(p)) _v; memcpy(&_v, (p), sizeof(_v)); _v; })
+#define get_unaligned(p) ({ __typeof__(*(p)) _v; memcpy((void *)&_v, (p), sizeof(_v)); _v; })
 #define put_unaligned(v, p) ({ __typeof__(*(p)) _v = (v); memcpy((p), &_v, sizeof(_v)); })
 #define get_unaligned_be16(p) ntohs(get_unaligned((__be16 *)(p)))
 #define get_unaligned_be32(p) ntohl(get_unaligned((__be32 *)(p)))

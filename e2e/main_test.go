@@ -50,7 +50,7 @@ func TestGuestsSynproxy(t *testing.T) {
 	for _, kernel := range testvm.Kernels() {
 		t.Run(kernel, func(t *testing.T) {
 			t.Parallel()
-			testvm.Run(t, testvm.Config{Kernel: kernel, Module: testvm.Ours, Run: synproxyRun})
+			testvm.Run(t, testvm.Config{Kernel: kernel, Module: testvm.Ours, Programs: true, Run: synproxyRun})
 		})
 	}
 }

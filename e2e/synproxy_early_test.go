@@ -3,11 +3,15 @@
 package e2e
 
 import (
+	"encoding/binary"
+	"fmt"
 	"maps"
+	stdnet "net"
 	"net/netip"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -48,6 +52,9 @@ func TestSynproxyEarly(t *testing.T) {
 		{"merged", caseEarlyMerged},
 		{"macvlan", caseEarlyMacvlan},
 		{"elsewhere", caseEarlyElsewhere},
+		{"ways", caseEarlyWays},
+		{"learned", caseEarlyLearned},
+		{"links", caseEarlyLinks},
 	} {
 		each(t, c.name, c.run)
 	}
@@ -588,4 +595,261 @@ func caseEarlyElsewhere(t *testing.T, r *rig) {
 			n++
 		}
 	}
+}
+
+// afar is a client behind a router, and his network.
+func (r *rig) afar() (c netip.Addr, net netip.Prefix) {
+	if r.v6() {
+		return netip.MustParseAddr("2001:db8:7::7"), netip.MustParsePrefix("2001:db8:7::/64")
+	}
+	return netip.MustParseAddr("10.0.7.7"), netip.MustParsePrefix("10.0.7.0/24")
+}
+
+// ip runs the command in the director.
+func (r *rig) ip(t *testing.T, format string, args ...any) string {
+	t.Helper()
+	family := "-4"
+	if r.v6() {
+		family = "-6"
+	}
+	return r.d.Exec(t, "ip", append([]string{family}, strings.Fields(fmt.Sprintf(format, args...))...)...)
+}
+
+// answered sends a SYN of c in the modes off and auto, fails t unless the answer is the
+// same packet by the same link and is counted in the same way, and returns it. early
+// says what auto deals with itself.
+func (r *rig) answered(t *testing.T, c netip.Addr, early bool) (p testpkt.Packet, link string) {
+	t.Helper()
+	syn := testpkt.NewPeer(netip.AddrPortFrom(c, r.freshPort()), netip.AddrPortFrom(r.vip, 80), 1).Syn(synOptions(r.fam)...)
+	told := map[ipvs.SynproxyMode]string{}
+	counted := map[ipvs.SynproxyMode]ipvs.ExtStats{}
+	for _, mode := range []ipvs.SynproxyMode{ipvs.SynproxyOff, ipvs.SynproxyAuto} {
+		r.early(t, mode)
+		r.apply(t, ipvs.Op{Kind: ipvs.ZeroExt})
+		r.front.Send(t, syn)
+		p, link = testpkt.Packet{}, ""
+		for name, port := range map[string]*testpkt.Port{"front": r.front, "back": r.back} {
+			for _, got := range port.Rest() {
+				if got.Proto == testpkt.TCP {
+					p, link = got, name
+				}
+			}
+		}
+		same := p.Clone()
+		same.Seq, same.ID, same.Sum = 0, 0, 0 // the cookie knows the time
+		told[mode] = link + ": " + same.String()
+		s, err := r.x.ExtStats(t.Context())
+		testnet.Must(t, err)
+		if n := s[uapi.ExtStatSpEarly]; (n == 1) != (early && mode == ipvs.SynproxyAuto) {
+			t.Errorf("%v dealt with %d SYNs early, which is %v", mode, n, early)
+		}
+		delete(s, uapi.ExtStatSpEarly)
+		counted[mode] = s
+	}
+	if auto, off := told[ipvs.SynproxyAuto], told[ipvs.SynproxyOff]; auto != off {
+		t.Errorf("auto answers by %s, off by %s", auto, off)
+	}
+	if auto, off := counted[ipvs.SynproxyAuto], counted[ipvs.SynproxyOff]; !maps.Equal(auto, off) {
+		t.Errorf("auto counts %v, off %v", auto, off)
+	}
+	return p, link
+}
+
+// wayIs fails t unless a SYN of c is answered by link, "" for none, in each mode.
+func (r *rig) wayIs(t *testing.T, c netip.Addr, link string, early bool) {
+	t.Helper()
+	if _, got := r.answered(t, c, early); got != link {
+		t.Errorf("the answer went out by %q, want %q", got, link)
+	}
+}
+
+// caseEarlyWays: whatever the routes to the client are, and from one SYN to the next,
+// the answer takes the way that any packet to him takes.
+func caseEarlyWays(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	c, net := r.afar()
+	one := netip.PrefixFrom(c, c.BitLen())
+	front, back := fmt.Sprintf("via %v dev front", r.cip[1]), fmt.Sprintf("via %v dev back", r.rip[1])
+	r.wayIs(t, c, "", false)
+	for _, forwarding := range []string{"0", "1"} {
+		testnet.Must(t, r.d.Sysctl("net.ipv4.ip_forward", forwarding), r.d.Sysctl("net.ipv6.conf.all.forwarding", forwarding))
+		r.ip(t, "route add %v %s", net, front)
+		r.wayIs(t, c, "front", true)
+		r.ip(t, "route replace %v %s", net, back)
+		r.wayIs(t, c, "back", true)
+		r.ip(t, "route replace %v %s", net, front)
+		r.wayIs(t, c, "front", true)
+		for _, more := range []string{back, back + " mtu 1400"} {
+			r.ip(t, "route add %v %s", one, more)
+			r.wayIs(t, c, "back", true)
+			r.ip(t, "route del %v", one)
+			r.wayIs(t, c, "front", true)
+		}
+		r.ip(t, "route del %v", net)
+		r.ip(t, "route add default %s", front)
+		r.wayIs(t, c, "front", true)
+		r.ip(t, "route add default %s metric 5", back)
+		_, link := r.answered(t, c, true)
+		if want := map[bool]string{false: "front", true: "back"}[r.v6()]; link != want { // no metric is 1024 there
+			t.Errorf("of two default routes the one by %q was taken, want %q", link, want)
+		}
+		r.ip(t, "route del default %s metric 5", back)
+		r.wayIs(t, c, "front", true)
+		r.ip(t, "route del default")
+		r.wayIs(t, c, "", false)
+	}
+	testnet.Must(t, r.d.Sysctl("net.ipv4.ip_forward", "0"), r.d.Sysctl("net.ipv6.conf.all.forwarding", "0"))
+	r.ip(t, "route add %v %s", net, front)
+
+	r.ip(t, "nexthop add id 7 %s", back)
+	r.ip(t, "route add %v nhid 7", one)
+	r.wayIs(t, c, "back", true)
+	r.ip(t, "nexthop replace id 7 via %v dev front", r.cip[2])
+	r.wayIs(t, c, "front", true)
+	r.ip(t, "nexthop replace id 7 blackhole")
+	r.wayIs(t, c, "", false)
+	r.ip(t, "nexthop del id 7")
+	r.wayIs(t, c, "front", true)
+
+	for _, none := range []string{"unreachable", "blackhole", "prohibit"} {
+		r.ip(t, "route add %s %v", none, one)
+		r.wayIs(t, c, "", false)
+		r.ip(t, "route del %s %v", none, one)
+		r.wayIs(t, c, "front", true)
+	}
+	r.ip(t, "route add local %v dev lo", one)
+	r.answered(t, c, false)
+	r.ip(t, "route del local %v dev lo", one)
+	r.wayIs(t, c, "front", true)
+
+	for _, key := range []string{"net.ipv4.fib_multipath_hash_policy", "net.ipv6.fib_multipath_hash_policy"} {
+		testnet.Must(t, r.d.Sysctl(key, "1")) // ports have a say
+	}
+	r.ip(t, "route add %v nexthop %s nexthop %s", one, front, back)
+	used := map[string]int{}
+	for range 24 {
+		_, link := r.answered(t, c, true)
+		used[link]++
+	}
+	if used["front"] == 0 || used["back"] == 0 || len(used) != 2 {
+		t.Errorf("of two ways these were taken: %v", used)
+	}
+	r.ip(t, "route del %v", one)
+
+	if r.v6() {
+		r.ip(t, "route add %v from %v %s", one, r.vip, back)
+		r.wayIs(t, c, "back", true)
+		r.ip(t, "route del %v from %v %s", one, r.vip, back)
+		r.ip(t, "route add %v from %v %s", one, r.rip[0], back)
+		r.wayIs(t, c, "front", true)
+		r.ip(t, "route del %v from %v %s", one, r.rip[0], back)
+		r.ip(t, "route add %v %s expires 3600", one, back)
+		r.wayIs(t, c, "back", true)
+		r.ip(t, "route replace %v %s expires 1", one, back)
+		testnet.Eventually(t, time.Minute, func() error {
+			if _, link := r.answered(t, c, true); link != "front" {
+				return fmt.Errorf("the answer goes out by %q, though the route has expired", link)
+			}
+			return nil
+		})
+	}
+	// for IPv6 the namespace is one with rules from now on
+	r.ip(t, "route add %v %s table 100", one, back)
+	r.ip(t, "rule add to %v lookup 100", one)
+	r.wayIs(t, c, "back", !r.v6())
+	r.ip(t, "rule del to %v lookup 100", one)
+	r.wayIs(t, c, "front", !r.v6())
+}
+
+// caseEarlyLearned: what was learned of the way to a client counts for him, and him
+// alone: that it is narrower than the link.
+func caseEarlyLearned(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	c, net := r.afar()
+	r.ip(t, "route add %v via %v dev front", net, r.cip[1])
+	headers := uint16(40)
+	if r.v6() {
+		headers = 60
+	}
+	mss := func(c netip.Addr) uint16 {
+		t.Helper()
+		p, link := r.answered(t, c, true)
+		if link != "front" || len(p.Options) < 4 || p.Options[0] != 2 {
+			t.Fatalf("by %q came\n%v", link, p)
+		}
+		return binary.BigEndian.Uint16(p.Options[2:])
+	}
+	if n := mss(c); n != 1500-headers {
+		t.Errorf("the MSS offered is %d, want %d", n, 1500-headers)
+	}
+	conn, err := r.d.Dial(t.Context(), &stdnet.Dialer{LocalAddr: stdnet.UDPAddrFromAddrPort(netip.AddrPortFrom(r.fam.front, 0))}, "udp", netip.AddrPortFrom(c, 9).String())
+	testnet.Must(t, err)
+	defer conn.Close()
+	_, err = conn.Write(make([]byte, 1400))
+	testnet.Must(t, err)
+	r.front.Send(t, testpkt.Error(r.cip[1], testpkt.TooBig, 1400, r.front.Recv(t), 0))
+	if n := mss(c); n != 1400-headers {
+		t.Errorf("the MSS offered to him behind the narrow link is %d, want %d", n, 1400-headers)
+	}
+	if n := mss(c.Next()); n != 1500-headers {
+		t.Errorf("the MSS offered to his neighbour is %d, want %d", n, 1500-headers)
+	}
+}
+
+// caseEarlyLinks: a link that loses its carrier or goes down takes its routes with it,
+// and a router that does not answer is not one for a host that has another.
+func caseEarlyLinks(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	c, net := r.afar()
+	one := netip.PrefixFrom(c, c.BitLen())
+	r.ip(t, "route add %v via %v dev front", net, r.cip[1])
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = "spare"
+	testnet.Must(t, r.d.AddLink(&netlink.Dummy{LinkAttrs: attrs}),
+		r.d.Sysctl("net.ipv4.conf.spare.ignore_routes_with_linkdown", "1"), r.d.Sysctl("net.ipv6.conf.spare.ignore_routes_with_linkdown", "1"))
+	sent := func() uint64 {
+		t.Helper()
+		l, err := r.d.Link.LinkByName("spare")
+		testnet.Must(t, err)
+		return l.Attrs().Statistics.TxPackets
+	}
+	bySpare := func() {
+		t.Helper()
+		before := sent()
+		r.wayIs(t, c, "", true)
+		if n := sent() - before; n != 2 { // one in each mode
+			t.Errorf("%d answers went out by the spare link, want 2", n)
+		}
+	}
+	r.ip(t, "route add %v dev spare", one)
+	bySpare()
+	carrier := func(v string) {
+		t.Helper()
+		r.d.SysFS(t, "class/net/spare/carrier", v)
+		testnet.Eventually(t, time.Minute, func() error {
+			if text := r.ip(t, "route show %v", one); strings.Contains(text, "linkdown") != (v == "0") {
+				return fmt.Errorf("with carrier %s the route is %q", v, text)
+			}
+			return nil
+		})
+	}
+	carrier("0")
+	r.wayIs(t, c, "front", true)
+	carrier("1")
+	bySpare()
+	testnet.Must(t, r.d.Down("spare"))
+	r.wayIs(t, c, "front", true)
+
+	if !r.v6() {
+		return // no route is left for a router that does not answer
+	}
+	gone := r.rip[0].Next().Next().Next().Next().Next().Next().Next()
+	r.ip(t, "route add %v via %v dev back", one, gone)
+	r.ip(t, "neigh replace %v dev back nud failed", gone)
+	r.wayIs(t, c, "front", true)
+	mac, err := r.w.MAC("back")
+	testnet.Must(t, err, r.d.AddNeighbour("back", gone, mac))
+	r.wayIs(t, c, "back", true)
+	r.ip(t, "neigh replace %v dev back nud failed", gone)
+	r.wayIs(t, c, "front", true)
 }

@@ -46,6 +46,13 @@
 #define X_TOS_MASK	INET_DSCP_MASK
 #endif
 
+/* Where the routes to this host itself are looked for first */
+#ifdef CONFIG_IPV6_MULTIPLE_TABLES
+#define X_LOCAL6(net)	((net)->ipv6.fib6_local_tbl)
+#else
+#define X_LOCAL6(net)	((net)->ipv6.fib6_main_tbl)
+#endif
+
 #ifndef dst_rtable
 #define dst_rtable(dst)	container_of(dst, struct rtable, dst)
 #endif

@@ -26,7 +26,9 @@
 #include <net/addrconf.h>
 #include <net/ip.h>
 #include <net/ip6_fib.h>
+#include <net/ip6_route.h>
 #include <net/ip_fib.h>
+#include <net/ndisc.h>
 #include <net/nexthop.h>
 #include <net/tcp.h>
 #include "ip_vs_x_cfg.h"
@@ -247,17 +249,83 @@ static struct dst_entry *x_nexthop4(struct net *net, const struct iphdr *ih,
 	return &rt->dst;
 }
 
+/*
+ * The only route of a table to the longest prefix that it has of an address, or its
+ * null entry: down the tree by the bits that prefixes differ in, and up to the first
+ * that is one of the address. NULL: there are several, or they depend on the source.
+ */
+static const struct fib6_info *x_route6(const struct fib6_table *table,
+					const struct in6_addr *addr)
+{
+	const struct fib6_node *fn = &table->tb6_root, *next;
+	const struct fib6_info *f6i;
+	unsigned int bit;
+
+	for (; (bit = fn->fn_bit) < 128; fn = next) {
+		next = addr->s6_addr[bit / 8] & 0x80 >> bit % 8 ? rcu_dereference(fn->right) :
+								  rcu_dereference(fn->left);
+		if (!next)
+			break;
+	}
+	for (; fn; fn = rcu_dereference(fn->parent)) {
+		if (FIB6_SUBTREE(fn))
+			return NULL;
+		if (!(fn->fn_flags & RTN_RTINFO))
+			continue;
+		f6i = rcu_dereference(fn->leaf);
+		if (!f6i)
+			return NULL;
+		if (ipv6_prefix_equal(&f6i->fib6_dst.addr, addr, f6i->fib6_dst.plen))
+			return f6i->fib6_dst.plen == fn->fn_bit &&
+			       !rcu_access_pointer(f6i->fib6_next) ? f6i : NULL;
+	}
+	return NULL;
+}
+
+/* Is the router there? A host that is none itself looks for another where it is not. */
+static bool x_reachable6(const struct fib6_info *f6i, const struct fib6_nh *nh)
+{
+	const struct neighbour *neigh;
+
+	if ((f6i->fib6_flags & RTF_NONEXTHOP) || !nh->fib_nh_gw_family)
+		return true;
+	neigh = __ipv6_neigh_lookup_noref(nh->fib_nh_dev, &nh->fib_nh_gw6);
+	return neigh && (READ_ONCE(neigh->nud_state) & NUD_VALID);
+}
+
+/* The same for IPv6. A nexthop object may be several, and says elsewhere that it changed. */
+static struct dst_entry *x_nexthop6(struct net *net, const struct ipv6hdr *ih)
+{
+	const struct fib6_info *f6i;
+	const struct fib6_nh *nh;
+	struct rt6_info *rt;
+
+	if (fib6_has_custom_rules(net) || rt6_need_strict(&ih->saddr) ||
+	    x_route6(X_LOCAL6(net), &ih->saddr) != net->ipv6.fib6_null_entry)
+		return NULL;
+	f6i = x_route6(net->ipv6.fib6_main_tbl, &ih->saddr);
+	if (!f6i || f6i->fib6_type != RTN_UNICAST || (f6i->fib6_flags & RTF_REJECT) ||
+	    f6i->nh || f6i->fib6_nsiblings || fib6_check_expired(f6i))
+		return NULL;
+	nh = f6i->fib6_nh;
+	if ((nh->fib_nh_flags & (RTNH_F_DEAD | RTNH_F_LINKDOWN)) ||
+	    (nh->fib_nh_dev->flags & IFF_LOOPBACK) ||
+	    rcu_access_pointer(nh->rt6i_exception_bucket) || !nh->rt6i_pcpu ||
+	    (!READ_ONCE(net->ipv6.devconf_all->forwarding) && !x_reachable6(f6i, nh)))
+		return NULL;
+	rt = READ_ONCE(*raw_cpu_ptr(nh->rt6i_pcpu));
+	return rt && dst_hold_safe(&rt->dst) ? &rt->dst : NULL;
+}
+
 /* The same, whichever way; NULL too if it does not lead outside */
 static struct dst_entry *x_answer_dst(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
 				      const struct ip_vs_iphdr *iph, const struct tcphdr *th)
 {
-	struct dst_entry *dst;
+	struct dst_entry *dst = af == AF_INET6 ? x_nexthop6(ipvs->net, ipv6_hdr(skb)) :
+						 x_nexthop4(ipvs->net, ip_hdr(skb), th);
 
-	if (af == AF_INET) {
-		dst = x_nexthop4(ipvs->net, ip_hdr(skb), th);
-		if (likely(dst))
-			return dst;
-	}
+	if (likely(dst))
+		return dst;
 	dst = ip_vs_x_sp_route(ipvs, af, iph, th);
 	if (!dst || !ip_vs_x_dst_local(af, dst))
 		return dst;

@@ -12,6 +12,7 @@
 #include <linux/timekeeping.h>
 #include <net/ip.h>
 #include <net/ip6_checksum.h>
+#include <net/ip6_route.h>
 #include <net/route.h>
 #include <net/tcp.h>
 #include "ip_vs_x_cfg.h"
@@ -287,7 +288,9 @@ static unsigned int x_mtu(int af, const struct dst_entry *dst)
 	const struct rtable *rt = dst_rtable(dst);
 	unsigned int mtu;
 
-	if (af == AF_INET6 || rt->rt_pmtu || rt->rt_mtu_locked || dst->lwtstate ||
+	if (af == AF_INET6)
+		return ip6_dst_mtu_maybe_forward(dst, false);
+	if (rt->rt_pmtu || rt->rt_mtu_locked || dst->lwtstate ||
 	    dst_metric_locked(dst, RTAX_MTU))
 		return dst_mtu(dst);
 	mtu = dst_metric_raw(dst, RTAX_MTU) ?: READ_ONCE(dst_dev_rcu(dst)->mtu);

@@ -8,8 +8,11 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -29,6 +32,53 @@ type deed struct {
 	want counts // all of them that are not 0 afterwards
 	// ofNobody are counted where no service is known, or none any more.
 	ofNobody bool
+}
+
+// drops are the counters of packets and connections that were refused, or could not
+// be sent: each has its trace.
+var drops = []uint16{
+	uapi.ExtStatLportFull, uapi.ExtStatNoLaddr, uapi.ExtStatSpQdrop, uapi.ExtStatSpNodest, uapi.ExtStatAckStorm,
+	uapi.ExtStatInvalidDrop, uapi.ExtStatInvalidRst, uapi.ExtStatAclDrop, uapi.ExtStatCpsDrop, uapi.ExtStatBpsDrop,
+	uapi.ExtStatLimitDrop, uapi.ExtStatLroDrop, uapi.ExtStatMtuIcmp, uapi.ExtStatTtlIcmp, uapi.ExtStatRouteFail,
+	uapi.ExtStatCsumBad, uapi.ExtStatMem, uapi.ExtStatBadPkt, uapi.ExtStatOpsDrop, uapi.ExtStatVipDrop,
+}
+
+// tracedDrops begins to trace what is dropped, and returns what ends that and says how
+// often each reason was given.
+func tracedDrops(t *testing.T) func() map[string]uint64 {
+	t.Helper()
+	dir := tracefs(t)
+	trace, enable := filepath.Join(dir, "trace"), filepath.Join(dir, "events/ip_vs_x/ip_vs_x_drop/enable")
+	testnet.Must(t, os.WriteFile(trace, nil, 0o644), os.WriteFile(enable, []byte("1"), 0o644))
+	end := sync.OnceValue(func() error { return os.WriteFile(enable, []byte("0"), 0o644) })
+	t.Cleanup(func() { testnet.Must(t, end()) })
+	return func() map[string]uint64 {
+		t.Helper()
+		text, err := os.ReadFile(trace)
+		testnet.Must(t, end(), err)
+		reasons := map[string]uint64{}
+		for line := range strings.Lines(string(text)) {
+			if _, why, ok := strings.Cut(line, " ip_vs_x_drop: "); ok {
+				_, reason, _ := strings.Cut(strings.TrimSpace(why), " reason=")
+				reasons[reason]++
+			}
+		}
+		return reasons
+	}
+}
+
+// sameDrops fails t unless each drop that was counted was traced, and nothing else.
+func sameDrops(t *testing.T, counted ipvs.ExtStats, traced map[string]uint64) {
+	t.Helper()
+	want := map[string]uint64{}
+	for _, number := range drops {
+		if n := counted[number]; n != 0 {
+			want[ipvs.ExtStatName(number)] = n
+		}
+	}
+	if !maps.Equal(traced, want) {
+		t.Errorf("drops traced: %v, counted: %v", traced, want)
+	}
 }
 
 // toCome is said of counters that this module does not show, as they cannot count.
@@ -309,6 +359,45 @@ var deeds = []deed{
 		r.back.Send(t, f.s.Bare())
 		r.front.Quiet(t)
 	}, made.and(counts{uapi.ExtStatOutHit: 1, uapi.ExtStatRouteFail: 1}), false},
+	{"request_ttl", func(t *testing.T, r *rig) {
+		f := opened(t, r, setup{})
+		p := f.c.Bare()
+		p.TTL = 1
+		r.front.Send(t, p)
+		r.front.Recv(t)
+	}, made.and(counts{uapi.ExtStatTtlIcmp: 1}), false},
+	{"request_no_route", func(t *testing.T, r *rig) {
+		f := opened(t, r, setup{})
+		one := netip.PrefixFrom(r.rip[0], r.vip.BitLen())
+		r.d.Exec(t, "ip", "route", "add", "unreachable", one.String())
+		defer r.d.Exec(t, "ip", "route", "del", "unreachable", one.String())
+		r.front.Send(t, f.c.Bare())
+		r.back.Quiet(t)
+	}, made.and(counts{uapi.ExtStatRouteFail: 1}), false},
+	{"cookie_no_route", func(t *testing.T, r *rig) {
+		r.proxied(t, proxy{})
+		one := netip.PrefixFrom(r.cip[1], r.vip.BitLen())
+		r.d.Exec(t, "ip", "route", "add", "unreachable", one.String())
+		defer r.d.Exec(t, "ip", "route", "del", "unreachable", one.String())
+		r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[1], r.freshPort()), netip.AddrPortFrom(r.vip, 80), 1).Syn())
+		r.front.Quiet(t)
+	}, counts{uapi.ExtStatSpSyn: 1, uapi.ExtStatRouteFail: 1}, false},
+	{"cookie_no_server", func(t *testing.T, r *rig) {
+		key := r.proxied(t, proxy{})
+		f := r.linux(t, 0, r.freshPort())
+		r.apply(t, r.dest(ipvs.SetDest, key, r.rip[0], 0))
+		p := f.c.Bare()
+		r.front.Send(t, p)
+		expectReset(t, r.front, p)
+	}, counts{uapi.ExtStatSpSyn: 1, uapi.ExtStatSpSynack: 1, uapi.ExtStatSpAckOk: 1, uapi.ExtStatSpNodest: 1}, false},
+	{"server_bad_packet", func(t *testing.T, r *rig) {
+		f := r.half(t, proxy{}, "")
+		p := f.s.Syn(testpkt.MSS(1400))
+		p.Sum = testpkt.SumBad
+		r.back.Send(t, p)
+		r.front.Quiet(t)
+	}, counts{uapi.ExtStatSpSyn: 1, uapi.ExtStatSpSynack: 1, uapi.ExtStatSpAckOk: 1, uapi.ExtStatSpRsSyn: 1, uapi.ExtStatLportOk: 1,
+		uapi.ExtStatOutHit: 1, uapi.ExtStatBadPkt: 1}, false},
 	{"bad_icmp", func(t *testing.T, r *rig) {
 		f := opened(t, r, setup{})
 		bad := testpkt.Error(r.cip[0], testpkt.HostUnreachable, 0, f.toClient(f.s.Data("answer")), 0)
@@ -380,6 +469,9 @@ func TestCounters(t *testing.T) {
 		if _, ok := shown[number]; ok == (uncounted[number] == toCome || number == uapi.ExtStatPad) {
 			t.Errorf("counter %s is listed: %v", ipvs.ExtStatName(number), ok)
 		}
+		if strings.HasSuffix(ipvs.ExtStatName(number), "_drop") && !slices.Contains(drops, number) {
+			t.Errorf("counter %s is of no drop", ipvs.ExtStatName(number))
+		}
 		if why := uncounted[number]; (why == "") == (moved[number] == 0) {
 			t.Errorf("counter %s: moved %d times, and %q", ipvs.ExtStatName(number), moved[number], why)
 		}
@@ -401,10 +493,12 @@ func (r *rig) clean(t *testing.T) {
 func (r *rig) count(t *testing.T, d deed) {
 	t.Helper()
 	t.Cleanup(func() { r.clean(t) })
+	traced := tracedDrops(t)
 	d.do(t, r)
 	all, err := r.x.ExtStats(t.Context())
 	testnet.Must(t, err)
 	same(t, "the namespace", all, d.want)
+	sameDrops(t, all, traced())
 	services, err := r.x.ExtServices(t.Context())
 	testnet.Must(t, err)
 	of := d.want

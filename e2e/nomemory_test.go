@@ -113,9 +113,13 @@ func caseFailEach(t *testing.T, f fam) {
 			t.Logf("%d allocations have failed, each in its turn", n-1) // who waits sees that it goes on
 		}
 		r := buildRig(t, f)
+		traced := tracedDrops(t)
 		failAfter(t, n)
 		all := r.everything(t)
 		missed := !failed(t)
+		stats, err := r.x.ExtStats(t.Context())
+		testnet.Must(t, err)
+		sameDrops(t, stats, traced())
 		if missed && !all.whole() {
 			t.Errorf("no allocation failed, and not all went well: %+v", all)
 		} else if missed {

@@ -80,6 +80,7 @@ func TestLRO(t *testing.T) {
 	each(t, "lro", func(t *testing.T, r *rig) {
 		key := r.serve(t, setup{})
 		f := r.open(t, 0, 4000)
+		traced := tracedDrops(t)
 		testnet.Must(t, r.d.Do(func() error { return testvm.Modprobe(plant, "kind=lro") }))
 		defer func() { testnet.Must(t, testvm.Rmmod(plant, 10*time.Second)) }()
 		for i, send := range []func(testpkt.Packet){
@@ -95,5 +96,8 @@ func TestLRO(t *testing.T) {
 				t.Errorf("%d packets are counted, want %d", n, i+1)
 			}
 		}
+		all, err := r.x.ExtStats(t.Context())
+		testnet.Must(t, err)
+		sameDrops(t, all, traced())
 	})
 }

@@ -498,15 +498,47 @@ static inline const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_
 bool ip_vs_x_unwelcome(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
 		       const struct ip_vs_iphdr *iph, const struct ip_vs_service *svc,
 		       const struct ip_vs_x_svc_cfg *cfg);
+
+/*
+ * The counters of packets and connections that were refused, or could not be sent.
+ * Only ip_vs_x_drop…() count them, so that each has its trace.
+ */
+#define IP_VS_X_DROPS	(BIT_ULL(IPVS_EXT_STAT_LPORT_FULL) | BIT_ULL(IPVS_EXT_STAT_NO_LADDR) | \
+			 BIT_ULL(IPVS_EXT_STAT_SP_QDROP) | BIT_ULL(IPVS_EXT_STAT_SP_NODEST) | \
+			 BIT_ULL(IPVS_EXT_STAT_ACK_STORM) | BIT_ULL(IPVS_EXT_STAT_INVALID_DROP) | \
+			 BIT_ULL(IPVS_EXT_STAT_INVALID_RST) | BIT_ULL(IPVS_EXT_STAT_ACL_DROP) | \
+			 BIT_ULL(IPVS_EXT_STAT_CPS_DROP) | BIT_ULL(IPVS_EXT_STAT_BPS_DROP) | \
+			 BIT_ULL(IPVS_EXT_STAT_LIMIT_DROP) | BIT_ULL(IPVS_EXT_STAT_LRO_DROP) | \
+			 BIT_ULL(IPVS_EXT_STAT_MTU_ICMP) | BIT_ULL(IPVS_EXT_STAT_TTL_ICMP) | \
+			 BIT_ULL(IPVS_EXT_STAT_ROUTE_FAIL) | BIT_ULL(IPVS_EXT_STAT_CSUM_BAD) | \
+			 BIT_ULL(IPVS_EXT_STAT_MEM) | BIT_ULL(IPVS_EXT_STAT_BAD_PKT) | \
+			 BIT_ULL(IPVS_EXT_STAT_OPS_DROP) | BIT_ULL(IPVS_EXT_STAT_VIP_DROP))
+#define IP_VS_X_NO_DROP(stat) \
+	BUILD_BUG_ON_MSG(__builtin_constant_p(stat) && (BIT_ULL(stat) & IP_VS_X_DROPS), \
+			 "a drop is counted without a trace")
+
+void __ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat);
 /* Counts for the namespace and, when the conn still has one, its service. RCU. */
-void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat);
-/* The same before there is a conn; cfg may be NULL */
-static inline void ip_vs_x_count_cfg(struct ip_vs_x_net *xnet,
-				     const struct ip_vs_x_svc_cfg *cfg, unsigned int stat)
+static __always_inline void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat)
+{
+	IP_VS_X_NO_DROP(stat);
+	__ip_vs_x_count(cp, stat);
+}
+
+static inline void __ip_vs_x_count_cfg(struct ip_vs_x_net *xnet,
+				       const struct ip_vs_x_svc_cfg *cfg, unsigned int stat)
 {
 	this_cpu_inc(xnet->stats->n[stat]);
 	if (cfg)
 		this_cpu_inc(cfg->stats->n[stat]);
+}
+
+/* The same before there is a conn; cfg may be NULL */
+static __always_inline void ip_vs_x_count_cfg(struct ip_vs_x_net *xnet,
+					      const struct ip_vs_x_svc_cfg *cfg, unsigned int stat)
+{
+	IP_VS_X_NO_DROP(stat);
+	__ip_vs_x_count_cfg(xnet, cfg, stat);
 }
 
 /*
@@ -522,15 +554,37 @@ void __ip_vs_x_trace_drop(int af, const struct sk_buff *skb, const struct ip_vs_
 void __ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x);
 void __ip_vs_x_trace_synproxy(int af, const struct sk_buff *skb, const struct ip_vs_iphdr *iph,
 			      unsigned int stat);
-void ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat);
+void __ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat);
+void __ip_vs_x_trace_new_drop(const struct ip_vs_conn_param *p, unsigned int stat);
 void ip_vs_x_trace_lport_full(const struct ip_vs_x_conn *x, const union nf_inet_addr *caddr,
 			      const char *lgroup);
 
-static inline void ip_vs_x_trace_drop(int af, const struct sk_buff *skb,
-				      const struct ip_vs_iphdr *iph, unsigned int stat)
+/* Counts and traces a drop: of a packet that no conn is known of; cfg may be NULL */
+static inline void ip_vs_x_drop_packet(struct ip_vs_x_net *xnet,
+				       const struct ip_vs_x_svc_cfg *cfg, int af,
+				       const struct sk_buff *skb, const struct ip_vs_iphdr *iph,
+				       unsigned int stat)
 {
+	__ip_vs_x_count_cfg(xnet, cfg, stat);
 	if (tracepoint_enabled(ip_vs_x_drop))
 		__ip_vs_x_trace_drop(af, skb, iph, stat);
+}
+
+/* of a conn that is not to be, */
+static inline void ip_vs_x_drop_new(struct ip_vs_x_net *xnet, const struct ip_vs_x_svc_cfg *cfg,
+				    const struct ip_vs_conn_param *p, unsigned int stat)
+{
+	__ip_vs_x_count_cfg(xnet, cfg, stat);
+	if (tracepoint_enabled(ip_vs_x_drop))
+		__ip_vs_x_trace_new_drop(p, stat);
+}
+
+/* and of something that belongs to a conn. The packet is the caller's. RCU. */
+static inline void ip_vs_x_drop_conn(const struct ip_vs_conn *cp, unsigned int stat)
+{
+	__ip_vs_x_count(cp, stat);
+	if (tracepoint_enabled(ip_vs_x_drop))
+		__ip_vs_x_trace_conn_drop(cp, stat);
 }
 
 static inline void ip_vs_x_trace_conn_new(const struct ip_vs_x_conn *x)

@@ -245,8 +245,7 @@ bool ip_vs_x_invalid(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		stat = IPVS_EXT_STAT_INVALID_RST;
 		ip_vs_x_answer_rst(ipvs, af, skb, iph);
 	}
-	ip_vs_x_count_cfg(xnet, cfg, stat);
-	ip_vs_x_trace_drop(af, skb, iph, stat);
+	ip_vs_x_drop_packet(xnet, cfg, af, skb, iph, stat);
 	return false;
 }
 
@@ -305,8 +304,7 @@ bool ip_vs_x_vip_drop(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb
 
 	if (likely(!READ_ONCE(xnet->drop_vip)) || !x_is_vip(ipvs, af, &iph->daddr))
 		return false;
-	this_cpu_inc(xnet->stats->n[IPVS_EXT_STAT_VIP_DROP]);
-	ip_vs_x_trace_drop(af, skb, iph, IPVS_EXT_STAT_VIP_DROP);
+	ip_vs_x_drop_packet(xnet, NULL, af, skb, iph, IPVS_EXT_STAT_VIP_DROP);
 	return true;
 }
 

@@ -226,12 +226,13 @@ static bool x_probe(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg,
 
 /* x has a port of la and a ref on it: the books. On error it has neither. */
 static int x_bound(struct ip_vs_x_net *xnet, struct ip_vs_x_conn *x, struct ip_vs_x_laddr *la,
-		   const struct ip_vs_x_svc_cfg *cfg, bool reclaim)
+		   const struct ip_vs_x_svc_cfg *cfg, const struct ip_vs_conn_param *p,
+		   bool reclaim)
 {
 	if (unlikely(!ip_vs_x_use_get(la->uses, xnet, cfg->lgroup->name, &x->c))) {
 		x_unlink(x);
 		ip_vs_x_laddr_put(la);
-		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_MEM);
+		ip_vs_x_drop_new(xnet, cfg, p, IPVS_EXT_STAT_MEM);
 		return -ENOMEM;
 	}
 	x->la = la;
@@ -243,18 +244,18 @@ static int x_bound(struct ip_vs_x_net *xnet, struct ip_vs_x_conn *x, struct ip_v
 
 /* Takes lip:lport for x, which knows its RS. 0, or why not. */
 static int x_bind(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg,
-		  const union nf_inet_addr *caddr)
+		  const struct ip_vs_conn_param *p)
 {
 	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(x->c.ipvs);
 	struct ip_vs_x_laddr *las[IP_VS_X_LIPS_PER_CONN], *la;
-	u32 seed = ip_vs_x_laddr_seed(cfg, caddr, x->c.af);
+	u32 seed = ip_vs_x_laddr_seed(cfg, p->caddr, x->c.af);
 	unsigned int n, i, budget, got, picks = X_PICKS;
 	bool reclaim = false;
 
 pick:
 	n = ip_vs_x_laddr_pick(cfg, seed, las, ARRAY_SIZE(las));
 	if (!n) {
-		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_NO_LADDR);
+		ip_vs_x_drop_new(xnet, cfg, p, IPVS_EXT_STAT_NO_LADDR);
 		return -EADDRNOTAVAIL;
 	}
 	budget = max(READ_ONCE(xnet->probes) / n, 1U);
@@ -266,7 +267,7 @@ again:
 			continue;
 		got++;
 		if (x_probe(x, cfg, la, budget, reclaim))
-			return x_bound(xnet, x, la, cfg, reclaim);
+			return x_bound(xnet, x, la, cfg, p, reclaim);
 		if (!reclaim)
 			this_cpu_inc(la->pcpu->full);
 		ip_vs_x_laddr_put(la);
@@ -278,8 +279,8 @@ again:
 		reclaim = true;
 		goto again;
 	}
-	ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_LPORT_FULL);
-	ip_vs_x_trace_lport_full(x, caddr, cfg->lgroup->name);
+	ip_vs_x_drop_new(xnet, cfg, p, IPVS_EXT_STAT_LPORT_FULL);
+	ip_vs_x_trace_lport_full(x, p->caddr, cfg->lgroup->name);
 	if (got)
 		ip_vs_x_use_full(cfg->lgroup->uses, xnet, cfg->lgroup->name, &x->c);
 	return -EADDRINUSE;
@@ -356,7 +357,7 @@ struct ip_vs_conn *__ip_vs_x_conn_alloc(struct kmem_cache *cachep,
 
 	x = kmem_cache_alloc(x_cachep, GFP_ATOMIC);
 	if (!x) {
-		ip_vs_x_count_cfg(ip_vs_x_net(p->ipvs), cfg, IPVS_EXT_STAT_MEM);
+		ip_vs_x_drop_new(ip_vs_x_net(p->ipvs), cfg, p, IPVS_EXT_STAT_MEM);
 		return NULL;
 	}
 	/* ip_vs_conn_new() fills the stock part; what lookups compare must be there before */
@@ -371,7 +372,7 @@ struct ip_vs_conn *__ip_vs_x_conn_alloc(struct kmem_cache *cachep,
 	memset(&x->c.sync_conn_opt, 0, sizeof(x->c.sync_conn_opt));
 	x_settings(x, cfg);
 
-	err = x->xflags & IP_VS_X_F_FNAT ? x_bind(x, cfg, p->caddr) : x_bind_client(x, cfg, p);
+	err = x->xflags & IP_VS_X_F_FNAT ? x_bind(x, cfg, p) : x_bind_client(x, cfg, p);
 	if (err) {
 		kmem_cache_free(x_cachep, x);
 		return ERR_PTR(err);

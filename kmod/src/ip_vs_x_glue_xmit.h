@@ -26,10 +26,10 @@ int ip_vs_x_out_rt(struct sk_buff *skb, struct ip_vs_conn *cp, struct ip_vs_iphd
 	if (likely(local >= 0))
 		return local;
 	if (ip_vs_x_ttl(skb, cp->af) != ttl)
-		ip_vs_x_count(cp, IPVS_EXT_STAT_MTU_ICMP);
+		ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_MTU_ICMP);
 	else if (ttl <= 1)
-		ip_vs_x_count(cp, IPVS_EXT_STAT_TTL_ICMP);
+		ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_TTL_ICMP);
 	else
-		ip_vs_x_count(cp, IPVS_EXT_STAT_ROUTE_FAIL);
+		ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_ROUTE_FAIL);
 	return local;
 }

@@ -19,9 +19,9 @@ DEFINE_STATIC_KEY_FALSE(ip_vs_x_key);
 DEFINE_STATIC_KEY_FALSE(ip_vs_x_stray_key);
 unsigned int ip_vs_x_net_id __read_mostly;
 
-void ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat)
+void __ip_vs_x_count(const struct ip_vs_conn *cp, unsigned int stat)
 {
-	ip_vs_x_count_cfg(ip_vs_x_net_rcu(cp->ipvs), ip_vs_x_conn_cfg(cp), stat);
+	__ip_vs_x_count_cfg(ip_vs_x_net_rcu(cp->ipvs), ip_vs_x_conn_cfg(cp), stat);
 }
 
 u64 ip_vs_x_stats_sum(const struct ip_vs_x_stats __percpu *stats, unsigned int stat)
@@ -85,8 +85,7 @@ bool __ip_vs_x_admit(struct ip_vs_service *svc, struct sk_buff *skb, struct ip_v
 		stat = IPVS_EXT_STAT_ACL_DROP;
 	else if (ip_vs_x_limit_admit(svc, cfg, &stat))
 		return true;
-	ip_vs_x_count_cfg(ip_vs_x_net(svc->ipvs), cfg, stat);
-	ip_vs_x_trace_drop(svc->af, skb, iph, stat);
+	ip_vs_x_drop_packet(ip_vs_x_net(svc->ipvs), cfg, svc->af, skb, iph, stat);
 	return false;
 }
 
@@ -96,8 +95,7 @@ bool ip_vs_x_unwelcome(struct netns_ipvs *ipvs, int af, const struct sk_buff *sk
 {
 	if (likely(!cfg->acl_mode) || ip_vs_x_acl_permits(cfg, svc, skb, iph))
 		return false;
-	ip_vs_x_count_cfg(ip_vs_x_net(ipvs), cfg, IPVS_EXT_STAT_ACL_DROP);
-	ip_vs_x_trace_drop(af, skb, iph, IPVS_EXT_STAT_ACL_DROP);
+	ip_vs_x_drop_packet(ip_vs_x_net(ipvs), cfg, af, skb, iph, IPVS_EXT_STAT_ACL_DROP);
 	return true;
 }
 

@@ -356,6 +356,7 @@ int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	struct ip_vs_x_syn_opts s __uninitialized, ours __uninitialized;
 	u8 opt[IP_VS_X_SYN_OPTS_MAX] __uninitialized;
 	struct ip_vs_x_seg seg __uninitialized;
+	struct ip_vs_conn_param p __uninitialized;
 	u8 buf[IP_VS_X_TCP_MAX] __uninitialized;
 	struct ip_vs_x_flow f;
 	struct tcphdr *th;
@@ -363,7 +364,7 @@ int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 
 	th = ip_vs_x_sp_header(skb, iph->len, buf);
 	if (!th || !x_checksum_ok(skb, af, iph)) {
-		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_BAD_PKT);
+		ip_vs_x_drop_packet(xnet, cfg, af, skb, iph, IPVS_EXT_STAT_BAD_PKT);
 		goto drop;
 	}
 	seg = (struct ip_vs_x_seg) {
@@ -374,7 +375,7 @@ int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	if (!dst)
 		dst = ip_vs_x_sp_route(ipvs, af, iph, th);
 	if (!dst) {
-		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_ROUTE_FAIL);
+		ip_vs_x_drop_packet(xnet, cfg, af, skb, iph, IPVS_EXT_STAT_ROUTE_FAIL);
 		goto drop;
 	}
 	isn = ntohl(th->seq);
@@ -387,7 +388,10 @@ int ip_vs_x_sp_syn(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	seg.opt_len = ip_vs_x_syn_opts_put(opt, &ours);
 	skb = x_turn(skb, &seg);
 	if (!skb) {
-		ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_MEM);
+		/* the SYN itself is gone */
+		ip_vs_conn_fill_param(ipvs, af, IPPROTO_TCP, &iph->saddr, seg.dest, &iph->daddr,
+				      seg.source, &p);
+		ip_vs_x_drop_new(xnet, cfg, &p, IPVS_EXT_STAT_MEM);
 		dst_release(dst);
 		return NF_STOLEN;
 	}
@@ -443,7 +447,7 @@ static bool x_has_dest(const struct ip_vs_service *svc)
 static int x_no_dest(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 		     const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg)
 {
-	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, IPVS_EXT_STAT_SP_NODEST);
+	ip_vs_x_drop_packet(ip_vs_x_net_rcu(ipvs), cfg, af, skb, iph, IPVS_EXT_STAT_SP_NODEST);
 	ip_vs_x_answer_rst(ipvs, af, skb, iph);
 	return NF_DROP;
 }
@@ -494,9 +498,9 @@ static int x_open(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 }
 
 /* What becomes of a packet of a handshake; it must still be there */
-static inline void x_decided(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
-			     const struct ip_vs_iphdr *iph, const struct ip_vs_x_svc_cfg *cfg,
-			     unsigned int stat)
+static __always_inline void x_decided(struct netns_ipvs *ipvs, int af, const struct sk_buff *skb,
+				      const struct ip_vs_iphdr *iph,
+				      const struct ip_vs_x_svc_cfg *cfg, unsigned int stat)
 {
 	ip_vs_x_count_cfg(ip_vs_x_net_rcu(ipvs), cfg, stat);
 	ip_vs_x_trace_synproxy(af, skb, iph, stat);
@@ -510,7 +514,8 @@ int ip_vs_x_sp_answer(struct netns_ipvs *ipvs, int af, struct sk_buff *skb,
 	if (likely(x_has_dest(svc)))
 		return ip_vs_x_sp_syn(ipvs, af, skb, iph, cfg, dst);
 	dst_release(dst);
-	x_decided(ipvs, af, skb, iph, cfg, IPVS_EXT_STAT_SP_NODEST);
+	ip_vs_x_trace_synproxy(af, skb, iph, IPVS_EXT_STAT_SP_NODEST);
+	ip_vs_x_drop_packet(ip_vs_x_net_rcu(ipvs), cfg, af, skb, iph, IPVS_EXT_STAT_SP_NODEST);
 	return NF_DROP;
 }
 

@@ -126,7 +126,7 @@ static void x_seg_to_rs(struct ip_vs_x_conn *x, const struct ip_vs_x_seg *s,
 	struct sk_buff *skb = ip_vs_x_seg_build(s);
 
 	if (!skb) {
-		ip_vs_x_count(&x->c, IPVS_EXT_STAT_MEM);
+		ip_vs_x_drop_conn(&x->c, IPVS_EXT_STAT_MEM);
 		return;
 	}
 	skb_dst_set_noref(skb, dst);
@@ -169,7 +169,7 @@ static struct sk_buff *x_for_client(const struct ip_vs_x_sp *sp, u8 flags, u16 w
 		s.opt_len = x_ts_put(opt, sp->ack.opts.tsecr, sp->ack.opts.tsval);
 	skb = ip_vs_x_seg_build(&s);
 	if (!skb)
-		ip_vs_x_count(cp, IPVS_EXT_STAT_MEM);
+		ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_MEM);
 	return skb;
 }
 
@@ -204,7 +204,7 @@ void ip_vs_x_sp_send(struct ip_vs_conn *cp, struct sk_buff *syn)
 	if (syn)
 		x_to_rs(syn, ip_vs_x_conn(cp));
 	else
-		ip_vs_x_count(cp, IPVS_EXT_STAT_MEM);
+		ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_MEM);
 }
 
 /* Built anew each time: nearly all are sent once, and none waits in memory. RCU. */
@@ -357,7 +357,7 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 	if (sp)
 		syn = !data && ip_vs_x_seg_fits(skb) ? skb : x_syn(sp);
 	if (!syn) {
-		ip_vs_x_count(cp, IPVS_EXT_STAT_MEM);
+		ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_MEM);
 		if (sp) {
 			dst_release(sp->dst);
 			kmem_cache_free(x_sp_cachep, sp);
@@ -395,7 +395,7 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 	else if (syn != skb)
 		kfree_skb(skb);
 	if (data && !held)
-		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_QDROP);
+		ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_SP_QDROP);
 	ip_vs_x_count(cp, IPVS_EXT_STAT_SP_RS_SYN);
 	return syn;
 }
@@ -446,7 +446,7 @@ void ip_vs_x_sp_request(struct ip_vs_conn *cp, struct sk_buff *skb,
 		return;
 	}
 	if (data)
-		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_QDROP);
+		ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_SP_QDROP);
 	kfree_skb(skb);
 }
 
@@ -508,7 +508,7 @@ static void x_established(struct ip_vs_x_sp *sp, u16 window)
 		else
 			kfree_skb(skb);
 	} else {
-		ip_vs_x_count(&x->c, IPVS_EXT_STAT_MEM);
+		ip_vs_x_drop_conn(&x->c, IPVS_EXT_STAT_MEM);
 	}
 	while ((data = __skb_dequeue(&sp->held)))
 		x_to_rs(data, x);
@@ -541,8 +541,7 @@ bool ip_vs_x_sp_reply(struct ip_vs_conn *cp, struct sk_buff *skb, const struct i
 
 	th = ip_vs_x_sp_header(skb, iph->len, buf);
 	if (!th || !ip_vs_checksum_common_check(skb, iph->len, IPPROTO_TCP, cp->af)) {
-		ip_vs_x_count(cp, IPVS_EXT_STAT_BAD_PKT);
-		kfree_skb(skb);
+		ip_vs_x_drop(skb, cp, IPVS_EXT_STAT_BAD_PKT);
 		return true;
 	}
 	spin_lock_bh(&cp->lock);

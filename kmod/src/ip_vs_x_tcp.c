@@ -351,7 +351,7 @@ static void ip_vs_x_expire_half(struct ip_vs_x_conn *x, const struct ip_vs_x_seg
 	struct sk_buff *rst = ip_vs_x_seg_build(s);
 
 	if (!rst) {
-		ip_vs_x_count(&x->c, IPVS_EXT_STAT_MEM);
+		ip_vs_x_drop_conn(&x->c, IPVS_EXT_STAT_MEM);
 		dst_release(dst);
 		return;
 	}

@@ -101,12 +101,19 @@ void __ip_vs_x_trace_drop(int af, const struct sk_buff *skb, const struct ip_vs_
 	trace_ip_vs_x_drop(iph->protocol, &e, x_name(stat));
 }
 
-void ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat)
+void __ip_vs_x_trace_new_drop(const struct ip_vs_conn_param *p, unsigned int stat)
 {
 	struct ip_vs_x_ends e __uninitialized;
 
-	if (!trace_ip_vs_x_drop_enabled())
-		return;
+	x_end(&e.a, p->af, p->caddr, p->cport);
+	x_end(&e.b, p->af, p->vaddr, p->vport);
+	trace_ip_vs_x_drop(p->protocol, &e, x_name(stat));
+}
+
+void __ip_vs_x_trace_conn_drop(const struct ip_vs_conn *cp, unsigned int stat)
+{
+	struct ip_vs_x_ends e __uninitialized;
+
 	x_end(&e.a, cp->af, &cp->caddr, cp->cport);
 	x_end(&e.b, cp->af, &cp->vaddr, cp->vport);
 	trace_ip_vs_x_drop(cp->protocol, &e, x_name(stat));

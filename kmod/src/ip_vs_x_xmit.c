@@ -21,8 +21,7 @@
 
 int ip_vs_x_drop(struct sk_buff *skb, const struct ip_vs_conn *cp, unsigned int stat)
 {
-	ip_vs_x_count(cp, stat);
-	ip_vs_x_trace_conn_drop(cp, stat);
+	ip_vs_x_drop_conn(cp, stat);
 	kfree_skb(skb);
 	return NF_STOLEN;
 }
@@ -129,7 +128,7 @@ static struct dst_entry *ip_vs_x_client_route(struct ip_vs_x_conn *x)
 	dst_release(unrcu_pointer(xchg(&x->out_dst, RCU_INITIALIZER(dst))));
 	return dst;
 fail:
-	ip_vs_x_count(cp, IPVS_EXT_STAT_ROUTE_FAIL);
+	ip_vs_x_drop_conn(cp, IPVS_EXT_STAT_ROUTE_FAIL);
 	return NULL;
 }
 
@@ -162,7 +161,7 @@ static bool ip_vs_x_too_big(struct sk_buff *skb, int af, unsigned int mtu)
 static void ip_vs_x_icmp_error(struct sk_buff *skb, struct ip_vs_conn *cp, unsigned int stat,
 			       unsigned int mtu)
 {
-	ip_vs_x_count(cp, stat);
+	ip_vs_x_drop_conn(cp, stat);
 	if (cp->af == AF_INET6) {
 		if (!skb->dev)
 			skb->dev = cp->ipvs->net->loopback_dev;

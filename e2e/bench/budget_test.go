@@ -21,16 +21,11 @@ const (
 	// deltaBudget is what a packet may cost more whose sequence and acknowledgement
 	// both change, behind a SYN proxy.
 	deltaBudget = 600
-	// deltaBudget6 is that of IPv6.
-	deltaBudget6 = 650
 	// Behind a SYN proxy, as shares of what the director does for a SYN that makes a
 	// connection with the distribution's NAT, without the bed: a SYN answered with a
 	// cookie, an ACK without one dropped, an ACK with one that makes a connection and
 	// a SYN to the real server.
 	cookieShare, badAckShare, handshakeShare = 0.6, 0.5, 1.5
-	// cookieShare6 is that of IPv6, where the way to the client is looked for as any
-	// socket's is.
-	cookieShare6 = 0.8
 	// connBytes is the memory of an FNAT connection.
 	connBytes = 384
 )
@@ -47,13 +42,10 @@ func (tab table) overBudget() []string {
 		path, kind, _ := strings.Cut(r.what, " ")
 		proto, _, _ := strings.Cut(kind, " ")
 		stock := float64(tab[row{r.kernel, "stock " + kind}].n)
-		shares, delta := map[string]float64{"new": cookieShare, "bad-ack": badAckShare, "handshake": handshakeShare}, deltaBudget
-		if proto == "tcp6" {
-			shares["new"], delta = cookieShare6, deltaBudget6
-		}
+		shares := map[string]float64{"new": cookieShare, "bad-ack": badAckShare, "handshake": handshakeShare}
 		switch {
 		case path == "synproxy" && (what(kind) == "request" || what(kind) == "reply"):
-			complain(r, stock+float64(delta), fmt.Sprintf("the distribution's NAT + %d", delta))
+			complain(r, stock+deltaBudget, "the distribution's NAT + 600")
 		case path == "synproxy" && shares[what(kind)] != 0:
 			bed := float64(tab[row{r.kernel, "forward " + proto + " elsewhere 4000"}].n)
 			syn := float64(tab[row{r.kernel, "stock " + proto + " new 4000"}].n)
@@ -90,8 +82,8 @@ func TestHostBudget(t *testing.T) {
 		{"6.1", "forward tcp elsewhere 4000"}: {4000, "instructions"}, {"6.1", "synproxy tcp new 4000"}: {7000, "instructions"},
 		{"6.1", "synproxy tcp bad-ack 4000"}: {6500, "instructions"}, {"6.1", "synproxy tcp handshake 4000"}: {11500, "instructions"},
 		{"6.1", "stock tcp6 new 4000"}: {10000, "instructions"}, {"6.1", "forward tcp6 elsewhere 4000"}: {4000, "instructions"},
-		{"6.1", "synproxy tcp6 new 4000"}:  {8800, "instructions"},
-		{"6.1", "stock tcp6 request 4000"}: {8000, "instructions"}, {"6.1", "synproxy tcp6 request 4000"}: {8650, "instructions"},
+		{"6.1", "synproxy tcp6 new 4000"}:  {7600, "instructions"},
+		{"6.1", "stock tcp6 request 4000"}: {8000, "instructions"}, {"6.1", "synproxy tcp6 request 4000"}: {8600, "instructions"},
 		{"6.1", "stock connection size"}: {320, "bytes"}, {"6.1", "fnat connection size"}: {384, "bytes"},
 	}
 	if bad := kept.overBudget(); bad != nil {

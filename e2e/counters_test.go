@@ -215,9 +215,13 @@ var deeds = []deed{
 	{"toa_fail", func(t *testing.T, r *rig) {
 		// A header without room, to a server on the director, and no way there for the carrier.
 		key := r.serve(t, setup{ext: ipvs.ExtTOA})
-		// its SYN/ACK is not sent again, however long this takes
+		// its SYN/ACK is not sent again, nor that it has waited too long told, however long this takes
 		testnet.Must(t, r.d.Sysctl("net.ipv4.tcp_synack_retries", "0"))
-		defer func() { testnet.Must(t, r.d.Sysctl("net.ipv4.tcp_synack_retries", "5")) }()
+		r.d.Exec(t, "nft", "table inet mute { chain c { type filter hook output priority -300; tcp flags & rst == rst drop; }; }")
+		defer func() {
+			r.d.Exec(t, "nft", "delete table inet mute")
+			testnet.Must(t, r.d.Sysctl("net.ipv4.tcp_synack_retries", "5"))
+		}()
 		r.apply(t, r.dest(ipvs.AddDest, key, r.fam.back, 1), r.dest(ipvs.DelDest, key, r.rip[0], 0))
 		l, err := r.d.Listen(t.Context(), "tcp", netip.AddrPortFrom(r.fam.back, rport).String())
 		testnet.Must(t, err)

@@ -53,6 +53,7 @@ func TestSynproxyEarly(t *testing.T) {
 		{"macvlan", caseEarlyMacvlan},
 		{"elsewhere", caseEarlyElsewhere},
 		{"ways", caseEarlyWays},
+		{"equal_ways", caseEarlyEqualWays},
 		{"learned", caseEarlyLearned},
 		{"links", caseEarlyLinks},
 	} {
@@ -722,20 +723,6 @@ func caseEarlyWays(t *testing.T, r *rig) {
 	r.ip(t, "route del local %v dev lo", one)
 	r.wayIs(t, c, "front", true)
 
-	for _, key := range []string{"net.ipv4.fib_multipath_hash_policy", "net.ipv6.fib_multipath_hash_policy"} {
-		testnet.Must(t, r.d.Sysctl(key, "1")) // ports have a say
-	}
-	r.ip(t, "route add %v nexthop %s nexthop %s", one, front, back)
-	used := map[string]int{}
-	for range 24 {
-		_, link := r.answered(t, c, true)
-		used[link]++
-	}
-	if used["front"] == 0 || used["back"] == 0 || len(used) != 2 {
-		t.Errorf("of two ways these were taken: %v", used)
-	}
-	r.ip(t, "route del %v", one)
-
 	if r.v6() {
 		r.ip(t, "route add %v from %v %s", one, r.vip, back)
 		r.wayIs(t, c, "back", true)
@@ -759,6 +746,27 @@ func caseEarlyWays(t *testing.T, r *rig) {
 	r.wayIs(t, c, "back", !r.v6())
 	r.ip(t, "rule del to %v lookup 100", one)
 	r.wayIs(t, c, "front", !r.v6())
+}
+
+// caseEarlyEqualWays: of two routes to the client, which ports choose from, each is taken.
+func caseEarlyEqualWays(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	c, net := r.afar()
+	policy := "net.ipv4.fib_multipath_hash_policy"
+	if r.v6() {
+		policy = "net.ipv6.fib_multipath_hash_policy"
+	}
+	testnet.Must(t, r.d.Sysctl(policy, "1")) // ports have a say
+	r.ip(t, "route add %v nexthop via %v dev front nexthop via %v dev back", net, r.cip[1], r.rip[1])
+	used := map[string]int{}
+	for range 24 {
+		_, link := r.answered(t, c, true)
+		used[link]++
+	}
+	if used["front"] == 0 || used["back"] == 0 || len(used) != 2 {
+		t.Errorf("of two ways these were taken: %v", used)
+	}
+	r.ip(t, "route del %v", net)
 }
 
 // caseEarlyLearned: what was learned of the way to a client counts for him, and him

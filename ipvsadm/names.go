@@ -33,12 +33,23 @@ type serviceName struct {
 	words    []string // the name, then its aliases
 }
 
-// systemNames asks the hosts file, then DNS.
+// systemNames asks where nsswitch.conf says: the hosts file and DNS by itself, all
+// else by the C library.
 func systemNames() *names {
 	return &names{
-		forward: lookupIPv4,
-		reverse: net.DefaultResolver.LookupAddr,
-		file:    "/etc/services",
+		forward: func(ctx context.Context, host string) ([]netip.Addr, error) {
+			if asksLibrary() {
+				return getentIPv4(ctx, host)
+			}
+			return lookupIPv4(ctx, host)
+		},
+		reverse: func(ctx context.Context, addr string) ([]string, error) {
+			if asksLibrary() {
+				return getentName(ctx, addr)
+			}
+			return net.DefaultResolver.LookupAddr(ctx, addr)
+		},
+		file: "/etc/services",
 	}
 }
 

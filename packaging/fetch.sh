@@ -335,6 +335,8 @@ keepalived      /usr/sbin/keepalived
 ethtool         /sbin/ethtool
 nftables        /usr/sbin/nft
 kmod            /bin/kmod
+libc-bin        /usr/bin/getent
+libnss-myhostname /usr/lib/x86_64-linux-gnu/libnss_myhostname.so.2
 ncurses-base    /lib/terminfo/l/linux /lib/terminfo/v/vt100 /lib/terminfo/v/vt220 /lib/terminfo/x/xterm
 '
 

@@ -33,7 +33,8 @@ import (
 // netlink socket, "nosocket" one that gets no raw socket either, "down" a namespace
 // whose loopback is down, "full" a standard output that takes nothing, "closed=FD…" a
 // process without these of 0, 1 and 2, "stdin=FILE" what it reads, "argv0=NAME" the
-// name it is called by, "env=NAME=VALUE" an entry of its environment, "many=S,D"
+// name it is called by, "env=NAME=VALUE" an entry of its environment,
+// "nsswitch=SOURCE,…" where it looks for hosts, "many=S,D"
 // adds S services with D servers each to the table, "same" plays both
 // programs in one namespace (hash tables differ between two, and with them the
 // order that some tables are sorted into), "sends=ADDRESS:PORT,…" sends a datagram

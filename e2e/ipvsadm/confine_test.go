@@ -3,6 +3,7 @@
 package ipvsadm
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -16,7 +17,8 @@ import (
 // confinement names the variable that turns this test binary into a launcher
 // of a program that the kernel denies sockets: "nonetlink" those of netlink,
 // "nosocket" raw ones as well. A kernel without the family says the same,
-// EAFNOSUPPORT. "closed=01" only takes standard input and output from it.
+// EAFNOSUPPORT. "closed=01" only takes standard input and output from it,
+// "nsswitch=files,myhostname" has it find these sources of hosts.
 const confinement = "LVS_CONFINED"
 
 // confine becomes the program args[0], called by the other args.
@@ -27,6 +29,10 @@ func confine(how string, args []string) error {
 			if err := unix.Close(int(fd - '0')); err != nil {
 				return err
 			}
+		}
+	} else if sources, ok := strings.CutPrefix(how, "nsswitch="); ok {
+		if err := switchNames(strings.Split(sources, ",")); err != nil {
+			return err
 		}
 	} else if err := denySockets(how); err != nil {
 		return err
@@ -60,4 +66,23 @@ func denySockets(how string) error {
 		return fmt.Errorf("deny sockets: %w", err)
 	}
 	return nil
+}
+
+// switchNames has this process, and what it becomes, look for hosts in sources.
+func switchNames(sources []string) error {
+	f, err := os.CreateTemp("", "nsswitch")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(f.Name())
+	if _, err := fmt.Fprintf(f, "hosts: %s\nservices: files\n", strings.Join(sources, " ")); err != nil {
+		return err
+	}
+	if err := errors.Join(f.Chmod(0o644), f.Close(), unix.Unshare(unix.CLONE_NEWNS)); err != nil {
+		return err
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return err
+	}
+	return unix.Mount(f.Name(), "/etc/nsswitch.conf", "", unix.MS_BIND, "")
 }

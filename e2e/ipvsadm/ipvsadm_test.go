@@ -284,7 +284,7 @@ func (c *testCase) run(t *testing.T, n *space, program string, k *call) (outcome
 	if e := c.value("env"); e != "" {
 		cmd.Env = append(cmd.Env, e)
 	}
-	for _, how := range []string{"nonetlink", "nosocket", "closed=" + c.value("closed")} {
+	for _, how := range []string{"nonetlink", "nosocket", "closed=" + c.value("closed"), "nsswitch=" + c.value("nsswitch")} {
 		if c.in(how) {
 			cmd.Path = "/proc/self/exe"
 			cmd.Args = append([]string{"confine", program}, cmd.Args...)

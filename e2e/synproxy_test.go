@@ -62,6 +62,7 @@ func TestSynproxy(t *testing.T) {
 		{"client_reset", caseSPClientReset},
 		{"defer", caseSPDefer},
 		{"no_dest", caseSPNoDest},
+		{"failing", caseSPFailing},
 		{"overloaded", caseSPOverloaded},
 		{"per_service", caseSPPerService},
 		{"storm", caseSPStorm},
@@ -622,6 +623,47 @@ func caseSPServerMute(t *testing.T, r *rig) {
 	r.back.Quiet(t)
 	r.counts(t, map[uint16]uint64{uapi.ExtStatSpRsSyn: 1, uapi.ExtStatSpRsRetrans: 3, uapi.ExtStatSpRsTimeout: 1})
 	noneLeft(t, "ip_vs_x_sp")
+}
+
+// caseSPFailing: that a real server takes no handshakes is an event, once a second and
+// service: of one that refuses, and of one that is mute.
+func caseSPFailing(t *testing.T, r *rig) {
+	key := r.proxied(t, proxy{setup: setup{servers: 2}, set: ipvs.ExtFieldSPRetries, sp: ipvs.Synproxy{SYNRetries: 1}})
+	only := func(a, not int) {
+		r.apply(t, r.dest(ipvs.SetDest, key, r.rip[a], 1), r.dest(ipvs.SetDest, key, r.rip[not], 0))
+	}
+	stop := r.listen(t)
+	refused := func() {
+		t.Helper()
+		f := r.linux(t, 0, r.freshPort())
+		f.ack(t, "")
+		r.back.Send(t, f.s.Reset())
+		if p := r.front.Recv(t); p.Flags&testpkt.RST == 0 {
+			t.Errorf("the client got\n%v", p)
+		}
+	}
+	only(0, 1)
+	refused()
+	refused() // told already
+	only(1, 0)
+	f := r.linux(t, 0, r.freshPort())
+	f.ack(t, "")
+	for _, port := range []*testpkt.Port{r.back, r.front} { // the SYN again, and the end
+		_, err := port.Read(20 * time.Second)
+		testnet.Must(t, err)
+	}
+	want := []string{fmt.Sprint("rs_fail ", r.rip[0]), fmt.Sprint("rs_fail ", r.rip[1])}
+	var told []string
+	for _, e := range stop() {
+		told = append(told, fmt.Sprint(e.Kind, " ", e.Dest.Addr))
+		if e.Service != key || e.Dest.Port != rport || e.Dest.Family != key.Family {
+			t.Errorf("event %+v", e)
+		}
+	}
+	if !slices.Equal(told, want) {
+		t.Errorf("events %q, want %q", told, want)
+	}
+	r.counts(t, map[uint16]uint64{uapi.ExtStatSpRsRst: 2, uapi.ExtStatSpRsTimeout: 1})
 }
 
 // Eight SYNs again are the most, and 32 s the longest wait. The connection outlives

@@ -26,11 +26,13 @@ const (
 	EventPorts80     EventKind = uapi.ExtEventPorts80   // LGroup: 80 % of the ports towards one real server are in use
 	EventPorts95     EventKind = uapi.ExtEventPorts95   // LGroup: 95 %
 	EventPortsFull   EventKind = uapi.ExtEventPortsFull // LGroup: a connection got no port
+	EventRSFail      EventKind = uapi.ExtEventRsFail    // Service, Dest: the real server did not take a handshake of the SYN proxy; at most one a second
 )
 
 var eventNames = [...]string{
 	EventSynproxyOn: "synproxy_on", EventSynproxyOff: "synproxy_off",
 	EventPorts80: "ports_80", EventPorts95: "ports_95", EventPortsFull: "ports_full",
+	EventRSFail: "rs_fail",
 }
 
 // String returns the header's name in lower case, or "event" and the number.
@@ -42,10 +44,11 @@ func (k EventKind) String() string {
 }
 
 // Event is something that an operator wants to know of when it happens.
-// Service and LGroup are zero unless the kind is about one.
+// Service, Dest and LGroup are zero unless the kind is about one.
 type Event struct {
 	Kind    EventKind
 	Service ServiceKey
+	Dest    DestKey
 	LGroup  LGroup // with the forecast; Refs is not told
 	// HalfOpen are the half-open connections of Service.
 	HalfOpen uint32
@@ -186,6 +189,12 @@ func decodeEvent(ad *decoder) (Event, error) {
 			ad.Nested(func(nad *decoder) error {
 				s, err := decodeService(nad)
 				e.Service = s.ServiceKey
+				return err
+			})
+		case uapi.ExtADest:
+			ad.Nested(func(nad *decoder) error {
+				d, err := decodeDest(nad, e.Service.Family, false)
+				e.Dest = d.DestKey
 				return err
 			})
 		case uapi.ExtAExt:

@@ -273,5 +273,6 @@ const (
 	ExtEventPorts80   = 0x3 // IPVS_EXT_EVENT_PORTS_80
 	ExtEventPorts95   = 0x4 // IPVS_EXT_EVENT_PORTS_95
 	ExtEventPortsFull = 0x5 // IPVS_EXT_EVENT_PORTS_FULL
-	ExtEventMax       = 0x5 // IPVS_EXT_EVENT_MAX
+	ExtEventRsFail    = 0x6 // IPVS_EXT_EVENT_RS_FAIL
+	ExtEventMax       = 0x6 // IPVS_EXT_EVENT_MAX
 )

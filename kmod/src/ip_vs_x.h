@@ -214,6 +214,8 @@ struct ip_vs_x_service {
 	struct hlist_node	vip_node;	/* by vip; fwmark services have none */
 	struct dst_entry __rcu	*local;		/* route to the vip, if here; ip_vs_x_early.c */
 	u32			local_cookie;
+	bool			fail_told;
+	unsigned long		fail_at;	/* RS_FAIL was told last, if fail_told */
 };
 
 /* x->xflags: settings as they were when the conn was made, and its progress */
@@ -483,14 +485,17 @@ static inline struct ip_vs_x_net *ip_vs_x_net_rcu(const struct netns_ipvs *ipvs)
 	return rcu_dereference(ipvs->net->gen)->ptr[ip_vs_x_net_id];
 }
 
+/* NULL: a dest in the trash, or of a synced conn, may have no service. RCU. */
+static inline struct ip_vs_service *ip_vs_x_conn_svc(const struct ip_vs_conn *cp)
+{
+	return cp->dest ? rcu_dereference(cp->dest->svc) : NULL;
+}
+
 /* The settings of a conn's service, as they are now; NULL: none, or no service. RCU. */
 static inline const struct ip_vs_x_svc_cfg *ip_vs_x_conn_cfg(const struct ip_vs_conn *cp)
 {
-	struct ip_vs_service *svc = NULL;
+	struct ip_vs_service *svc = ip_vs_x_conn_svc(cp);
 
-	/* a dest in the trash, or of a synced conn, may have no service */
-	if (cp->dest)
-		svc = rcu_dereference(cp->dest->svc);
 	return svc ? rcu_dereference(ip_vs_x_service(svc)->cfg) : NULL;
 }
 
@@ -709,6 +714,7 @@ struct ip_vs_x_event {
 };
 
 void ip_vs_x_event_synproxy(struct ip_vs_service *svc, u32 code, u32 half_open);
+void ip_vs_x_event_rs_fail(const struct ip_vs_service *svc, const struct ip_vs_dest *dest);
 bool ip_vs_x_event_begin(struct ip_vs_x_event *e, struct net *net, u32 code);
 void ip_vs_x_event_end(struct ip_vs_x_event *e, int err);
 int ip_vs_x_genl_init(void);

@@ -1277,6 +1277,24 @@ void ip_vs_x_event_synproxy(struct ip_vs_service *svc, u32 code, u32 half_open)
 	ip_vs_x_event_end(&e, 0);
 }
 
+void ip_vs_x_event_rs_fail(const struct ip_vs_service *svc, const struct ip_vs_dest *dest)
+{
+	struct ip_vs_x_event e;
+	struct nlattr *nest;
+
+	if (!ip_vs_x_event_begin(&e, svc->ipvs->net, IPVS_EXT_EVENT_RS_FAIL))
+		return;
+	nest = x_put_svc(e.skb, svc) ? NULL : nla_nest_start(e.skb, IPVS_EXT_A_DEST);
+	if (!nest || nla_put(e.skb, IPVS_DEST_ATTR_ADDR, sizeof(dest->addr), &dest->addr) ||
+	    nla_put_be16(e.skb, IPVS_DEST_ATTR_PORT, dest->port) ||
+	    nla_put_u16(e.skb, IPVS_DEST_ATTR_ADDR_FAMILY, dest->af)) {
+		ip_vs_x_event_end(&e, -EMSGSIZE);
+		return;
+	}
+	nla_nest_end(e.skb, nest);
+	ip_vs_x_event_end(&e, 0);
+}
+
 void ip_vs_x_event_end(struct ip_vs_x_event *e, int err)
 {
 	if (err) {

@@ -26,7 +26,7 @@ struct ip_vs_x_sp {
 	struct sk_buff_head	held;		/* data, in order of arrival; cp->lock */
 	unsigned int		held_bytes;
 	unsigned int		held_mem;	/* counted in xnet->sp_qmem */
-	struct ip_vs_x_ack	ack;		/* window and TSval of the newest ACK */
+	struct ip_vs_x_ack	ack;		/* of the cookie; window of the newest ACK */
 	u8			wscale;		/* of the cookie, 0 for none */
 	u8			retries;
 	u8			tries;		/* SYNs sent again */
@@ -182,7 +182,25 @@ static void x_state(struct ip_vs_conn *cp, int dir, struct sk_buff *skb,
 	X_TRANSITION(cp, dir, skb, pd, len);
 }
 
-/* The end of a handshake that came to nothing: for the client, too */
+/* An event, at most once a second and service. RCU. */
+static void x_tell_fail(const struct ip_vs_conn *cp)
+{
+	struct ip_vs_service *svc = ip_vs_x_conn_svc(cp);
+	struct ip_vs_x_service *xs;
+	unsigned long old, now = jiffies;
+
+	if (!svc)
+		return;
+	xs = ip_vs_x_service(svc);
+	old = READ_ONCE(xs->fail_at);
+	if ((READ_ONCE(xs->fail_told) && time_before(now, old + HZ)) ||
+	    cmpxchg(&xs->fail_at, old, now) != old)
+		return;
+	WRITE_ONCE(xs->fail_told, true);
+	ip_vs_x_event_rs_fail(svc, cp->dest);
+}
+
+/* The end of a handshake that came to nothing: for the client, too. RCU. */
 static void x_sp_fail(struct ip_vs_x_sp *sp, unsigned int stat)
 {
 	struct ip_vs_x_conn *x = sp->x;
@@ -190,6 +208,7 @@ static void x_sp_fail(struct ip_vs_x_sp *sp, unsigned int stat)
 					   sp->ack.isn + 1 + sp->held_bytes);
 
 	ip_vs_x_count(&x->c, stat);
+	x_tell_fail(&x->c);
 	if (rst) {
 		x_state(&x->c, IP_VS_DIR_OUTPUT, rst, sp->pd);
 		x_seg_to_client(x, rst);

@@ -357,6 +357,8 @@ enum {
  * PORTS_*: of a local address group towards one real server, in LGROUP. Each
  * comes when the share is passed upwards, and again only after it was left
  * downwards by five per cent; FULL at most once a second and server.
+ * RS_FAIL: of the SYN proxy, at most once a second and service. DEST has the
+ * address, its family and the port.
  */
 enum {
 	IPVS_EXT_EVENT_UNSPEC,
@@ -365,6 +367,7 @@ enum {
 	IPVS_EXT_EVENT_PORTS_80,	/* 3: 80 % in use */
 	IPVS_EXT_EVENT_PORTS_95,	/* 4: 95 % in use */
 	IPVS_EXT_EVENT_PORTS_FULL,	/* 5: a connection got no port */
+	IPVS_EXT_EVENT_RS_FAIL,		/* 6: the RS DEST of SVC refused a handshake, or was mute */
 
 	__IPVS_EXT_EVENT_MAX
 };

@@ -721,20 +721,25 @@ func caseSPBanner(t *testing.T, r *rig) {
 	f.finish(t)
 }
 
+// sack has the server send lost behind late: in between the client tells what he has.
+func (f *spFlow) sack(t *testing.T, lost, late string) {
+	t.Helper()
+	first, second := f.s.Data(lost), f.s.Data(late)
+	f.reply(t, second)
+	p := f.c.Bare()
+	p.Ack = f.cookie + 1
+	p.Options = testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.SACK(second.Seq+f.sp, second.Seq+f.sp+uint32(len(late))))
+	f.request(t, p)
+	f.reply(t, first)
+}
+
 // SACK blocks of either side name bytes of the other, in its own numbers.
 func caseSPSack(t *testing.T, r *rig) {
 	r.proxied(t, proxy{})
 	f := r.established(t, 0, 4000, false)
-	lost := f.s.Data("lost")
-	late := f.s.Data("late")
-	f.reply(t, late)
-	p := f.c.Bare()
-	p.Ack = f.cookie + 1
-	p.Options = testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.SACK(late.Seq+f.sp, late.Seq+f.sp+4))
-	f.request(t, p)
-	f.reply(t, lost)
-	lost = f.c.Data("lost")
-	late = f.c.Data("late")
+	f.sack(t, "lost", "late")
+	lost := f.c.Data("lost")
+	late := f.c.Data("late")
 	f.request(t, late)
 	q := f.s.Bare()
 	q.Ack = lost.Seq + f.delta
@@ -759,14 +764,7 @@ func caseSPWrap(t *testing.T, r *rig) {
 	f.s.Seq = 0xfffffff8
 	f.accept(t, first, second)
 	r.counts(t, counts{uapi.ExtStatSpQueued: 2, uapi.ExtStatSpQdrop: 0})
-	lost := f.s.Data("all of")
-	late := f.s.Data("200 OK")
-	f.reply(t, late)
-	p := f.c.Bare()
-	p.Ack = f.cookie + 1
-	p.Options = testpkt.Options(testpkt.NOP(), testpkt.NOP(), testpkt.SACK(late.Seq+f.sp, late.Seq+f.sp+6))
-	f.request(t, p)
-	f.reply(t, lost)
+	f.sack(t, "all of", "200 OK")
 	f.talk(t)
 	f.finish(t)
 }

@@ -179,10 +179,16 @@ func (d *daemon) text() string {
 
 func (b *balanced) run(args ...string) *daemon {
 	b.t.Helper()
+	return b.runIn(b.D.NS, append([]string{"-p", b.conf + ".pid"}, args...)...)
+}
+
+// runIn is run with no more than args, in another namespace than the director's.
+func (b *balanced) runIn(ns *testnet.NS, args ...string) *daemon {
+	b.t.Helper()
 	d := &daemon{t: b.t, done: make(chan error, 1)}
-	d.cmd = exec.Command("/usr/sbin/keepalived", append([]string{"-n", "-l", "-f", b.conf, "-p", b.conf + ".pid"}, args...)...)
+	d.cmd = exec.Command("/usr/sbin/keepalived", append([]string{"-n", "-l", "-f", b.conf}, args...)...)
 	d.cmd.Stderr = d
-	testnet.Must(b.t, b.D.Start(d.cmd))
+	testnet.Must(b.t, ns.Start(d.cmd))
 	go func() { d.done <- d.cmd.Wait() }()
 	b.t.Cleanup(func() {
 		if d.cmd.ProcessState == nil {

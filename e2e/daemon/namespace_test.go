@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -15,25 +14,6 @@ import (
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/ipvs"
 )
-
-// elsewhere starts the daemon in a namespace of nothing, with its own names for its files.
-func (b *balanced) elsewhere(ns *testnet.NS) *daemon {
-	b.t.Helper()
-	d := &daemon{t: b.t, done: make(chan error, 1)}
-	d.cmd = exec.Command("/usr/sbin/keepalived", "-n", "-l", "-f", b.conf)
-	d.cmd.Stderr = d
-	testnet.Must(b.t, ns.Start(d.cmd))
-	go func() { d.done <- d.cmd.Wait() }()
-	b.t.Cleanup(func() {
-		if d.cmd.ProcessState == nil {
-			d.cmd.Process.Kill()
-		}
-		if b.t.Failed() {
-			b.t.Logf("log of keepalived:\n%s", d.text())
-		}
-	})
-	return d
-}
 
 // inNamespace tells whether the process of a pid file is in a network namespace.
 func inNamespace(pidFile string, ns *testnet.NS) (bool, error) {
@@ -64,7 +44,7 @@ func TestNamespaces(t *testing.T) {
 	b := newBalanced(t)
 	home, demo := testnet.New(t, "home"), b.read()
 	b.write("net_namespace " + b.D.Name + "\n" + demo)
-	d := b.elsewhere(home)
+	d := b.runIn(home)
 	d.wait("Startup complete")
 	b.both("at the start", testnet.VIP4, 4)
 	if here, there := servicesOf(t, home), servicesOf(t, b.D.NS); here != 0 || there != 4 {
@@ -97,7 +77,7 @@ func TestNamespaces(t *testing.T) {
 	}
 
 	b.write("net_namespace_ipvs " + b.D.Name + "\n" + demo)
-	d = b.elsewhere(home)
+	d = b.runIn(home)
 	d.wait("Startup complete")
 	if here, there := servicesOf(t, home), servicesOf(t, b.D.NS); here != 0 || there != 4 {
 		t.Errorf("net_namespace_ipvs: %d services where it was started, want 0; %d there, want 4", here, there)

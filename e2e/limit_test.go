@@ -144,7 +144,7 @@ func caseCPS(t *testing.T, r *rig) {
 	for i := range 200 {
 		r.front.Send(t, r.syns(7000+i))
 	}
-	if n := len(r.back.Drain()); n != 200 {
+	if n := len(r.back.Rest()); n != 200 {
 		t.Errorf("%d of 200 passed without a limit", n)
 	}
 }
@@ -193,7 +193,7 @@ func caseBPSIn(t *testing.T, r *rig) {
 	for range 100 {
 		r.front.Send(t, request(0))
 	}
-	if n := len(r.back.Drain()); n != 100 {
+	if n := len(r.back.Rest()); n != 100 {
 		t.Errorf("%d of 100 passed without a limit", n)
 	}
 }
@@ -209,7 +209,7 @@ func caseBPSOut(t *testing.T, r *rig) {
 	for range 50 {
 		r.front.Send(t, sent)
 	}
-	if n := len(r.back.Drain()); n != 50 {
+	if n := len(r.back.Rest()); n != 50 {
 		t.Errorf("%d of 50 requests passed", n)
 	}
 	if n, want := r.ofService(t, key, uapi.ExtStatBpsDrop), uint64(3000-rate[0]-rate[1]-rate[2]); n != want {
@@ -256,7 +256,7 @@ func caseConnLimitPlain(t *testing.T, r *rig) {
 	for i := range 5 {
 		r.front.Send(t, r.syns(i))
 	}
-	if n := len(r.back.Drain()); n != 2 {
+	if n := len(r.back.Rest()); n != 2 {
 		t.Errorf("%d of 5 SYNs passed, want 2", n)
 	}
 	if drops, n := r.ofService(t, key, uapi.ExtStatLimitDrop), r.nconn(t, key); drops != 3 || n != 2 {
@@ -285,7 +285,7 @@ func caseLimitPersistent(t *testing.T, r *rig) {
 	for i := range 4 {
 		r.front.Send(t, testpkt.NewPeer(netip.AddrPortFrom(r.cip[0], 4010+uint16(i)), a.vip, 7).Syn(testpkt.MSS(1400)))
 	}
-	if n := len(r.back.Drain()); n != 2 {
+	if n := len(r.back.Rest()); n != 2 {
 		t.Errorf("%d of 4 passed a burst of 2", n)
 	}
 	r.counts(t, counts{uapi.ExtStatCpsDrop: 2})

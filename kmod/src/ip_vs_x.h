@@ -214,7 +214,7 @@ struct ip_vs_x_service {
 	struct hlist_node	vip_node;	/* by vip; fwmark services have none */
 	struct dst_entry __rcu	*local;		/* route to the vip, if here; ip_vs_x_early.c */
 	u32			local_cookie;
-	bool			fail_told;
+	u8			fail_told;
 	unsigned long		fail_at;	/* RS_FAIL was told last, if fail_told */
 };
 
@@ -712,6 +712,17 @@ struct ip_vs_x_event {
 	struct sk_buff	*skb;	/* where begin's caller puts what it is about */
 	void		*hdr;
 };
+
+/* May what was told at, if told is set, be told again? Once a second, by one CPU. */
+static inline bool ip_vs_x_tell_again(unsigned long *at, u8 *told)
+{
+	unsigned long old = READ_ONCE(*at), now = jiffies;
+
+	if ((READ_ONCE(*told) && time_before(now, old + HZ)) || cmpxchg(at, old, now) != old)
+		return false;
+	WRITE_ONCE(*told, 1);
+	return true;
+}
 
 void ip_vs_x_event_synproxy(struct ip_vs_service *svc, u32 code, u32 half_open);
 void ip_vs_x_event_rs_fail(const struct ip_vs_service *svc, const struct ip_vs_dest *dest);

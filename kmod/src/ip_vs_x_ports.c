@@ -174,16 +174,9 @@ void ip_vs_x_use_full(struct ip_vs_x_uses *u, const struct ip_vs_x_net *xnet, co
 		      const struct ip_vs_conn *cp)
 {
 	struct ip_vs_x_use *use = x_use_find(u, cp);
-	unsigned long old, now = jiffies;
 
-	if (!use)
-		return;
-	old = READ_ONCE(use->full_at);
-	if ((use->full_told && time_before(now, old + HZ)) ||
-	    cmpxchg(&use->full_at, old, now) != old)
-		return;
-	WRITE_ONCE(use->full_told, 1);
-	x_use_tell(xnet, name, u, use, IPVS_EXT_EVENT_PORTS_FULL);
+	if (use && ip_vs_x_tell_again(&use->full_at, &use->full_told))
+		x_use_tell(xnet, name, u, use, IPVS_EXT_EVENT_PORTS_FULL);
 }
 
 static void x_use_rcu_free(struct rcu_head *head)

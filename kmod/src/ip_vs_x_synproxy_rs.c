@@ -187,17 +187,12 @@ static void x_tell_fail(const struct ip_vs_conn *cp)
 {
 	struct ip_vs_service *svc = ip_vs_x_conn_svc(cp);
 	struct ip_vs_x_service *xs;
-	unsigned long old, now = jiffies;
 
 	if (!svc)
 		return;
 	xs = ip_vs_x_service(svc);
-	old = READ_ONCE(xs->fail_at);
-	if ((READ_ONCE(xs->fail_told) && time_before(now, old + HZ)) ||
-	    cmpxchg(&xs->fail_at, old, now) != old)
-		return;
-	WRITE_ONCE(xs->fail_told, true);
-	ip_vs_x_event_rs_fail(svc, cp->dest);
+	if (ip_vs_x_tell_again(&xs->fail_at, &xs->fail_told))
+		ip_vs_x_event_rs_fail(svc, cp->dest);
 }
 
 /* The end of a handshake that came to nothing: for the client, too. RCU. */

@@ -73,8 +73,9 @@ type Config struct {
 	// (toa.ko, ftrace, kprobes). The processors of an SMP guest then take turns
 	// where QEMU gets that wrong; see threads.
 	Patches bool
-	// Cmdline is appended to the kernel's command line.
-	Cmdline string
+	// Processors is how many a Counted guest's host has; 0 is 1. One of them runs, for
+	// two runs to be equal, but the kernel lays its memory out for all.
+	Processors int
 	// Args are further arguments of the test binary ("-test.bench=.").
 	Args []string
 	// Env are further "NAME=value" of the tests.

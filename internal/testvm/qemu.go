@@ -24,17 +24,17 @@ const qemuProgram = "qemu-system-x86_64"
 // machine is one boot: the guest's first serial port is its console, the second
 // carries the results.
 type machine struct {
-	kernel  string // vmlinuz
-	initrd  string
-	release string
-	mode    Mode
-	patches bool   // the kernel's code changes under load
-	threads string // multi or single, of SMP; run sets it
-	bare    bool   // no checkers of memory
-	memory  int    // MiB
-	cmdline string
-	quiet   time.Duration // silence after which it is killed; 0: never
-	used    time.Duration // of the host's processors; run sets it
+	kernel     string // vmlinuz
+	initrd     string
+	release    string
+	mode       Mode
+	patches    bool          // the kernel's code changes under load
+	threads    string        // multi or single, of SMP; run sets it
+	bare       bool          // no checkers of memory
+	memory     int           // MiB
+	processors int           // that the kernel finds; in counted mode one runs
+	quiet      time.Duration // silence after which it is killed; 0: never
+	used       time.Duration // of the host's processors; run sets it
 
 	stdin   *os.File  // the console's keyboard, nil for none
 	console io.Writer // what the kernel says
@@ -64,18 +64,18 @@ func (m *machine) args() []string {
 	if m.mode == SMP {
 		return append(a, "-accel", "tcg,thread="+m.threads, "-smp", "2", "-cpu", "max")
 	}
-	return append(a, "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1",
+	return append(a, "-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", strconv.Itoa(m.processors),
 		"-cpu", "max,-rdrand,-rdseed,-erms,-fsrm", "-rtc", "base=2026-01-01T00:00:00,clock=vm", "-seed", "1")
 }
 
 // userMode is the command line of a Linux that is a process: its first console
 // line is the console, its second serial line carries the results.
 func (m *machine) userMode(dir string) []string {
-	return append([]string{
+	return []string{
 		"mem=" + strconv.Itoa(m.memory) + "M", "initrd=" + m.initrd, "uml_dir=" + dir, "time-travel",
 		"con=null", "con0=null,fd:1", "ssl=null", "ssl1=null,fd:3", "console=tty0",
 		"quiet", "panic=-1", "panic_on_oops=1", "slab_nomerge", "slub_debug=FZPU,ip_vs*", "kmemleak=on", "random.trust_cpu=off",
-	}, strings.Fields(m.cmdline)...)
+	}
 }
 
 func (m *machine) append() string {
@@ -102,8 +102,11 @@ func (m *machine) append() string {
 	} else {
 		a = append(a, "nokaslr", "norandmaps", "mitigations=off", "clocksource=tsc", "tsc=reliable",
 			"nowatchdog", "random.trust_cpu=off")
+		if m.processors > 1 {
+			a = append(a, "maxcpus=1")
+		}
 	}
-	return strings.Join(append(a, m.cmdline), " ")
+	return strings.Join(a, " ")
 }
 
 // progress is a writer that counts, for the watchdog.

@@ -117,7 +117,7 @@ func (c Config) machine(release, initrd string) *machine {
 	}
 	return &machine{
 		kernel: filepath.Join(Cache(), "kernel", release, "boot", "vmlinuz-"+release), initrd: initrd,
-		release: release, mode: c.Mode, patches: c.Patches, bare: c.Bare, memory: memory, cmdline: c.Cmdline, quiet: cmp.Or(c.Quiet, 10*time.Minute),
+		release: release, mode: c.Mode, patches: c.Patches, bare: c.Bare, memory: memory, processors: max(1, c.Processors), quiet: cmp.Or(c.Quiet, 10*time.Minute),
 	}
 }
 

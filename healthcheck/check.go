@@ -59,6 +59,8 @@ type more struct {
 	// cancel ends the run that is away, and run tells it from earlier ones.
 	cancel context.CancelFunc
 	run    uint64
+	// unasked is set while runs count that nobody was asked in.
+	unasked bool
 	// tls is made at the first run of SSL_GET, to keep its session.
 	tls *tls.Config
 	// patterns are the expressions of the URLs, nil without any.
@@ -102,6 +104,8 @@ type result struct {
 	adds int32
 	// local is trouble of this host; then the run says nothing.
 	local error
+	// unasked is why a run counts that nobody was asked in.
+	unasked error
 }
 
 // passed is the result of a check that found the server well.
@@ -495,6 +499,12 @@ func (c *check) finish(r result) {
 	if r.local != nil {
 		c.postpone(r.local)
 		return
+	}
+	if c.target.Spec.Kind == MiscCheck {
+		if r.unasked != nil && !c.unasked {
+			c.shard.log.Warn(msgUnasked(c.target, r.unasked))
+		}
+		c.unasked = r.unasked != nil
 	}
 	retries, plan := c.target.Spec.Timing.Retry, c.target.Spec.plan()
 	if k := c.target.Spec.Kind; !c.state.hasRun && !plan.twice && !plan.patient && !c.state.late && k != MiscCheck {

@@ -133,6 +133,11 @@ func msgMisc(t *Target, what, tried, why string) string {
 	return fmt.Sprintf("Misc check for [%s VS %s] by [%s] %s%s%s.", t.Server, t.Service, t.Spec.Misc.Args[0], what, tried, why)
 }
 
+// msgUnasked says that a command cannot be run, and what is thought of the server then.
+func msgUnasked(t *Target, why error) string {
+	return fmt.Sprintf("Misc check for [%s VS %s] by [%s] counts as good: it cannot be run: %v", t.Server, t.Service, t.Spec.Misc.Args[0], why)
+}
+
 // afterRetries is the part of a line that says what was tried before.
 func afterRetries(t *Target, retries uint32) string {
 	switch {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"syscall"
 	"time"
@@ -15,6 +16,8 @@ import (
 type Misc struct {
 	// Args are the command and its arguments; no shell is between.
 	Args []string
+	// Shell is what /bin/sh runs in place of Args, which then stand in messages alone.
+	Shell string
 	// User and Group are whom to run it as; see [Options.Credential].
 	User, Group string
 	// Dynamic has an exit status of 2 to 255 mean that the server is up with
@@ -45,6 +48,9 @@ func (m command) run(ctx context.Context) result {
 		return result{local: err}
 	}
 	cmd := exec.Command(m.Args[0], m.Args[1:]...)
+	if m.Shell != "" {
+		cmd = exec.Command("/bin/sh", "-c", m.Shell)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if m.credential != nil {
 		cred, err := m.credential(m.Misc)
@@ -56,6 +62,9 @@ func (m command) run(ctx context.Context) result {
 	if err := cmd.Start(); err != nil {
 		if exhausted(err) {
 			return result{local: err}
+		}
+		if barred(err) {
+			return unasked(err)
 		}
 		return missed("failed", fmt.Sprintf(": %v", err))
 	}
@@ -75,11 +84,22 @@ func exhausted(err error) bool {
 	return false
 }
 
+// barred tells the errors of a program that cannot be run. It has found nothing ill, and
+// takes no server down, as with the original.
+func barred(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, syscall.ENOEXEC)
+}
+
+// notFound is the exit status of a shell that has not found a command.
+const notFound = 127
+
 // judge takes an exit status, -1 for an end by a signal.
 func (m *Misc) judge(status int) result {
 	switch {
 	case status == 0:
 		return passed()
+	case m.Shell != "" && status == notFound:
+		return unasked(errors.New("the shell has not found a command"))
 	case m.Dynamic && status >= 2:
 		return result{ok: true, weight: status - 2}
 	}
@@ -87,6 +107,13 @@ func (m *Misc) judge(status int) result {
 		return missed("failed", " (ended by a signal)")
 	}
 	return missed("failed", fmt.Sprintf(" (exited with status %d)", status))
+}
+
+// unasked is the result of a command that could not be run, and so has nothing against the server.
+func unasked(err error) result {
+	r := passed()
+	r.unasked = err
+	return r
 }
 
 // missed is the result of a command that found the server ill, or nothing.

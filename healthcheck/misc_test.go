@@ -22,6 +22,10 @@ func shell(script string, dynamic bool) Spec {
 
 func TestMisc(t *testing.T) {
 	t.Parallel()
+	bare := filepath.Join(t.TempDir(), "bare")
+	if err := os.WriteFile(bare, []byte("exit 1\n"), 0o700); err != nil { // without #!
+		t.Fatal(err)
+	}
 	r := verdicts(t, map[string]struct {
 		spec Spec
 		up   bool
@@ -32,7 +36,10 @@ func TestMisc(t *testing.T) {
 		"dynamic one":     {shell("exit 1", true), false},
 		"dynamic two":     {shell("exit 2", true), true},
 		"killed":          {shell("kill -9 $$", true), false},
-		"no such command": {Spec{Kind: MiscCheck, Misc: &Misc{Args: []string{"/no/such"}}}, false},
+		"no such command": {Spec{Kind: MiscCheck, Misc: &Misc{Args: []string{"/no/such"}}}, true},
+		"no program":      {Spec{Kind: MiscCheck, Misc: &Misc{Args: []string{bare}}}, true},
+		"shell":           {Spec{Kind: MiscCheck, Misc: &Misc{Args: []string{"</etc/passwd", "false"}, Shell: "</etc/passwd 'false'"}}, false},
+		"shell, nothing":  {Spec{Kind: MiscCheck, Misc: &Misc{Args: []string{"</etc/passwd", "/no/such"}, Shell: "</etc/passwd '/no/such'"}}, true},
 	})
 	if got := strings.Join(r.log.lines(), "\n"); !strings.Contains(got, "Misc check for [false VS [192.0.2.1]:tcp:80] by [/bin/sh] failed after 1 retry (exited with status 1).") {
 		t.Errorf("log %s", got)

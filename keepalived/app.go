@@ -71,7 +71,10 @@ func newApp(stdout, stderr *os.File) *app {
 	return &app{
 		stdout: stdout, stderr: stderr,
 		hasLink: hasLink,
-		dial:    dial, load: loadModule, marker: openMarker,
+		config: config.Options{Trusted: func(path string) error {
+			return (&notify.Policy{Security: true}).Check(path, &syscall.Credential{})
+		}},
+		dial: dial, load: loadModule, marker: openMarker,
 		engine: func(log *slog.Logger, p *atomic.Pointer[notify.Policy], g *config.Processes) (engine, error) {
 			// One processor of Go's more than loops: what a reload computes must not
 			// keep a loop from its checks until the scheduler takes turns.

@@ -29,6 +29,15 @@ func command(sc config.Script) (notify.Command, error) {
 	return notify.Command{Name: sc.Command, Args: args, User: sc.User, Group: sc.Group}, err
 }
 
+// judged is command for a script whose end is waited for: some are words of a shell.
+func judged(sc config.Script) (notify.Command, error) {
+	c, err := command(sc)
+	if text, ok := sc.Shell(); ok {
+		c.Args = []string{"/bin/sh", "-c", text}
+	}
+	return c, err
+}
+
 // pipe is an open FIFO with the program that reads it.
 type pipe struct {
 	cfg    config.FIFO
@@ -169,7 +178,7 @@ func credential(p *atomic.Pointer[notify.Policy], m *healthcheck.Misc) (*syscall
 		now = &notify.Policy{}
 	}
 	cred, err := now.Credential(m.User, m.Group)
-	if err == nil {
+	if err == nil && m.Shell == "" {
 		err = now.Check(m.Args[0], cred)
 	}
 	return cred, err

@@ -179,7 +179,7 @@ func (p *parent) script(ctx context.Context, which string) {
 		return
 	}
 	p.log.Info(fmt.Sprintf("Running %s script %s", which, sc.Command))
-	cmd, err := command(sc)
+	cmd, err := judged(sc)
 	if err == nil {
 		pol := policy(&p.cfg.Global)
 		err = pol.Run(ctx, cmd, limit)

@@ -175,7 +175,7 @@ func (r *routers) tell(n vrouter.Notice) {
 
 // command is a tracked script under the policy of the moment.
 func (r *routers) command(ctx context.Context, sc config.Script) (*exec.Cmd, error) {
-	cmd, err := command(sc)
+	cmd, err := judged(sc)
 	if err != nil {
 		return nil, err
 	}

@@ -150,6 +150,7 @@ func newStage(t *testing.T, name string, plays []*play, conf *tls.Config) *stage
 	s.nft(muteRules)
 	testnet.Must(t, os.WriteFile(s.dir+"/tell", []byte("#!/bin/sh\necho \"$@\" >"+s.dir+"/scripts\n"), 0o700))
 	testnet.Must(t, os.WriteFile(s.dir+"/yes", []byte("#!/bin/sh\n"), 0o700))
+	testnet.Must(t, os.WriteFile(s.dir+"/bare", []byte("exit 1\n"), 0o700))
 	testnet.Must(t, os.WriteFile(s.dir+"/misc", []byte("#!/bin/sh\ncode=$(cat "+s.dir+"/code.$1)\necho $1 asked >"+s.dir+"/scripts\nsleep 0.1\n[ $code = m ] && exec sleep 100\nexit $code\n"), 0o700))
 	for i, p := range plays {
 		q := &playing{play: p, number: i + 1, port: uint16(8001 + i), letters: map[uint16]byte{}}

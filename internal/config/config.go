@@ -5,6 +5,7 @@ package config
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/lvs-fnat/lvs/healthcheck"
@@ -290,6 +291,35 @@ type Script struct {
 
 // Args splits the command into words; quotes group, as in the file.
 func (s Script) Args() ([]string, error) { return parser.Unquote(s.Command) }
+
+// shellText gives what a shell has to run, if the first word of a command is < and a path.
+// That one stands as it is, the others are words of the shell. Tracked scripts, checks and the
+// scripts of start and end are taken so, notifications are not.
+func shellText(args []string) (text string, ok bool) {
+	if len(args) == 0 {
+		return "", false
+	}
+	path, ok := strings.CutPrefix(args[0], "<")
+	if !ok || !strings.HasPrefix(strings.TrimLeft(path, " \t"), "/") {
+		return "", false
+	}
+	var b strings.Builder
+	b.WriteString(args[0])
+	for _, a := range args[1:] {
+		b.WriteString(" '" + strings.ReplaceAll(a, "'", `'\''`) + "'")
+	}
+	return b.String(), true
+}
+
+// Shell gives what /bin/sh has to run for a command that begins with < and a path, as
+// in "</dev/tcp/192.0.2.1/80"; false: it is a program with arguments.
+func (s Script) Shell() (text string, ok bool) {
+	args, err := s.Args()
+	if err != nil {
+		return "", false
+	}
+	return shellText(args)
+}
 
 // RealServer is one destination. Values it inherits from its virtual server are filled in.
 type RealServer struct {

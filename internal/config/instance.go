@@ -27,6 +27,8 @@ type vrrpDraft struct {
 	scripts   []*TrackScript
 	processes []*TrackProcess
 
+	unlinked bool // an instance has a link that is not there, before which the original looks at no command
+
 	plainRules int // rules without preference so far
 }
 
@@ -362,6 +364,7 @@ func (l *loader) finishVRRP() {
 	l.finishDeprecated()
 	for i := range l.cfg.VRRP.Instances {
 		if in := &l.cfg.VRRP.Instances[i]; in.Interface != "" && l.lacksLink(in.Interface) {
+			l.vrrp.unlinked = true
 			l.warn(in.Pos, "(%s) interface %s does not exist: create it, or write dynamic_interfaces", in.Machine.Name, in.Interface)
 		}
 	}

@@ -38,6 +38,9 @@ type Options struct {
 	KeyFile func(path string) ([]byte, fs.FileMode, error)
 	// Command finds the program of a command; nil: exec.LookPath.
 	Command func(name string) (path string, err error)
+	// Trusted says what is wrong with a program for root to run under
+	// enable_script_security; nil: it is not asked.
+	Trusted func(path string) error
 }
 
 // RequireIncludes has every include that does not find all its files be fatal.

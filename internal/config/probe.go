@@ -218,6 +218,7 @@ func readMiscPath(l *loader, n *parser.Node, c *checkDraft) {
 		return
 	}
 	c.misc.Args = args
+	c.misc.Shell, _ = shellText(args)
 }
 
 func readMiscTimeout(l *loader, n *parser.Node, c *checkDraft) {

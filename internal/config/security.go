@@ -38,7 +38,8 @@ func lookupGroup(name string) (gid string, err error) {
 }
 
 // security remarks that commands run as root without enable_script_security,
-// once for those of the balancer and once for the program's own.
+// once for those of the balancer, once for those of virtual routers and once for the
+// program's own.
 func (l *loader) security() {
 	g := &l.cfg.Global.Scripts
 	if g.User != "" {
@@ -56,15 +57,18 @@ func (l *loader) security() {
 	}
 	own := l.asRoot(g.Startup) || l.asRoot(g.Shutdown)
 	if own {
-		l.insecure("start/shutdown")
+		l.insecure("start/shutdown scripts")
 	}
 	if l.rootRuns {
-		l.insecure("check")
+		l.insecure("check scripts")
+	}
+	if !l.vrrp.unlinked && l.routersAsRoot() {
+		l.insecure("scripts")
 	}
 }
 
 func (l *loader) insecure(kind string) {
-	d := l.report(Pos{}, Info, "SECURITY VIOLATION - %s scripts are being executed but script_security not enabled.", kind)
+	d := l.report(Pos{}, Info, "SECURITY VIOLATION - %s are being executed but script_security not enabled.", kind)
 	d.Class = Security
 }
 
@@ -80,12 +84,45 @@ func (l *loader) rootCommands(vs *VirtualServer) bool {
 			return true
 		}
 		for _, c := range rs.Checkers {
-			if c.Misc != nil && l.runsAsRoot(c.Misc.Args[0], c.Misc.User) {
+			if c.Misc != nil && c.Misc.Shell == "" && l.runsAsRoot(c.Misc.Args[0], c.Misc.User) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// routersAsRoot tells whether a command of a virtual router runs as root.
+func (l *loader) routersAsRoot() bool {
+	v := &l.cfg.VRRP
+	for i := range v.Scripts {
+		if l.asRoot(v.Scripts[i].Script) {
+			return true
+		}
+	}
+	for _, n := range v.notifies() {
+		if slices.ContainsFunc(n.commands(), func(s *Script) bool { return l.asRoot(*s) }) {
+			return true
+		}
+	}
+	return false
+}
+
+// notifies gives what instances and groups notify.
+func (v *VRRP) notifies() []*Notify {
+	var list []*Notify
+	for i := range v.Instances {
+		list = append(list, &v.Instances[i].Notify)
+	}
+	for i := range v.Groups {
+		list = append(list, &v.Groups[i].Notify)
+	}
+	return list
+}
+
+// commands gives all commands of n, those that are not set too.
+func (n *Notify) commands() []*Script {
+	return []*Script{&n.Master, &n.Backup, &n.Fault, &n.Stop, &n.Deleted, &n.Any, &n.RxLowerPrio}
 }
 
 // ownerless tells whether a command that names a user or none has nobody to run as:
@@ -137,13 +174,42 @@ func (l *loader) missing(vs *VirtualServer) {
 		rs := &vs.RealServers[i]
 		l.absent(rs.Pos, &rs.NotifyUp, &rs.NotifyDown)
 		rs.withoutMisc(func(c *Checker) bool {
-			gone := !l.exists(c.Misc.Args[0])
-			if gone {
-				l.info(c.Pos, "Disabling misc script '%s' since not found/accessible%s", strings.Join(c.Misc.Args, "' '"), c.heldBy())
+			if c.Misc.Shell != "" {
+				return false
 			}
-			return gone
+			why := l.unfitProgram(c.Misc.Args[0], c.Misc.User)
+			if why != "" {
+				l.info(c.Pos, "Disabling misc script '%s' %s%s", strings.Join(c.Misc.Args, "' '"), why, c.heldBy())
+			}
+			return why != ""
 		})
 	}
+}
+
+// unfit says why a command that something is judged by cannot run, "" if it can: nothing is then.
+func (l *loader) unfit(s Script) string {
+	args, err := s.Args()
+	if _, ok := shellText(args); ok || err != nil || len(args) == 0 {
+		return ""
+	}
+	return l.unfitProgram(args[0], s.User)
+}
+
+func (l *loader) unfitProgram(program, name string) string {
+	if !l.exists(program) {
+		return "since not found/accessible"
+	}
+	if !l.cfg.Global.Scripts.Security || l.opts.Trusted == nil || !l.isRoot(name) {
+		return ""
+	}
+	path, err := l.opts.Command(program)
+	if err == nil {
+		err = l.opts.Trusted(path)
+	}
+	if err != nil {
+		return "due to insecure: " + err.Error()
+	}
+	return ""
 }
 
 // absent tells of commands whose program is not there. They are kept: it may come.
@@ -220,24 +286,30 @@ func (l *loader) withholdRest() {
 	for _, s := range []*Script{&g.Scripts.Startup, &g.Scripts.Shutdown, &g.FIFOs.All.Script, &g.FIFOs.LVS.Script, &g.FIFOs.VRRP.Script} {
 		l.withhold(l.securityAt, s)
 	}
-	notify := func(at Pos, n *Notify) {
-		l.withhold(at, &n.Master, &n.Backup, &n.Fault, &n.Stop, &n.Deleted, &n.Any, &n.RxLowerPrio)
-	}
 	for i := range v.Instances {
-		notify(v.Instances[i].Pos, &v.Instances[i].Notify)
+		l.withhold(v.Instances[i].Pos, v.Instances[i].Notify.commands()...)
 	}
 	for i := range v.Groups {
-		notify(v.Groups[i].Pos, &v.Groups[i].Notify)
+		l.withhold(v.Groups[i].Pos, v.Groups[i].Notify.commands()...)
 	}
 }
 
+// asRoot is false for words of a shell, of which nobody knows what they run.
 func (l *loader) asRoot(s Script) bool {
+	if _, ok := s.Shell(); ok {
+		return false
+	}
 	args, err := s.Args()
 	return err == nil && len(args) > 0 && l.runsAsRoot(args[0], s.User)
 }
 
 // runsAsRoot is false for a command that does not exist: it will not run.
 func (l *loader) runsAsRoot(command, name string) bool {
+	return l.isRoot(name) && l.exists(command)
+}
+
+// isRoot tells whether a command that names a user or none runs as root.
+func (l *loader) isRoot(name string) bool {
 	if name == "" {
 		name = l.cfg.Global.Scripts.User
 	}
@@ -248,10 +320,7 @@ func (l *loader) runsAsRoot(command, name string) bool {
 		}
 	}
 	uid, err := l.user(name)
-	if err != nil || uid != "0" {
-		return false
-	}
-	return l.exists(command)
+	return err == nil && uid == "0"
 }
 
 func (o *Options) fill() {

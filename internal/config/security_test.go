@@ -5,6 +5,7 @@ package config
 import (
 	"context"
 	"errors"
+	"os"
 	"strings"
 	"testing"
 )
@@ -41,7 +42,8 @@ vrrp_script one {
     script /bin/true
 }
 vrrp_script two {
-    script "/bin/true" root
+    user root
+    script "/bin/true"
 }
 vrrp_instance v {
     interface eth0
@@ -93,6 +95,90 @@ vrrp_instance v {
 		}
 		if _, refused := Refused(diags); refused {
 			t.Errorf("%q: a reload is refused", security)
+		}
+	}
+}
+
+// TestUnfitCommands: what cannot run is neither tracked by nor checked with, and has a line in
+// the log: a program that is not there, and under enable_script_security one that not root alone
+// can change. Words of a shell always can, and are no violation.
+func TestUnfitCommands(t *testing.T) {
+	const text = `global_defs {
+    script_user USER
+    SECURITY
+}
+virtual_server 10.0.0.1 80 {
+    lb_algo rr
+    lb_kind NAT
+    protocol TCP
+    real_server 10.0.2.1 80 {
+        MISC_CHECK {
+            misc_path "COMMAND"
+        }
+    }
+}
+vrrp_script s {
+    script "COMMAND"
+}
+vrrp_instance v {
+    interface eth0
+    virtual_router_id 5
+    virtual_ipaddress {
+        10.0.0.1
+    }
+    track_script {
+        s
+    }
+}
+`
+	for _, c := range []struct {
+		command, user, security string
+		left                    bool
+		told                    string // "" for nothing
+		code                    int
+	}{
+		{"/good a", "root", "", true, "SECURITY VIOLATION - scripts are", 6},
+		{"/good a", "nobody", "", true, "", 0},
+		{"/good a", "root", "enable_script_security", true, "", 0},
+		{"/shared a", "root", "", true, "SECURITY VIOLATION - check scripts are", 6},
+		{"/shared a", "root", "enable_script_security", false, "Disabling track script s due to insecure: not root's alone", 5},
+		{"/shared a", "nobody", "enable_script_security", true, "", 0},
+		{"/none a", "root", "", false, "Disabling track script s since not found/accessible", 5},
+		{"/none a", "root", "enable_script_security", false, "Disabling misc script '/none' 'a' since not found/accessible", 5},
+		{"</none a", "root", "", true, "", 0},
+		{"</none a", "root", "enable_script_security", true, "", 0},
+		{"'<  /none && a'", "root", "", true, "", 0},
+		{"< /none", "root", "", false, "Disabling track script s since not found/accessible", 5},
+	} {
+		cfg, diags, err := Parse(context.Background(), "k.conf", strings.NewReplacer("USER", c.user, "SECURITY", c.security, "COMMAND", c.command).Replace(text), Options{
+			User: func(name string) (string, error) { return map[string]string{"root": "0"}[name], nil },
+			Command: func(name string) (string, error) {
+				if name == "/good" || name == "/shared" {
+					return name, nil
+				}
+				return "", os.ErrNotExist
+			},
+			Trusted: func(path string) error {
+				if path == "/shared" {
+					return errors.New("not root's alone")
+				}
+				return nil
+			},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked := len(cfg.VirtualServers[0].RealServers[0].Checkers) == 1
+		tracked := len(cfg.VRRP.Scripts) == 1 && len(cfg.VRRP.Instances[0].Track.Scripts) == 1
+		if checked != c.left || tracked != c.left {
+			t.Errorf("%+v: checked %t, tracked %t", c, checked, tracked)
+		}
+		told := c.told == "" && len(diags) == 0
+		for _, d := range diags {
+			told = told || c.told != "" && strings.Contains(d.Text, c.told)
+		}
+		if code := ExitCode(diags); !told || code != c.code {
+			t.Errorf("%+v: code %d, told %v", c, code, diags)
 		}
 	}
 }

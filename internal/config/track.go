@@ -32,8 +32,8 @@ type trackNames struct {
 	files     map[string]*TrackFile
 	processes map[string]*TrackProcess
 	used      map[string]bool // kind and name
-	// ownerless are scripts that nobody may run: nothing is tracked by them.
-	ownerless map[string]bool
+	// out are scripts that cannot run: nothing is tracked by them.
+	out map[string]bool
 }
 
 const (
@@ -92,8 +92,15 @@ func weightWords[T any](limit int64, set func(*T, int, bool)) keyword[T] {
 
 const scriptTimeMax = 4294 * time.Second
 
+var trackScriptCommand = scriptInto(func(s *TrackScript) *Script { return &s.Script })
+
 var trackScriptKeywords = keywords[TrackScript]{
-	"script":    scriptInto(func(s *TrackScript) *Script { return &s.Script }),
+	// Who runs it has a line of its own, before this one or behind it; words behind the command are passed over.
+	"script": {read: func(l *loader, n *parser.Node, s *TrackScript) {
+		user, group := s.Script.User, s.Script.Group
+		trackScriptCommand.read(l, n, s)
+		s.Script.User, s.Script.Group = user, group
+	}},
 	"interval":  secondsInto(time.Millisecond, scriptTimeMax, func(s *TrackScript, v time.Duration) { s.Interval = v }),
 	"timeout":   secondsInto(time.Millisecond, scriptTimeMax, func(s *TrackScript, v time.Duration) { s.Timeout = v }),
 	"weight":    weightWords(weightMax, func(s *TrackScript, v int, r bool) { s.Weight, s.Reverse = v, r }),
@@ -178,7 +185,7 @@ func (l *loader) resolveTrack(d *trackDraft, owner string) Track {
 		t.Interfaces = append(t.Interfaces, Tracked{Name: x.name, Weight: x.weight.or(0), Reverse: x.reverse.or(false)})
 	}
 	for _, x := range d.scripts {
-		if names.ownerless[x.name] {
+		if names.out[x.name] {
 			continue
 		}
 		s, ok := names.scripts[x.name]
@@ -222,7 +229,12 @@ func (l *loader) trackNames() *trackNames {
 	for _, s := range l.vrrp.scripts {
 		if l.ownerless(s.Script.User) {
 			l.warn(s.Pos, "vrrp_script %s is left out: %s", s.Name, ownerlessRemedy)
-			t.ownerless[s.Name] = true
+			t.out[s.Name] = true
+			continue
+		}
+		if why := l.unfit(s.Script); why != "" {
+			l.warn(s.Pos, "Disabling track script %s %s", s.Name, why)
+			t.out[s.Name] = true
 			continue
 		}
 		first(l, t.scripts, s.Name, s, s.Pos, "vrrp_script")

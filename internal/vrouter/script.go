@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os/exec"
 	"syscall"
 	"time"
@@ -23,8 +24,9 @@ type scriptState struct {
 	stopped bool
 	known   bool // it has a result, or init_fail
 	up      bool
-	count   int // results in a row against the present state
-	last    int // exit code of the last run, -1 before
+	count   int  // results in a row against the present state
+	last    int  // exit code of the last run, -1 before
+	barred  bool // the last run could not begin
 }
 
 func (t *tracks) buildScripts(list []config.TrackScript) {
@@ -87,6 +89,13 @@ const killAfter = 2 * time.Second
 
 var errTimeout = errors.New("timed out")
 
+// errBarred is of a program that cannot be run. It has found nothing ill, and takes no
+// router down, as with the original.
+var errBarred = errors.New("it cannot be run")
+
+// notFound is the exit status of a shell that has not found a command.
+const notFound = 127
+
 // run waits for a command, which it ends after the timeout, with all it has
 // started.
 func (e *Engine) run(sc config.Script, timeout time.Duration) (code int, err error) {
@@ -94,7 +103,9 @@ func (e *Engine) run(sc config.Script, timeout time.Duration) (code int, err err
 	if err != nil {
 		return -1, err
 	}
-	if err := cmd.Start(); err != nil {
+	if err := cmd.Start(); errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, exec.ErrNotFound) || errors.Is(err, syscall.ENOEXEC) {
+		return 0, fmt.Errorf("%w: %w", errBarred, err)
+	} else if err != nil {
 		return -1, err
 	}
 	done := make(chan error, 1)
@@ -115,6 +126,9 @@ func (e *Engine) run(sc config.Script, timeout time.Duration) (code int, err err
 		if exit.ExitCode() < 0 {
 			return -1, fmt.Errorf("due to signal %d", exit.Sys().(syscall.WaitStatus).Signal())
 		}
+		if _, shell := sc.Shell(); shell && exit.ExitCode() == notFound {
+			return 0, fmt.Errorf("%w: the shell has not found a command", errBarred)
+		}
 		return exit.ExitCode(), fmt.Errorf("exited with status %d", exit.ExitCode())
 	}
 	return 0, err
@@ -129,7 +143,12 @@ func (s *scriptState) result(code int, err error) {
 		s.t.e.log.Info(fmt.Sprintf("Script `%s` now returning %d", s.cfg.Name, max(code, 0)))
 		s.last = code
 	}
-	good := err == nil
+	barred := errors.Is(err, errBarred)
+	if barred && !s.barred {
+		s.t.e.log.Warn(fmt.Sprintf("Script `%s` counts as good: %v", s.cfg.Name, err))
+	}
+	s.barred = barred
+	good := err == nil || barred
 	first := !s.known
 	if !first && good == s.up {
 		s.count = 0
@@ -144,7 +163,9 @@ func (s *scriptState) result(code int, err error) {
 		return
 	}
 	s.known, s.up, s.count = true, good, 0
-	if good {
+	if errors.Is(err, errTimeout) {
+		s.t.e.log.Info(fmt.Sprintf("VRRP_Script(%s) timed_out", s.cfg.Name))
+	} else if good {
 		s.t.e.log.Info(fmt.Sprintf("VRRP_Script(%s) succeeded", s.cfg.Name))
 	} else {
 		s.t.e.log.Info(fmt.Sprintf("VRRP_Script(%s) failed (%v)", s.cfg.Name, err))

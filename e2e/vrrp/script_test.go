@@ -44,10 +44,10 @@ var scripts = []struct{ name, script, becomes string }{
 	{"forever", `"'</etc/passwd sleep 1000'"`, "timed_out"},
 }
 
-// TestScripts: both programs run the same commands, by a shell or without, leave the same out, and
+// TestScriptsAlike: both programs run the same commands, by a shell or without, leave the same out, and
 // think the same of how they end; those of start and end, too. A router is held up by
 // none that cannot run.
-func TestScripts(t *testing.T) {
+func TestScriptsAlike(t *testing.T) {
 	t.Parallel()
 	alike(t, func(t *testing.T, _ *bed, n *node) map[string]string {
 		for name, text := range map[string]string{

@@ -26,7 +26,7 @@ const ledgerBegin, ledgerEnd = "<!-- keepalived.conf: written by TestCompatibili
 
 // remark is a line of testdata/compatibility.tsv: what is to be said about
 // keywords, and which tests besides the ones found by themselves show it. A
-// path may end with *; then each keyword has those of the tests whose source has it.
+// path may end with *; then each keyword has those of the tests that have it.
 // Where a test has it under another word, that stands behind its name: TestSeed:seed.
 type remark struct{ path, state, tests, note string }
 
@@ -142,7 +142,8 @@ func isForeign(path string) bool {
 
 // TestCompatibility: docs/compatibility.md has one row for each keyword of
 // keywords.txt, with its state as the tables have it and tests that have it in
-// their input, or in their source. With -update the rows are written.
+// their input, or in what the test function has, uses of its package's tests, and names of testdata.
+// With -update the rows are written.
 func TestCompatibility(t *testing.T) {
 	read, have, said, sources := readKeywords(), evidence(t), remarks(t), testSources(t)
 	tests := slices.Sorted(maps.Keys(have))
@@ -162,7 +163,7 @@ func TestCompatibility(t *testing.T) {
 					case strings.Contains(has, plain(word)):
 						r.tests += " " + name
 					case !strings.HasSuffix(s.path, "*"): // of many keywords some tests have some
-						t.Errorf("%s names %s, whose source does not have %s", path, name, word)
+						t.Errorf("%s names %s, which does not have %s", path, name, word)
 					}
 				}
 			}
@@ -215,27 +216,6 @@ func TestCompatibility(t *testing.T) {
 // connect_timeout is ConnectTimeout there.
 func plain(text string) string {
 	return strings.ToLower(strings.NewReplacer("_", "", "-", "").Replace(text))
-}
-
-// testSources gives the plain text of the file that each test function of the module stands
-// in; of several tests of one name, of all.
-func testSources(t *testing.T) map[string]string {
-	t.Helper()
-	m := map[string]string{}
-	function := regexp.MustCompile(`(?m)^func (Test\w+)\(`)
-	err := filepath.WalkDir("../..", func(path string, d os.DirEntry, err error) error {
-		if err == nil && strings.HasSuffix(path, "_test.go") {
-			source := readFile(t, path)
-			for _, f := range function.FindAllStringSubmatch(source, -1) {
-				m[f[1]] += plain(source)
-			}
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return m
 }
 
 // TestEveryKeywordIsKnown writes each keyword of keywords.txt into a

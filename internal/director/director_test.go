@@ -541,7 +541,7 @@ virtual_server fwmark 7 {
 }
 `
 	table := ipvstest.NewStock()
-	start(t, table, conf)
+	w, _ := start(t, table, conf)
 	const want = `-A -f 7 -s rr
 -a -f 7 -r 10.0.2.12:0 -i -w 1 --tun-type gue --tun-port 6080 --tun-csum
 -A -t 10.0.1.100:80 -s sh -p 60 -M 255.255.255.0 -b sh-port
@@ -553,6 +553,10 @@ virtual_server fwmark 7 {
 `
 	if got := table.String(); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	w.reload(strings.NewReplacer("uthreshold 100", "uthreshold 200", "lthreshold 50", "lthreshold 60").Replace(conf))
+	if got := table.String(); got != strings.ReplaceAll(want, "-x 100 -y 50", "-x 200 -y 60") {
+		t.Errorf("a reload has other thresholds, and the table is\n%s", got)
 	}
 }
 

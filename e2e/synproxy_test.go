@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -49,6 +50,7 @@ func TestSynproxy(t *testing.T) {
 		{"46_timestamps", caseSPTimestamps},
 		{"47_reuse", caseSPReuse},
 		{"47_reuse_mode_0", caseSPReuseMode},
+		{"47_reuse_near", caseSPReuseNear},
 		{"48_spoofed_syn", caseSPSpoofedSyn},
 		{"49_shared_key", caseSPSharedKey},
 		{"50_zero_window", caseSPZeroWindow},
@@ -960,6 +962,74 @@ func caseSPReuseMode(t *testing.T, r *rig) {
 	r.counts(t, counts{uapi.ExtStatSpReuse: 1})
 }
 
+// The cookie that answers the client's next SYN may be any number, so one of those that
+// his last connection uses, too.
+func caseSPReuseNear(t *testing.T, r *rig) {
+	testnet.Must(t, r.d.Sysctl("net.ipv4.vs.conn_reuse_mode", "0")) // ip_vs keeps TIME_WAIT
+	r.proxied(t, proxy{})
+	for i, c := range []struct {
+		state string
+		into  func(f *spFlow)
+	}{
+		{"FIN_WAIT", func(f *spFlow) { f.reply(t, f.s.Fin()) }},
+		{"CLOSE_WAIT", func(f *spFlow) { f.request(t, f.c.Fin()) }},
+		{"CLOSE", func(f *spFlow) { f.request(t, f.c.Reset()) }},
+		{"TIME_WAIT", func(f *spFlow) { f.finish(t) }},
+	} {
+		f := r.established(t, i, 4000, false)
+		f.talk(t)
+		c.into(f)
+		opening := f.c.Segment(testpkt.ACK, "")
+		opening.Seq, opening.Ack = f.isn+1, f.cookie+1
+		f.c.Ack += 1 << 30 // the server has sent much meanwhile
+		f.request(t, f.c.Bare())
+		f.request(t, opening) // it has come twice
+		g := r.again(t, f, 77)
+		f.c.Ack = g.c.Ack - 1000
+		f.request(t, f.c.Bare()) // of the last connection, as its sequence says
+		if now := r.conn(t, f); now.State != c.state || now.ISNDelta != f.delta || now.SPDelta != f.sp {
+			t.Errorf("of a connection in %s became %+v", c.state, now)
+		}
+		g.ack(t, "")
+		g.accept(t)
+		g.talk(t)
+		r.counts(t, counts{uapi.ExtStatSpReuse: uint64(i) + 1})
+	}
+	// while the handshake with the server pends
+	f, g := r.twins(t, 5, 4000)
+	f.ack(t, "of the first")
+	p := g.c.Data("of the second")
+	r.front.Send(t, p)
+	g.meetServer(t, p)
+	g.accept(t, p)
+	g.talk(t)
+	r.counts(t, counts{uapi.ExtStatSpReuse: 5})
+	noneLeft(t, "ip_vs_x_sp")
+}
+
+// twins are two handshakes of one client and port whose cookies lie within a megabyte of
+// each other, as among 256 there are, but once in eight million times.
+func (r *rig) twins(t *testing.T, n int, cport uint16) (f, g *spFlow) {
+	t.Helper()
+	of := &spFlow{flow: &flow{r: r, vip: netip.AddrPortFrom(r.vip, 80)}}
+	of.c = testpkt.NewPeer(netip.AddrPortFrom(r.cip[n], cport), of.vip, 0)
+	all := make([]*spFlow, 256)
+	for i := range all {
+		all[i] = r.again(t, of, uint32(i)<<24)
+	}
+	slices.SortFunc(all, func(a, b *spFlow) int { return cmp.Compare(a.cookie, b.cookie) })
+	f, g = all[0], all[1]
+	for i := range all[1:] {
+		if all[i+1].cookie-all[i].cookie < g.cookie-f.cookie {
+			f, g = all[i], all[i+1]
+		}
+	}
+	if g.cookie-f.cookie >= 1<<20 {
+		t.Fatalf("of %d cookies no two are within %d", len(all), g.cookie-f.cookie)
+	}
+	return f, g
+}
+
 // conn is the one connection of f's client.
 func (r *rig) conn(t *testing.T, f *spFlow) ipvs.Conn {
 	t.Helper()
@@ -972,27 +1042,8 @@ func (r *rig) conn(t *testing.T, f *spFlow) ipvs.Conn {
 	return ipvs.Conn{}
 }
 
-// again is linux for the addresses and ports of f, with another first number: isn, or
-// if the cookie comes near f's numbers the next. Once in 2,048 times it does, and what
-// returns it is then taken for f's.
+// again is linux for the addresses and ports of f, with another first number.
 func (r *rig) again(t *testing.T, f *spFlow, isn uint32) *spFlow {
-	t.Helper()
-	for {
-		if g := r.oneAgain(t, f, isn); !f.near(g) {
-			return g
-		}
-		isn++
-	}
-}
-
-// near tells whether the ACK of g could be one of f.
-func (f *spFlow) near(g *spFlow) bool {
-	const most = 1<<20 + 1<<10 // a little more than the module has, for what is not acknowledged yet
-	return g.c.Ack-f.c.Ack+most < 2*most
-}
-
-// oneAgain is again with isn, wherever the cookie lies.
-func (r *rig) oneAgain(t *testing.T, f *spFlow, isn uint32) *spFlow {
 	t.Helper()
 	g := &spFlow{flow: &flow{r: r, vip: f.vip, strip: true}, isn: isn, scaled: true, ws: 7, opts: serverOptions(r.fam)}
 	g.c = testpkt.NewPeer(f.c.Local, f.vip, isn)

@@ -292,11 +292,18 @@ static inline struct ip_vs_x_service *ip_vs_x_service(struct ip_vs_service *svc)
 /*
  * No helper changes the length of what an X conn carries, so the numbers that
  * ip_vs keeps for helpers are ours: what the SYN proxy adds to timestamps of
- * the RS, the client's last ACK, and what guards against ACK storms.
+ * the RS, the sequence that the client may open the next connection with, his
+ * last ACK, what guards against ACK storms, and the sequence that he opened this
+ * one with.
  */
 static inline u32 *ip_vs_x_ts_sp(struct ip_vs_x_conn *x)
 {
 	return &x->c.in_seq.init_seq;
+}
+
+static inline u32 *ip_vs_x_next_seq(struct ip_vs_x_conn *x)
+{
+	return &x->c.in_seq.delta;
 }
 
 static inline u32 *ip_vs_x_last_ack(struct ip_vs_x_conn *x)
@@ -307,6 +314,11 @@ static inline u32 *ip_vs_x_last_ack(struct ip_vs_x_conn *x)
 static inline u32 *ip_vs_x_storm_key(struct ip_vs_x_conn *x)
 {
 	return &x->c.out_seq.init_seq;
+}
+
+static inline u32 *ip_vs_x_first_seq(struct ip_vs_x_conn *x)
+{
+	return &x->c.out_seq.delta;
 }
 
 static inline u32 *ip_vs_x_storm(struct ip_vs_x_conn *x)

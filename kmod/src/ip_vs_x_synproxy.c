@@ -609,10 +609,26 @@ static bool x_is_over(const struct ip_vs_conn *cp)
 	       cp->state == IP_VS_TCP_S_TIME_WAIT;
 }
 
-/* An ACK of this connection is near the last one; a cookie is only by chance */
-static bool x_fits(struct ip_vs_x_conn *x, const struct tcphdr *th)
+/*
+ * May the ACK open another connection? Only then its cookie is looked at, which costs;
+ * and of a connection that is half closed and goes on, one ACK in 1.4 million would
+ * pass. After a SYN that we answered, the ACK with the sequence that follows it may,
+ * wherever the cookie lies: a forged SYN does not get the other ACKs looked at. One
+ * that another director answered, or that another followed, we do not know: then an
+ * ACK that is far from the last one may. That which opened this connection may be late.
+ */
+static bool x_may_open(struct ip_vs_x_conn *x, const struct tcphdr *th, bool pending)
 {
-	return ntohl(th->ack_seq) - READ_ONCE(*ip_vs_x_last_ack(x)) + X_NEAR < 2 * X_NEAR;
+	u32 seq = ntohl(th->seq);
+
+	if (pending)
+		return !ip_vs_x_sp_own(x, th);
+	if (!x_is_over(&x->c))
+		return false;
+	if (seq == READ_ONCE(*ip_vs_x_next_seq(x)))
+		return true;
+	return seq != READ_ONCE(*ip_vs_x_first_seq(x)) &&
+	       ntohl(th->ack_seq) - READ_ONCE(*ip_vs_x_last_ack(x)) + X_NEAR >= 2 * X_NEAR;
 }
 
 bool __ip_vs_x_intercept(struct ip_vs_conn *cp, struct sk_buff *skb, struct ip_vs_proto_data *pd,
@@ -642,15 +658,20 @@ bool __ip_vs_x_intercept(struct ip_vs_conn *cp, struct sk_buff *skb, struct ip_v
 		return false;
 	cfg = ip_vs_x_conn_cfg(cp);
 	if (ip_vs_x_sp_is_syn(th)) {
-		if (!cfg || !ip_vs_x_sp_active(cfg) || !x_syn_harms(cp->ipvs, cp, pending))
+		if (!cfg || !ip_vs_x_sp_active(cfg))
+			return false;
+		/* also where ip_vs lets the conn go: its timer may be later than the client */
+		if (x_is_over(cp))
+			WRITE_ONCE(*ip_vs_x_next_seq(x), ntohl(th->seq) + 1);
+		if (!x_syn_harms(cp->ipvs, cp, pending))
 			return false;
 		ip_vs_x_in_stats(cp, skb);
 		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_SYN);
 		*verdict = ip_vs_x_sp_syn(cp->ipvs, cp->af, skb, iph, cfg, NULL);
 		goto put;
 	}
-	if ((pending || x_is_over(cp)) && th->ack && !th->rst && !th->syn && cfg &&
-	    !x_fits(x, th) && ip_vs_x_sp_takes(cfg) &&
+	if (th->ack && !th->rst && !th->syn && cfg && x_may_open(x, th, pending) &&
+	    ip_vs_x_sp_takes(cfg) &&
 	    ip_vs_x_sp_valid(cp->ipvs, cp->af, skb, iph, cfg, th, &ack)) {
 		ip_vs_x_count(cp, IPVS_EXT_STAT_SP_ACK_OK);
 		syn = ip_vs_x_sp_begin(cp, skb, pd, cfg, &ack);

@@ -91,6 +91,8 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 				 struct ip_vs_proto_data *pd, const struct ip_vs_x_svc_cfg *cfg,
 				 const struct ip_vs_x_ack *ack);
 void ip_vs_x_sp_send(struct ip_vs_conn *cp, struct sk_buff *syn);
+/* Is the ACK one of the handshake that pends? So it is if none does any more. */
+bool ip_vs_x_sp_own(struct ip_vs_x_conn *x, const struct tcphdr *th);
 /* A packet of the client while a handshake pends, no SYN; skb is gone. RCU. */
 void ip_vs_x_sp_request(struct ip_vs_conn *cp, struct sk_buff *skb,
 			const struct ip_vs_iphdr *iph, const struct tcphdr *th);

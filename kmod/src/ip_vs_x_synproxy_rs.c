@@ -395,6 +395,8 @@ struct sk_buff *ip_vs_x_sp_begin(struct ip_vs_conn *cp, struct sk_buff *skb,
 	WRITE_ONCE(x->xflags, x->xflags & ~(IP_VS_X_F_ISN | IP_VS_X_F_TS_SET | IP_VS_X_F_TS_SP));
 	WRITE_ONCE(x->win_shift, 0);
 	WRITE_ONCE(*ip_vs_x_last_ack(x), ack->cookie + 1);
+	WRITE_ONCE(*ip_vs_x_first_seq(x), ack->isn + 1);
+	WRITE_ONCE(*ip_vs_x_next_seq(x), 0);
 	/* whoever finds it takes the lock first */
 	WRITE_ONCE(x->sp, sp);
 	mod_timer(&sp->timer, jiffies + x_backoff(sp));
@@ -428,6 +430,28 @@ static void x_client_rst(struct ip_vs_x_sp *sp, struct sk_buff *skb)
 	x_to_rs(skb, x);
 }
 
+/* cp->lock. What he sends must lie in the window that the cookie gave him. */
+static bool x_in_window(const struct ip_vs_x_sp *sp, const struct tcphdr *th)
+{
+	return ntohl(th->seq) - (sp->ack.isn + 1) <= X_HELD_MAX;
+}
+
+/* cp->lock. The RS has said nothing yet, so there is one number to acknowledge. */
+static bool x_acks(const struct ip_vs_x_sp *sp, const struct tcphdr *th)
+{
+	return th->ack && ntohl(th->ack_seq) == sp->ack.cookie + 1;
+}
+
+bool ip_vs_x_sp_own(struct ip_vs_x_conn *x, const struct tcphdr *th)
+{
+	bool own;
+
+	spin_lock_bh(&x->c.lock);
+	own = !x->sp || (x_in_window(x->sp, th) && x_acks(x->sp, th));
+	spin_unlock_bh(&x->c.lock);
+	return own;
+}
+
 void ip_vs_x_sp_request(struct ip_vs_conn *cp, struct sk_buff *skb,
 			const struct ip_vs_iphdr *iph, const struct tcphdr *th)
 {
@@ -438,12 +462,11 @@ void ip_vs_x_sp_request(struct ip_vs_conn *cp, struct sk_buff *skb,
 
 	spin_lock_bh(&cp->lock);
 	sp = x->sp;
-	/* what he sends must lie in the window that the cookie gave him */
-	ours = sp && ntohl(th->seq) - (sp->ack.isn + 1) <= X_HELD_MAX;
+	ours = sp && x_in_window(sp, th);
 	rst = ours && th->rst;
 	if (rst) {
 		x_sp_detach(x);
-	} else if (ours && th->ack && ntohl(th->ack_seq) == sp->ack.cookie + 1) {
+	} else if (ours && x_acks(sp, th)) {
 		sp->ack.window = th->window;
 		if (data)
 			held = x_hold(sp, skb, data);

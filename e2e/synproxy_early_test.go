@@ -699,7 +699,7 @@ func caseEarlyWays(t *testing.T, r *rig) {
 		r.ip(t, "route del default")
 		r.wayIs(t, c, "", false)
 	}
-	testnet.Must(t, r.d.Sysctl("net.ipv4.ip_forward", "0"), r.d.Sysctl("net.ipv6.conf.all.forwarding", "0"))
+	r.noForwarding(t)
 	r.ip(t, "route add %v %s", net, front)
 
 	r.ip(t, "nexthop add id 7 %s", back)

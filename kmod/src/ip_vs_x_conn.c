@@ -290,10 +290,13 @@ again:
 static int x_bind_client(struct ip_vs_x_conn *x, const struct ip_vs_x_svc_cfg *cfg,
 			 const struct ip_vs_conn_param *p)
 {
+	struct ip_vs_x_net *xnet = ip_vs_x_net_rcu(p->ipvs);
+
 	ip_vs_addr_set(p->af, &x->laddr, p->caddr);
 	if (x_reclaim(x, p->cport))
 		return 0;
-	ip_vs_x_count_cfg(ip_vs_x_net(p->ipvs), cfg, IPVS_EXT_STAT_LPORT_CONFLICT);
+	ip_vs_x_count_cfg(xnet, cfg, IPVS_EXT_STAT_LPORT_CONFLICT);
+	ip_vs_x_drop_new(xnet, cfg, p, IPVS_EXT_STAT_LPORT_FULL);
 	return -EADDRINUSE;
 }
 

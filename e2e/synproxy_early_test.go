@@ -56,6 +56,7 @@ func TestSynproxyEarly(t *testing.T) {
 		{"equal_ways", caseEarlyEqualWays},
 		{"learned", caseEarlyLearned},
 		{"links", caseEarlyLinks},
+		{"router", caseEarlyRouter},
 	} {
 		each(t, c.name, c.run)
 	}
@@ -621,13 +622,21 @@ func (r *rig) ip(t *testing.T, format string, args ...any) string {
 // says what auto deals with itself.
 func (r *rig) answered(t *testing.T, c netip.Addr, early bool) (p testpkt.Packet, link string) {
 	t.Helper()
+	return r.answeredAmid(t, c, early, func() {}, func() {})
+}
+
+// answeredAmid is answered with something that is done before and after each SYN.
+func (r *rig) answeredAmid(t *testing.T, c netip.Addr, early bool, before, after func()) (p testpkt.Packet, link string) {
+	t.Helper()
 	syn := testpkt.NewPeer(netip.AddrPortFrom(c, r.freshPort()), netip.AddrPortFrom(r.vip, 80), 1).Syn(synOptions(r.fam)...)
 	told := map[ipvs.SynproxyMode]string{}
 	counted := map[ipvs.SynproxyMode]ipvs.ExtStats{}
 	for _, mode := range []ipvs.SynproxyMode{ipvs.SynproxyOff, ipvs.SynproxyAuto} {
 		r.early(t, mode)
 		r.apply(t, ipvs.Op{Kind: ipvs.ZeroExt})
+		before()
 		r.front.Send(t, syn)
+		after()
 		p, link = testpkt.Packet{}, ""
 		for name, port := range map[string]*testpkt.Port{"front": r.front, "back": r.back} {
 			for _, got := range port.Rest() {
@@ -866,4 +875,54 @@ func caseEarlyLinks(t *testing.T, r *rig) {
 	r.wayIs(t, c, "back", true)
 	r.ip(t, "neigh replace %v dev back nud failed", gone)
 	r.wayIs(t, c, "front", true)
+}
+
+// caseEarlyRouter: a host that forwards nothing asks whether the router to the client is
+// there, and what it knows of him changes with every packet.
+func caseEarlyRouter(t *testing.T, r *rig) {
+	r.proxied(t, proxy{})
+	r.noForwarding(t)
+	c, net := r.afar()
+	mac, err := r.w.MAC("front")
+	testnet.Must(t, err)
+	unknown := r.cip[len(r.cip)-1].Next()
+	routers := []netip.Addr{unknown}
+	if r.v6() {
+		routers = append(routers, netip.MustParseAddr("fe80::7"))
+	}
+	for _, router := range routers {
+		is := func(state string) func() { // with an address if that is known then
+			return func() {
+				t.Helper()
+				address := "lladdr " + mac.String()
+				if state == "failed" || state == "incomplete" {
+					address = ""
+				}
+				r.ip(t, "neigh replace %v %s dev front nud %s", router, address, state)
+			}
+		}
+		isUnknown := func() {
+			t.Helper()
+			is("failed")()
+			r.ip(t, "neigh del %v dev front", router)
+		}
+		for _, to := range []string{net.String(), "default"} {
+			r.ip(t, "route add %s via %v dev front", to, router)
+			for _, state := range []string{"permanent", "noarp", "reachable", "stale", "delay", "probe"} {
+				if _, link := r.answeredAmid(t, c, true, is(state), func() {}); link != "front" {
+					t.Errorf("with %v in %s the answer went out by %q", router, state, link)
+				}
+			}
+			for state, before := range map[string]func(){"none": isUnknown, "failed": is("failed"), "incomplete": is("incomplete")} {
+				// it waits until he answers
+				if _, link := r.answeredAmid(t, c, true, before, is("reachable")); link != "front" {
+					t.Errorf("with %v at first in %s the answer went out by %q", router, state, link)
+				}
+			}
+			is("permanent")()
+			r.wayIs(t, c, "front", true)
+			r.ip(t, "route del %s", to)
+			r.wayIs(t, c, "", false)
+		}
+	}
 }

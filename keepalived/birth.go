@@ -7,10 +7,13 @@ import (
 	"encoding/binary"
 	"encoding/gob"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/lvs-fnat/lvs/internal/config"
 	"github.com/lvs-fnat/lvs/internal/supervise"
@@ -53,10 +56,14 @@ func (p place) pidFile(option, name string) string {
 	case option != "":
 		return option
 	case p.pidDir || p.netns != "" || p.instance != "":
-		return filepath.Join(pidDir, name+p.suffix()+".pid")
+		return filepath.Join(p.folder(), name+place{instance: p.instance}.suffix()+".pid")
 	}
 	return filepath.Join("/run", name+".pid")
 }
+
+// folder is where the pid files of several daemons are: those of a network namespace have
+// one of their own.
+func (p place) folder() string { return filepath.Join(pidDir, p.netns) }
 
 // logFile is that of the process name, beside the one the option gives.
 func (p place) logFile(option, name string) string {
@@ -204,8 +211,21 @@ func embody(b birth) error {
 
 // makePIDDir makes the folder of path if it is the daemon's own.
 func makePIDDir(path string) error {
-	if filepath.Dir(path) != pidDir {
+	dir := filepath.Dir(path)
+	if dir != pidDir && !strings.HasPrefix(dir, pidDir+"/") {
 		return nil
 	}
-	return os.MkdirAll(pidDir, 0o755)
+	return os.MkdirAll(dir, 0o755)
+}
+
+// leavePIDDir removes the folder of path if it is that of a namespace and nobody has a file there.
+func leavePIDDir(path string) error {
+	dir := filepath.Dir(path)
+	if !strings.HasPrefix(dir, pidDir+"/") {
+		return nil
+	}
+	if err := os.Remove(dir); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }

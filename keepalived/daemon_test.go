@@ -604,7 +604,7 @@ func TestPlace(t *testing.T) {
 	}{
 		{nil, config.Root{}, "/run/vrrp.pid", "/var/log/k_vrrp.log", ""},
 		{nil, config.Root{UsePIDDir: true}, "/run/keepalived/vrrp.pid", "/var/log/k_vrrp.log", ""},
-		{nil, config.Root{Instance: "one", NetNamespace: "blue"}, "/run/keepalived/vrrp_blue_one.pid", "/var/log/k_vrrp_blue_one.log", "_blue_one"},
+		{nil, config.Root{Instance: "one", NetNamespace: "blue"}, "/run/keepalived/blue/vrrp_one.pid", "/var/log/k_vrrp_blue_one.log", "_blue_one"},
 		{[]string{"-s", "red", "-r", "/x"}, config.Root{NetNamespace: "blue"}, "/x", "/var/log/k_vrrp_red.log", "_red"},
 	} {
 		o, err := parseOptions(append(c.args, "-g", "/var/log/k.log"))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"github.com/lvs-fnat/lvs/internal/config"
+	"github.com/lvs-fnat/lvs/internal/notify"
 	"github.com/lvs-fnat/lvs/internal/supervise"
 )
 
@@ -130,7 +132,9 @@ func (a *app) parentProcess(ctx context.Context, o *options) int {
 				}
 				return err
 			},
-			undo: func(context.Context) error { return pid.Remove() },
+			undo: func(context.Context) error {
+				return errors.Join(pid.Remove(), leavePIDDir(p.place.pidFile(o.pidFile, "keepalived")))
+			},
 		},
 		{
 			do:   func(ctx context.Context) error { p.script(ctx, "startup"); return nil },
@@ -168,6 +172,15 @@ func (p *parent) appear() error {
 	return nil
 }
 
+// policy is that of the parent's own commands, which run where the children do.
+func (p *parent) policy(cfg *config.Config) notify.Policy {
+	pol := policy(&cfg.Global)
+	if ns := netnsFile(p.place.netns); ns != "" {
+		pol.Start = func(cmd *exec.Cmd) error { return supervise.StartIn(ns, cmd) }
+	}
+	return pol
+}
+
 // script runs the startup or shutdown script, and waits for it.
 func (p *parent) script(ctx context.Context, which string) {
 	s := &p.cfg.Global.Scripts
@@ -181,7 +194,7 @@ func (p *parent) script(ctx context.Context, which string) {
 	p.log.Info(fmt.Sprintf("Running %s script %s", which, sc.Command))
 	cmd, err := judged(sc)
 	if err == nil {
-		pol := policy(&p.cfg.Global)
+		pol := p.policy(p.cfg)
 		err = pol.Run(ctx, cmd, limit)
 	}
 	if err != nil {
@@ -192,7 +205,7 @@ func (p *parent) script(ctx context.Context, which string) {
 // openFIFO makes the FIFO that all children write to, and starts its reader, once
 // for all of them.
 func (p *parent) openFIFO(context.Context) error {
-	follow(&p.fifo, p.cfg.Global.FIFOs.All, policy(&p.cfg.Global), true, p.log)
+	follow(&p.fifo, p.cfg.Global.FIFOs.All, p.policy(p.cfg), true, p.log)
 	return nil
 }
 
@@ -444,7 +457,7 @@ func (p *parent) reload(ctx context.Context) {
 			p.log.Warn(msgPlace)
 		}
 		p.cfg, p.text = cfg, text
-		follow(&p.fifo, cfg.Global.FIFOs.All, policy(&cfg.Global), true, p.log)
+		follow(&p.fifo, cfg.Global.FIFOs.All, p.policy(cfg), true, p.log)
 		p.hand()
 	}
 	p.followSchedule(&p.cfg.Global.Reload)

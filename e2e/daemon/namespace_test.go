@@ -5,11 +5,12 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/ipvs"
@@ -50,7 +51,8 @@ func TestNamespaces(t *testing.T) {
 	if here, there := servicesOf(t, home), servicesOf(t, b.D.NS); here != 0 || there != 4 {
 		t.Errorf("%d services where it was started, want 0; %d in its namespace, want 4", here, there)
 	}
-	parent, child := "/run/keepalived/keepalived_"+b.D.Name+".pid", "/run/keepalived/checkers_"+b.D.Name+".pid"
+	folder := "/run/keepalived/" + b.D.Name
+	parent, child := folder+"/keepalived.pid", folder+"/checkers.pid"
 	if text, err := os.ReadFile(parent); err != nil || string(text) != fmt.Sprintln(d.cmd.Process.Pid) {
 		t.Errorf("%s: %q %v", parent, text, err)
 	}
@@ -69,11 +71,27 @@ func TestNamespaces(t *testing.T) {
 	if in, err := inNamespace(child, b.D.NS); err != nil || !in {
 		t.Errorf("after a reload the checks are in the namespace: %v %v", in, err)
 	}
+	before, err := os.ReadFile(child)
+	testnet.Must(t, err)
+	var pid int
+	_, err = fmt.Sscan(string(before), &pid)
+	testnet.Must(t, err, syscall.Kill(pid, syscall.SIGKILL))
+	testnet.Eventually(t, time.Minute, func() error {
+		now, err := os.ReadFile(child)
+		if err == nil && (len(now) == 0 || string(now) == string(before)) {
+			err = errors.New("no other process has the checks")
+		}
+		return err
+	})
+	if in, err := inNamespace(child, b.D.NS); err != nil || !in {
+		t.Errorf("those that came for killed ones are in the namespace: %v %v", in, err)
+	}
+	d.waitAny("Startup complete")
 	d.signal(syscall.SIGTERM)
 	d.ends(0)
 	b.empty()
-	if left, err := filepath.Glob("/run/keepalived/*_" + b.D.Name + ".pid"); err != nil || len(left) > 0 {
-		t.Errorf("left: %q %v", left, err)
+	if _, err := os.Lstat(folder); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("%s is left: %v", folder, err)
 	}
 
 	b.write("net_namespace_ipvs " + b.D.Name + "\n" + demo)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -197,7 +198,7 @@ func TestAddressMonitoring(t *testing.T) {
 }
 
 // TestNetNamespace: a daemon that is started elsewhere works in the namespace that the
-// file names, or the command line, which wins.
+// file names, or the command line, which wins; so do all its commands.
 func TestNetNamespace(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]func(ns string) (words string, args []string){
@@ -213,11 +214,25 @@ func TestNetNamespace(t *testing.T) {
 				t.Cleanup(elsewhere.kill)
 				words, args := s(n.Name)
 				began := time.Now()
-				elsewhere.start(words+vi{prio: 150}.conf(), args...)
+				at := func(name, then string) string {
+					return fmt.Sprintf("\"/bin/sh -c 'stat -L -c %%i /proc/self/ns/net >%s; %s'\"\n", n.path(name), then)
+				}
+				elsewhere.start(words+vi{
+					prio:       150,
+					globalDefs: "startup_script " + at("startup", "") + "shutdown_script " + at("shutdown", "") + "notify_fifo " + n.path("pipe") + "\nnotify_fifo_script " + at("reader", "exec cat"),
+					more:       "notify " + at("notify", ""),
+				}.conf(), args...)
 				b.await("node 0 is master", func(f []frame) bool { return masterSince(f, 0, began) })
 				b.holds(vip, 0)
 				elsewhere.stop()
 				b.holds(vip, -1)
+				var there syscall.Stat_t
+				testnet.Must(t, syscall.Fstat(n.FD(), &there))
+				for _, script := range []string{"startup", "notify", "reader", "shutdown"} {
+					if text, err := os.ReadFile(n.path(script)); err != nil || string(text) != fmt.Sprintln(there.Ino) {
+						t.Errorf("%s ran in namespace %q %v, want %d", script, text, err, there.Ino)
+					}
+				}
 			})
 		})
 	}

@@ -110,7 +110,7 @@ func StartReader(p Policy, c Command, path string, log *slog.Logger) *Reader {
 			if err == nil {
 				cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 				cmd.WaitDelay = readerPause
-				err = cmd.Run()
+				err = p.run(cmd)
 			}
 			if ctx.Err() != nil {
 				return

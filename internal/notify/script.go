@@ -47,6 +47,21 @@ type Policy struct {
 	SymlinkPaths bool
 	// SupplementaryGroups gives a command all groups of its user, not only one.
 	SupplementaryGroups bool
+	// Start starts what Run and a [Reader] run, in another network namespace than this
+	// process's; nil: there.
+	Start func(*exec.Cmd) error
+}
+
+// run runs cmd and waits for its end.
+func (p *Policy) run(cmd *exec.Cmd) error {
+	start := p.Start
+	if start == nil {
+		start = (*exec.Cmd).Start
+	}
+	if err := start(cmd); err != nil {
+		return err
+	}
+	return cmd.Wait()
 }
 
 // ErrInsecure is why a command is refused under Security.
@@ -166,7 +181,7 @@ func (p *Policy) Run(ctx context.Context, c Command, limit time.Duration) error 
 	}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	cmd.WaitDelay = time.Second
-	if err := cmd.Run(); ctx.Err() != nil {
+	if err := p.run(cmd); ctx.Err() != nil {
 		return fmt.Errorf("timed out after %v", limit)
 	} else if err != nil {
 		return err

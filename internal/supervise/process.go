@@ -68,7 +68,7 @@ func Start(s Spec) (*Process, error) {
 		cmd.Env = append(cmd.Env, childData+"=1")
 	}
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
-	if err := startIn(s.NetNS, cmd); err != nil {
+	if err := StartIn(s.NetNS, cmd); err != nil {
 		return nil, errors.Join(fmt.Errorf("start %s: %w", s.Name, err), conn.Close())
 	}
 	return &Process{cmd, conn}, nil
@@ -107,9 +107,10 @@ func ChildData() ([]byte, error) {
 	return p, errors.Join(err, f.Close(), os.Unsetenv(childData))
 }
 
-// startIn starts cmd from a thread that is in the namespace: a process begins in
-// that of the thread that makes it, and has no thread in any other.
-func startIn(ns string, cmd *exec.Cmd) error {
+// StartIn starts cmd in a network namespace, a file; "" is that of this process. It does so
+// from a thread that is there: a process begins in the namespace of the thread that makes
+// it, and has no thread in any other.
+func StartIn(ns string, cmd *exec.Cmd) error {
 	if ns == "" {
 		return cmd.Start()
 	}

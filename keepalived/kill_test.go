@@ -8,18 +8,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"maps"
 	"math/rand/v2"
 	"net"
+	"net/netip"
 	"net/rpc"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/lvs-fnat/lvs/internal/testnet"
 	"github.com/lvs-fnat/lvs/ipvs"
 	"github.com/lvs-fnat/lvs/ipvs/ipvstest"
 )
@@ -178,26 +184,54 @@ type family struct {
 	program string
 	dir     string
 	env     []string
+	ns      *testnet.NS // with the link of the virtual router
 	cmd     *exec.Cmd
 
-	mu     sync.Mutex // guards what follows
-	log    bytes.Buffer
-	childs int // started so far
-	child  int // pid of the last
-	up     bool
-	read   chan struct{} // closed at the end of the log
+	mu       sync.Mutex // guards what follows
+	log      bytes.Buffer
+	children map[string]*kin // by title
+	up       bool
+	read     chan struct{} // closed at the end of the log
 }
+
+// kin are the children of one kind.
+type kin struct {
+	started int // so far
+	pid     int // of the last, 0 if there is none of this parent's
+}
+
+// titles are the kinds of children, with the names of their pid files.
+var titles = map[string]string{"Healthcheck": "checkers.pid", "VRRP": "vrrp.pid", "BFD": "bfd.pid"}
+
+// familyRouter is what the processes for VRRP and BFD have to do. The router is its address's owner, and
+// so never waits for another.
+const familyRouter = `bfd_instance peer {
+neighbor_ip 192.168.9.2
+}
+vrrp_instance v {
+state MASTER
+interface v0
+version 3
+virtual_router_id 7
+priority 255
+advert_int 0.1
+virtual_ipaddress {
+192.168.9.9
+}
+}
+`
 
 func (f *family) start() {
 	f.t.Helper()
-	f.cmd = exec.Command(f.program, "-n", "-l", "-f", f.dir+"/k.conf", "-p", f.dir+"/pid", "-c", f.dir+"/checkers.pid")
+	at := func(name string) string { return filepath.Join(f.dir, name) }
+	f.cmd = exec.Command(f.program, "-n", "-l", "-f", at("k.conf"), "-p", at("pid"), "-c", at("checkers.pid"), "-r", at("vrrp.pid"), "-b", at("bfd.pid"))
 	f.cmd.Env = f.env
 	r, w, err := os.Pipe()
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	f.cmd.Stderr = w
-	if err := f.cmd.Start(); err != nil {
+	if err := f.ns.Start(f.cmd); err != nil {
 		f.t.Fatal(err)
 	}
 	w.Close()
@@ -213,9 +247,11 @@ func (f *family) follow(r *os.File, done chan struct{}) {
 	for s := bufio.NewScanner(r); s.Scan(); {
 		f.mu.Lock()
 		fmt.Fprintln(&f.log, s.Text())
-		if _, pid, ok := strings.Cut(s.Text(), "Starting Healthcheck child process, pid="); ok {
-			fmt.Sscan(pid, &f.child)
-			f.childs++
+		for title, k := range f.children {
+			if _, pid, ok := strings.Cut(s.Text(), "Starting "+title+" child process, pid="); ok {
+				fmt.Sscan(pid, &k.pid)
+				k.started++
+			}
 		}
 		f.up = f.up || strings.Contains(s.Text(), msgStarted)
 		f.mu.Unlock()
@@ -242,16 +278,17 @@ func (f *family) until(what string, ok func() bool) {
 	}
 }
 
-// killChild kills the checkers and waits until the parent has made others.
-func (f *family) killChild() {
+// killChild kills the process of that title and waits until the parent has made another.
+func (f *family) killChild(title string) {
 	f.t.Helper()
+	k := f.children[title]
 	var n, pid int
-	f.until("a child", func() bool { n, pid = f.childs, f.child; return pid > 0 })
+	f.until("a child for "+title, func() bool { n, pid = k.started, k.pid; return pid > 0 })
 	_ = syscall.Kill(pid, syscall.SIGKILL)
-	f.until("another child", func() bool { return f.childs > n })
+	f.until("another child for "+title, func() bool { return k.started > n })
 }
 
-// killParent kills the parent, and starts another. What the children are at then is
+// killParent kills the parent and waits for the end of the children. What they are at then is
 // theirs: they end by themselves.
 func (f *family) killParent() {
 	f.t.Helper()
@@ -259,15 +296,77 @@ func (f *family) killParent() {
 	_ = f.cmd.Wait()
 	<-f.read // the children hold the log open
 	f.mu.Lock()
-	f.child = 0
+	for _, k := range f.children {
+		k.pid = 0
+	}
 	f.mu.Unlock()
-	f.start()
 }
 
-// TestKill kills processes of the daemon a thousand times, at any moment, while
+// addresses counts those of the virtual router on its link, and tells all there are.
+func (f *family) addresses() (n int, all string) {
+	f.t.Helper()
+	list, err := f.ns.Link.AddrList(nil, syscall.AF_INET)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	for _, a := range list {
+		if all += " " + a.IPNet.String(); a.IP.String() == "192.168.9.9" {
+			n++
+		}
+	}
+	return n, all
+}
+
+// processes gives the ids of all processes of the daemon, in their order, of whatever parent.
+func (f *family) processes() []int {
+	f.t.Helper()
+	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	var pids []int
+	for _, path := range environs {
+		env, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(env, []byte(f.env[len(f.env)-1])) {
+			continue // it has ended, or is another program
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	slices.Sort(pids)
+	return pids
+}
+
+// whole tells whether the daemon has one process of each kind and none besides, their pid files
+// name them, and the router has its address. f.mu is held.
+func (f *family) whole() bool {
+	want := []int{f.cmd.Process.Pid}
+	files := map[string]int{"pid": f.cmd.Process.Pid}
+	for title, k := range f.children {
+		want = append(want, k.pid)
+		files[titles[title]] = k.pid
+	}
+	slices.Sort(want)
+	for name, pid := range files {
+		if text, err := os.ReadFile(filepath.Join(f.dir, name)); err != nil || string(text) != fmt.Sprintln(pid) {
+			return false
+		}
+	}
+	n, _ := f.addresses()
+	return n == 1 && slices.Equal(f.processes(), want)
+}
+
+// TestKill kills processes of the daemon, of each kind, a thousand times, at any moment, while
 // configurations change. At no moment is a service without a server, and whoever
-// comes next leaves the tables as they should be.
+// comes next leaves the tables and the address of the virtual router as they should be, with one process of
+// each kind. A router whose parent dies gives its address up.
 func TestKill(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root to make a namespace")
+	}
 	dir := t.TempDir()
 	program, err := buildProgram() // without the race detector, which would cost minutes
 	if err != nil {
@@ -300,7 +399,7 @@ func TestKill(t *testing.T) {
 			}
 			text += "}\n"
 		}
-		return text, lines
+		return text + familyRouter, lines
 	}
 	sorted := func(lines string) string {
 		var svc, out []string
@@ -330,7 +429,11 @@ func TestKill(t *testing.T) {
 		flush()
 		return strings.Join(out, "")
 	}
-	f := &family{t: t, program: program, dir: dir, env: append(os.Environ(), tableSocket+"="+socket)}
+	f := &family{t: t, program: program, dir: dir, env: append(os.Environ(), tableSocket+"="+socket), ns: testnet.New(t, "kill"), children: map[string]*kin{}}
+	for title := range titles {
+		f.children[title] = &kin{}
+	}
+	testnet.Must(t, testnet.Veth(f.ns, "v0", f.ns, "v1"), f.ns.AddAddr("v0", netip.MustParsePrefix("192.168.9.1/24")))
 	version := 0
 	change := func() {
 		version++
@@ -355,15 +458,20 @@ func TestKill(t *testing.T) {
 		switch roll := dice.IntN(100); {
 		case roll < 15:
 			f.killParent()
-		case roll < 55:
+			f.start()
+		case roll < 45:
 			change()
 			// Before it listens a signal would end it, as any process.
 			f.until("the start", func() bool { return f.up })
 			_ = f.cmd.Process.Signal(syscall.SIGHUP)
 			time.Sleep(time.Duration(dice.IntN(4)) * time.Millisecond)
-			f.killChild()
+			f.killChild([]string{"Healthcheck", "Healthcheck", "VRRP", "BFD"}[dice.IntN(4)])
+		case roll < 65:
+			f.killChild("VRRP")
+		case roll < 75:
+			f.killChild("BFD")
 		default:
-			f.killChild()
+			f.killChild("Healthcheck")
 		}
 		if _, fault := tables.state(); fault != nil {
 			t.Fatalf("kill %d: %v", n, fault)
@@ -376,7 +484,17 @@ func TestKill(t *testing.T) {
 			got, _ := tables.state()
 			return f.up && sorted(got) == sorted(want)
 		})
+		f.until(fmt.Sprintf("one process of each kind and one address after kill %d", n), f.whole)
+		f.killParent()
+		if n, all := f.addresses(); n > 0 {
+			t.Fatalf("nobody answers for the address of the router, which is on the link still: %s", all)
+		}
+		if left := f.processes(); len(left) > 0 {
+			t.Fatalf("processes %v outlive their parent", left)
+		}
+		f.start()
 	}
+	f.until("the last start", f.whole)
 	// An orderly end takes everything back.
 	tables.mu.Lock()
 	tables.seen = map[string]bool{}
@@ -387,5 +505,14 @@ func TestKill(t *testing.T) {
 	}
 	if got, _ := tables.state(); got != "" {
 		t.Errorf("left in the tables:\n%s", got)
+	}
+	<-f.read
+	if n, all := f.addresses(); n > 0 || len(f.processes()) > 0 {
+		t.Errorf("left on the link: %s; processes: %v", all, f.processes())
+	}
+	for _, name := range append(slices.Collect(maps.Values(titles)), "pid") {
+		if _, err := os.Lstat(filepath.Join(dir, name)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s is left: %v", name, err)
+		}
 	}
 }

@@ -3,6 +3,7 @@
 package vrrp
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"testing"
@@ -346,4 +347,42 @@ func TestReload(t *testing.T) {
 		}
 		return contested(b.all(), 51)
 	}))
+}
+
+// TestNoMulticast: on a link without multicast a router that speaks by it does nothing, and says
+// why, and one with unicast peers works; ours begins once the link has it, and neither minds
+// when it goes.
+func TestNoMulticast(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bed, n *node) {
+		link, err := n.Link.LinkByName("eth0")
+		testnet.Must(t, err, n.Link.LinkSetMulticastOff(link))
+		other := "vrrp_instance UNI {\n interface eth0\n virtual_router_id 52\n priority 50\n unicast_peer {\n 192.168.50.9\n }\n virtual_ipaddress {\n 192.168.50.101\n }\n}\n"
+		began := time.Now()
+		n.start(vi{prio: 250, outside: other}.conf())
+		n.until("(VI) interface eth0 does not support multicast, specify unicast peers - disabling", 1)
+		n.until("(UNI) Entering MASTER STATE", 1) // which the other one would be before
+		testnet.Eventually(t, limit, func() error {
+			if !n.has("192.168.50.101") {
+				return errors.New("no address for the router with peers")
+			}
+			return nil
+		})
+		if n.has(vip) || n.said("(VI) Entering MASTER STATE") > 0 {
+			t.Error("a router that cannot be heard is master")
+		}
+		if got := pick(b.all(), after(began), is(advert), vrid(51)); len(got) > 0 {
+			t.Errorf("%d adverts by multicast", len(got))
+		}
+		testnet.Must(t, n.Link.LinkSetMulticastOn(link))
+		if n.program == c {
+			n.stop()
+			n.start(vi{prio: 250, outside: other}.conf())
+		}
+		n.until("(VI) Entering MASTER STATE", 1)
+		testnet.Must(t, n.Link.LinkSetMulticastOff(link))
+		seen := time.Now()
+		b.await("three more adverts", func(f []frame) bool { return len(pick(f, after(seen), is(advert), vrid(51))) >= 3 })
+		b.holds(vip, 0)
+	})
 }

@@ -48,11 +48,13 @@ type Link struct {
 	MAC      [6]byte // zero unless Ethernet
 	Ethernet bool
 	Loopback bool
-	MTU      int
-	Up       bool   // administratively up, with carrier
-	Kind     string // of rtnetlink: veth, macvlan, ""
-	Parent   int    // index of the link below, 0 for none
-	Group    uint32 // of links
+	// Multicast says that groups can be joined there.
+	Multicast bool
+	MTU       int
+	Up        bool   // administratively up, with carrier
+	Kind      string // of rtnetlink: veth, macvlan, ""
+	Parent    int    // index of the link below, 0 for none
+	Group     uint32 // of links
 }
 
 func linkOf(l netlink.Link) Link {
@@ -60,7 +62,7 @@ func linkOf(l netlink.Link) Link {
 	const running = unix.IFF_UP | unix.IFF_RUNNING
 	out := Link{
 		Index: a.Index, Name: a.Name, MTU: a.MTU, Parent: a.ParentIndex, Kind: l.Type(), Group: a.Group,
-		Up: a.RawFlags&running == running, Loopback: a.Flags&net.FlagLoopback != 0,
+		Up: a.RawFlags&running == running, Loopback: a.Flags&net.FlagLoopback != 0, Multicast: a.Flags&net.FlagMulticast != 0,
 	}
 	if out.Ethernet = a.EncapType == "ether" && len(a.HardwareAddr) == 6; out.Ethernet {
 		out.MAC = [6]byte(a.HardwareAddr)

@@ -29,6 +29,7 @@ type instance struct {
 	member int
 
 	base *netif.Link // the interface; nil: any, or not there
+	mute bool        // it has had no multicast since it came, which is the only way to speak
 	vmac *ownLink    // the link of use_vmac or use_ipvlan, nil without
 	link *netif.Link // where the addresses belong: vmac or else base
 	via  *netif.Link // where advertisements come and go
@@ -123,6 +124,9 @@ func (in *instance) attach() {
 			return
 		}
 	}
+	if in.mute = in.base != nil && !in.base.Multicast && !in.cfg.Unicast; in.mute {
+		in.e.log.Warn(fmt.Sprintf("(%s) interface %s does not support multicast, specify unicast peers - disabling", in.name(), in.base.Name))
+	}
 	in.addVMAC()
 	in.addAside()
 	in.vmacSource()
@@ -203,7 +207,8 @@ func (in *instance) assess() {
 	if in.vmac != nil { // always tracked
 		down = down || !in.e.links.up(in.vmac.Index)
 	}
-	in.fault(faultLink, gone || down || in.rx == nil)
+	in.mute = in.mute && in.base != nil && !in.base.Multicast // what a link loses later is no matter
+	in.fault(faultLink, gone || down || in.mute || in.rx == nil)
 	lost := in.cfg.TrackSource && in.cfg.SourceAddr.IsValid() && !in.e.links.has(in.cfg.SourceAddr)
 	in.fault(faultSource, !src.IsValid() || lost)
 	in.fault(faultPeers, in.cfg.Unicast && len(in.cfg.Peers) == 0)

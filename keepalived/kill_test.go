@@ -294,7 +294,11 @@ func (f *family) killParent() {
 	f.t.Helper()
 	_ = f.cmd.Process.Kill()
 	_ = f.cmd.Wait()
-	<-f.read // the children hold the log open
+	select {
+	case <-f.read: // which the children hold open
+	case <-time.After(2 * time.Minute):
+		f.t.Fatalf("processes %v outlive their parent", f.processes())
+	}
 	f.mu.Lock()
 	for _, k := range f.children {
 		k.pid = 0
@@ -320,14 +324,14 @@ func (f *family) addresses() (n int, all string) {
 // processes gives the ids of all processes of the daemon, in their order, of whatever parent.
 func (f *family) processes() []int {
 	f.t.Helper()
-	environs, err := filepath.Glob("/proc/[0-9]*/environ")
+	commands, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		f.t.Fatal(err)
 	}
 	var pids []int
-	for _, path := range environs {
-		env, err := os.ReadFile(path)
-		if err != nil || !bytes.Contains(env, []byte(f.env[len(f.env)-1])) {
+	for _, path := range commands {
+		command, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(command, []byte(f.dir+"/k.conf")) {
 			continue // it has ended, or is another program
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
@@ -448,6 +452,9 @@ func TestKill(t *testing.T) {
 	t.Cleanup(func() {
 		_ = f.cmd.Process.Kill()
 		_ = f.cmd.Wait()
+		for _, pid := range f.processes() {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
 		<-f.read
 	})
 	const kills, every = 1000, 50

@@ -3,6 +3,7 @@
 package config
 
 import (
+	"fmt"
 	"os/exec"
 	"os/user"
 	"runtime"
@@ -193,6 +194,21 @@ func (l *loader) unfit(s Script) string {
 		return ""
 	}
 	return l.unfitProgram(args[0], s.User)
+}
+
+// nobody says that a command names a user or a group that is not there, "" if not.
+func (l *loader) nobody(s Script) string {
+	if s.User == "" {
+		return ""
+	}
+	_, err := l.user(s.User)
+	if err == nil && s.Group != "" {
+		_, err = l.opts.Group(s.Group)
+	}
+	if err != nil {
+		return fmt.Sprintf("as nobody could run it: %v", err)
+	}
+	return ""
 }
 
 func (l *loader) unfitProgram(program, name string) string {

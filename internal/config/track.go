@@ -3,6 +3,7 @@
 package config
 
 import (
+	"cmp"
 	"maps"
 	"math"
 	"net/netip"
@@ -232,7 +233,7 @@ func (l *loader) trackNames() *trackNames {
 			t.out[s.Name] = true
 			continue
 		}
-		if why := l.unfit(s.Script); why != "" {
+		if why := cmp.Or(l.nobody(s.Script), l.unfit(s.Script)); why != "" {
 			l.warn(s.Pos, "Disabling track script %s %s", s.Name, why)
 			t.out[s.Name] = true
 			continue

@@ -117,6 +117,16 @@ func TestReloadByCommand(t *testing.T) {
 	if d.exists(mark) {
 		t.Error("the mark of a reload is left")
 	}
+	// The folder may be everybody's: a link there is not followed, and holds no reload up.
+	victim := mark + ".victim"
+	if err := os.Symlink(victim, mark); err != nil {
+		t.Fatal(err)
+	}
+	d.reload(conf+nat, msgReloaded)
+	d.holds(natLines)
+	if d.exists(victim) {
+		t.Error("a link was followed")
+	}
 	d.stop()
 }
 

@@ -23,8 +23,8 @@ type pattern struct {
 }
 
 // CheckRegex tells whether a URL may have the expression: the syntax is that of
-// package regexp, with look-around, references back, atomic groups and (?x)
-// besides.
+// package regexp, with look-around, references back, atomic groups, possessive
+// repetitions and (?x) besides.
 func CheckRegex(expr string) error {
 	_, err := newPattern(expr)
 	return err
@@ -36,6 +36,9 @@ func newPattern(expr string) (*pattern, error) {
 		return &pattern{linear: re}, nil
 	}
 	back, backErr := regexp2.Compile(string(bytesAsRunes([]byte(expr))), regexp2.None)
+	if plain := withoutPossessive(expr); backErr != nil && plain != expr {
+		back, backErr = regexp2.Compile(string(bytesAsRunes([]byte(plain))), regexp2.None)
+	}
 	if backErr != nil {
 		return nil, fmt.Errorf("%w; with backtracking: %w", err, backErr)
 	}

@@ -28,7 +28,7 @@ func TestRegex(t *testing.T) {
 	}
 	beyond := spec(URL{Regex: "good"})
 	beyond.Conn.Addr = far
-	for _, unknown := range []string{`a++`, `(?R)`, `(`} {
+	for _, unknown := range []string{`a***`, `(?R)`, `(`, `a++(`} {
 		if err := CheckRegex(unknown); err == nil {
 			t.Errorf("%s is taken", unknown)
 		}
@@ -56,6 +56,8 @@ func TestRegex(t *testing.T) {
 		"offset too large":     {spec(URL{Regex: `x*`, MinOffset: 5000}), false},
 		"beyond the limit":     {beyond, false},
 		"ahead":                {spec(URL{Regex: `state(?==good)`}), true},
+		"possessive":           {spec(URL{Regex: `[a-z]++=go{2}+d\|`}), true},
+		"possessive, too much": {spec(URL{Regex: `st.*+=good`}), false},
 		"ahead, not there":     {spec(URL{Regex: `state(?!=good)`}), false},
 		"behind":               {spec(URL{Regex: `(?<=state=)good`}), true},
 		"behind an offset":     {spec(URL{Regex: `(?<=state=)good`, MinOffset: head + 11}), true},
@@ -66,4 +68,39 @@ func TestRegex(t *testing.T) {
 		"it runs away":         {runaway, false},
 		"it runs away, too":    {runawayNot, false},
 	})
+}
+
+// TestPossessive: the rewritten expression is what PCRE2 says the other stands for.
+func TestPossessive(t *testing.T) {
+	t.Parallel()
+	for expr, want := range map[string]string{
+		`a++b`:               `(?>a+)b`,
+		`a*+`:                `(?>a*)`,
+		`xa?+b`:              `x(?>a?)b`,
+		`a{2}+b{2,}+c{2,3}+`: `(?>a{2})(?>b{2,})(?>c{2,3})`,
+		`a{x}++`:             `a{x(?>}+)`,
+		`(a|b)*+c`:           `(?>(a|b)*)c`,
+		`((a++)b)++`:         `(?>(((?>a+))b)+)`,
+		`(?:ab)++`:           `(?>(?:ab)+)`,
+		`[]+*]++`:            `(?>[]+*]+)`,
+		`[^]a]*+`:            `(?>[^]a]*)`,
+		`[[:alpha:]]++`:      `(?>[[:alpha:]]+)`,
+		`[\]]++`:             `(?>[\]]+)`,
+		`\++`:                `\++`,
+		`\+++`:               `(?>\++)`,
+		`\x{41}++`:           `(?>\x{41}+)`,
+		`\x41++`:             `(?>\x41+)`,
+		`\d*+`:               `(?>\d*)`,
+		`a+?+`:               `a+?+`,
+		`a+?b`:               `a+?b`,
+		`a+`:                 `a+`,
+		`(a`:                 `(a`,
+		`a)++`:               `a)++`,
+		`[a`:                 `[a`,
+		`a\`:                 `a\`,
+	} {
+		if got := withoutPossessive(expr); got != want {
+			t.Errorf("%s becomes %s, want %s", expr, got, want)
+		}
+	}
 }

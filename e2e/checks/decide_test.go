@@ -66,6 +66,8 @@ func plays() []*play {
 		get("digest", "kxxkkk", "", "digest "+md5hex("hello world\n"), other),
 		get("regex", "kxxkkk", "", "regex w.rld", other),
 		get("regex_options", "kxxkkk", "", "regex WORLD\nregex_options caseless", other),
+		get("regex, possessive", "kxxkkk", "", "regex w[a-z]++", other),
+		get("regex, possessive, nothing left", "xxkk", "", "regex hel++lo|helo", map[byte]string{'x': "HTTP/1.0 200 OK\r\n\r\nhello\n", 'k': "HTTP/1.0 200 OK\r\n\r\nhelo\n"}),
 		get("regex_min_offset, behind the head", "xxkk", "", "regex hello\nregex_min_offset 22", map[byte]string{'k': "HTTP/1.0 200 OK\r\n\r\n   hello\n", 'x': "HTTP/1.0 200 OK\r\n\r\nhello\n"}),
 		get("regex, in the head", "kxxkkk", "", "regex Special", map[byte]string{'k': "HTTP/1.0 200 OK\r\nSpecial: x\r\n\r\nhello\n", 'x': "HTTP/1.0 200 OK\r\n\r\nhello\n"}),
 		get("alpha, good at first", "kkk", "alpha", "", nil),

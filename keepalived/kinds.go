@@ -28,6 +28,9 @@ type kind struct {
 	// balances says that it has to do with virtual servers, which the others read for
 	// their faults alone.
 	balances bool
+	// traces says that a process which is killed leaves on the host what its configuration
+	// alone tells of: only who begins with that can take it back.
+	traces bool
 	// wanted tells whether cfg gives it work. It runs while that is so.
 	wanted func(cfg *config.Config) bool
 	// run does the work: it says c.ready once, then follows c.heard, in which
@@ -56,8 +59,8 @@ func kinds() []*kind {
 			pidFile: func(o *options) string { return o.vrrpPID },
 			comm:    "keepalived_vrrp",
 			process: func(p *config.Processes) *config.Process { return &p.VRRP },
-			wanted:  needsVRRP,
-			run:     func(ctx context.Context, c *child) error { return (&routers{child: c}).run(ctx) },
+			wanted:  needsVRRP, traces: true,
+			run: func(ctx context.Context, c *child) error { return (&routers{child: c}).run(ctx) },
 		},
 		{
 			name: childBFD, title: "BFD", ident: "Keepalived_bfd", option: subsystemBFD,

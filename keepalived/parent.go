@@ -76,6 +76,9 @@ type slot struct {
 	wanted bool
 	// ready is set once the running process has said so, proven once any has.
 	ready, proven bool
+	// again is set while a process that died over a reload has a successor that begins with
+	// what was in force before, and is asked for the reload once it is ready.
+	again bool
 	// asked is set until the child has answered a reload.
 	asked   bool
 	leaving bool // told to end
@@ -333,6 +336,10 @@ func (p *parent) take(e event) error {
 		}
 	case e.msg.Verb == supervise.VerbUp:
 		s.ready, s.proven, s.former = true, true, nil
+		if s.again {
+			s.again, s.asked = false, true
+			p.warn(s.proc.Signal(syscall.SIGHUP))
+		}
 	case e.msg.Verb == supervise.VerbReloaded:
 		if s.asked {
 			s.text = p.text
@@ -375,6 +382,8 @@ func (p *parent) lost(s *slot, x supervise.Exit) error {
 	pid := s.proc.Pid()
 	permanent := x.Signal == 0 && (x.Code == exitFatal || x.Code == exitConfig || x.Code == exitPermission)
 	switch {
+	case s.asked && s.kind.traces:
+		s.again = true
 	case s.asked:
 		// It died over a reload, which its successor begins with.
 		s.text, s.former = p.text, s.text
@@ -545,7 +554,7 @@ func (p *parent) settle(ctx context.Context) {
 				continue
 			}
 			return
-		case s.asked, s.leaving && s.proc != nil:
+		case s.asked, s.again && s.wanted, s.leaving && s.proc != nil:
 			return
 		case s.wanted && !s.ready && (s.proc != nil || !p.up):
 			return

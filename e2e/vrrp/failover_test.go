@@ -375,6 +375,32 @@ func TestKillChild(t *testing.T) {
 	asOriginals(t, two)
 }
 
+// TestKillOverReload: the VRRP process dies when it is to take over other addresses. The one
+// that comes has those, and none of the dead one's is left; the reload is complete then.
+func TestKillOverReload(t *testing.T) {
+	t.Parallel()
+	b := newBed(t, ours)
+	n := b.nodes[0]
+	n.start(vi{prio: 255, vips: []string{vip, "192.168.50.101"}}.conf())
+	b.holds(vip, 0)
+	b.holds("192.168.50.101", 0)
+	child := n.child()
+	testnet.Must(t, syscall.Kill(child, syscall.SIGSTOP)) // so that it cannot answer
+	n.write(vi{prio: 255, vips: []string{"192.168.50.101", "192.168.50.102"}}.conf())
+	n.signal(syscall.SIGHUP)
+	n.until("Reloading ...", 1)
+	testnet.Must(t, syscall.Kill(child, syscall.SIGKILL))
+	n.until("Reload complete", 1)
+	b.holds("192.168.50.101", 0)
+	b.holds("192.168.50.102", 0)
+	b.holds(vip, -1)
+	n.reload(vi{prio: 255}.conf()) // nothing waits for the dead one
+	b.holds(vip, 0)
+	b.holds("192.168.50.101", -1)
+	n.stop()
+	b.holds(vip, -1)
+}
+
 // pair starts both nodes and waits until node 0 is the master.
 func (b *bed) pair(low, high int) {
 	b.t.Helper()

@@ -176,6 +176,59 @@ func TestSetAgain(t *testing.T) {
 	}
 }
 
+// TestSetInTurns: however much a reload changes, the loop gets back to its checks in
+// between; what comes after it waits for its turn.
+func TestSetInTurns(t *testing.T) {
+	s := newStill(t)
+	shard, n := s.shards[0], 5*errandsPerTurn/2
+	list := make([]Target, n)
+	for i := range list {
+		list[i] = tcpTarget(netip.AddrPortFrom(scaleAddr(i), 80), Timing{DelayLoop: time.Hour, ConnectTimeout: time.Second, Warmup: time.Hour})
+	}
+	armed := func(checks []*check) (k int) {
+		for _, c := range checks {
+			if c.timer.Armed() {
+				k++
+			}
+		}
+		return k
+	}
+	turn := func() {
+		t.Helper()
+		if err := shard.loop.Turn(0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set := func(list []Target) {
+		t.Helper()
+		if _, err := s.Engine.Set(pointers(list)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	set(list)
+	for _, want := range []int{errandsPerTurn, 2 * errandsPerTurn, n, n} {
+		turn()
+		if got := armed(s.checks); got != want {
+			t.Fatalf("%d of %d checks are planned, want %d", got, n, want)
+		}
+	}
+	all := s.checks
+	set(nil)
+	set(list)
+	s.Suspend(slices.Repeat([]bool{true}, n))
+	for range 3*n/errandsPerTurn + 1 {
+		turn()
+	}
+	if got := armed(all); got != 0 {
+		t.Errorf("%d of %d checks that are gone are planned", got, n)
+	}
+	for _, c := range s.order {
+		if c.timer.Armed() || !c.suspended {
+			t.Fatalf("%s does not rest as it was told after it had been added", c.target.Server)
+		}
+	}
+}
+
 // TestSetInFlight: a check that is removed while it runs closes its socket.
 func TestSetInFlight(t *testing.T) {
 	s := newStill(t)

@@ -161,11 +161,13 @@ func (s *sessions) serve(ctx context.Context) error {
 }
 
 // reload reads the file beside the running sessions. One with errors in the part
-// for them changes nothing.
+// for them that they do not run with already changes nothing.
 func (s *sessions) reload(ctx context.Context) error {
 	cfg, err := s.loadConfig(ctx, s.opts, s.log, false)
-	if err == nil && cfg.BFD.Faults > 0 {
-		err = fmt.Errorf("%s has %d error(s) for BFD, see above", s.opts.file, cfg.BFD.Faults)
+	if err == nil {
+		if faults := config.NewFaults(s.cfg.BFD.Faults, cfg.BFD.Faults); len(faults) > 0 {
+			err = fmt.Errorf("%s has %d new error(s) for BFD, see above", s.opts.file, len(faults))
+		}
 	}
 	if err != nil {
 		return err

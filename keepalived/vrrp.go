@@ -271,11 +271,13 @@ func (r *routers) dumpState(ctx context.Context) func(io.Writer) {
 }
 
 // reload reads the file beside the running routers. One with errors in the part
-// for them, or that this host cannot run, changes nothing.
+// for them that they do not run with already, or that this host cannot run, changes nothing.
 func (r *routers) reload(ctx context.Context) error {
 	cfg, err := r.loadConfig(ctx, r.opts, r.log, false)
-	if err == nil && cfg.VRRP.Faults > 0 {
-		err = fmt.Errorf("%s has %d error(s) for VRRP, see above", r.opts.file, cfg.VRRP.Faults)
+	if err == nil {
+		if faults := config.NewFaults(r.cfg.VRRP.Faults, cfg.VRRP.Faults); len(faults) > 0 {
+			err = fmt.Errorf("%s has %d new error(s) for VRRP, see above", r.opts.file, len(faults))
+		}
 	}
 	if err == nil {
 		err = r.engine.Reload(ctx, cfg)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"syscall"
 	"testing"
 	"time"
 
@@ -384,5 +385,30 @@ func TestNoMulticast(t *testing.T) {
 		seen := time.Now()
 		b.await("three more adverts", func(f []frame) bool { return len(pick(f, after(seen), is(advert), vrid(51))) >= 3 })
 		b.holds(vip, 0)
+	})
+}
+
+// TestReloadFaults: a file that both start with in spite of a fault may change elsewhere, as with
+// the original; with ours a new fault keeps it out, also in place of the old one.
+func TestReloadFaults(t *testing.T) {
+	t.Parallel()
+	each(t, func(t *testing.T, b *bed, n *node) {
+		conf := func(fault string, vips ...string) string {
+			return vi{prio: 255, vips: vips, more: "track_script {\n " + fault + "\n}"}.conf()
+		}
+		n.start(conf("nosuch", vip))
+		b.holds(vip, 0)
+		n.reload(conf("nosuch", "192.168.50.101"))
+		b.holds("192.168.50.101", 0)
+		b.holds(vip, -1)
+		if n.program == ours {
+			for i, fault := range []string{"other", "nosuch\nother"} {
+				n.write(conf(fault, vip))
+				n.signal(syscall.SIGHUP)
+				n.until("has 1 new error(s) for VRRP", i+1)
+				n.until("the running configuration stays in force", i+1)
+			}
+			b.holds("192.168.50.101", 0)
+		}
 	})
 }

@@ -16,8 +16,8 @@ import (
 type BFD struct {
 	Sessions []BFDInstance
 
-	// Faults counts the errors in them, as those of VRRP.
-	Faults int
+	// Faults are the errors in them, as those of VRRP.
+	Faults []string
 }
 
 // Configs are the sessions as package bfd wants them.
@@ -133,8 +133,7 @@ func bfdMillis(least time.Duration, set func(*bfdDraft, time.Duration)) keyword[
 }
 
 func readBFDInstance(l *loader, n *parser.Node, _ *Config) {
-	before := l.errors()
-	defer func() { l.cfg.BFD.Faults += l.errors() - before }()
+	defer l.noteFaults(&l.cfg.BFD.Faults, len(l.diags))
 	name, ok := l.word(n, 1, "name of the session")
 	if !ok {
 		return

@@ -317,23 +317,18 @@ func readInstance(l *loader, n *parser.Node, _ *Config) {
 	l.vrrp.instances = append(l.vrrp.instances, d)
 }
 
-// errors counts what has been wrong so far.
-func (l *loader) errors() int {
-	n := 0
-	for _, d := range l.diags {
+// noteFaults adds the errors since there were before diagnostics.
+func (l *loader) noteFaults(to *[]string, before int) {
+	for _, d := range l.diags[before:] {
 		if d.Severity >= Error {
-			n++
+			*to = append(*to, d.Text)
 		}
 	}
-	return n
 }
-
-// countFaults adds the errors since before to those of VRRP.
-func (l *loader) countFaults(before int) { l.cfg.VRRP.Faults += l.errors() - before }
 
 // finishVRRP resolves what needs the whole file.
 func (l *loader) finishVRRP() {
-	defer l.countFaults(l.errors())
+	defer l.noteFaults(&l.cfg.VRRP.Faults, len(l.diags))
 	type id struct {
 		vrid   uint8
 		family Family

@@ -304,7 +304,7 @@ var vrrpRoots = func() keywords[Config] {
 	for w, k := range vrrpBlocks {
 		read := k.read
 		k.read = func(l *loader, n *parser.Node, c *Config) {
-			defer l.countFaults(l.errors())
+			defer l.noteFaults(&l.cfg.VRRP.Faults, len(l.diags))
 			read(l, n, c)
 		}
 		vrrpBlocks[w] = k

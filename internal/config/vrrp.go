@@ -4,6 +4,7 @@ package config
 
 import (
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/lvs-fnat/lvs/vrrp"
@@ -24,9 +25,24 @@ type VRRP struct {
 	Delays      []LinkDelay
 	Linkbeats   []Linkbeat
 
-	// Faults counts the errors in all of this. What they are in has a default or
+	// Faults are the errors in all of this, without their places. What they are in has a default or
 	// is missing: a daemon that runs well may rather go on as it is.
-	Faults int
+	Faults []string
+}
+
+// NewFaults gives those of now that were not there before: who runs with a fault of the file
+// has no reason to keep another file with it out.
+func NewFaults(before, now []string) []string {
+	before = slices.Clone(before)
+	var out []string
+	for _, f := range now {
+		if i := slices.Index(before, f); i >= 0 {
+			before = slices.Delete(before, i, i+1)
+			continue
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 // Empty tells whether there is nothing to run.

@@ -285,16 +285,12 @@ func TestCostOfReload(t *testing.T) {
 	}
 }
 
-// pauseLimit is the longest time that a reload may hold up a check. It is 5 to 21 ms
-// by how collections of garbage fall, which any change of the program moves, at up
-// to pauseSize virtual servers.
-const (
-	pauseLimit = 30 * time.Millisecond
-	pauseSize  = 10_000
-)
+// pauseLimit is the longest time that a reload may hold up a check. It is 6 to 16 ms
+// by how collections of garbage fall, which any change of the program moves.
+const pauseLimit = 20 * time.Millisecond
 
 // TestCostOfPause: checks that run beside a reload of 2,000 virtual servers are
-// on time, by pauseLimit. LVS_BENCH=1 tells of 10,000 and 40,000, too.
+// on time, by pauseLimit. LVS_BENCH=1 has 10,000 and 40,000, too.
 func TestCostOfPause(t *testing.T) {
 	testnet.Must(t, testvm.Modprobe("ip_vs"))
 	testnet.Must(t, testvm.Modprobe("ip_vs_wrr"))
@@ -354,7 +350,7 @@ func pauseOf(t *testing.T, n int) {
 		p.reload(conf)
 		d := late()
 		t.Logf("%d virtual servers, %s: the longest pause of the checks is %v", n, what, d)
-		if n <= pauseSize && d > pauseLimit {
+		if d > pauseLimit {
 			t.Errorf("%d virtual servers, %s: the longest pause of the checks is %v, want at most %v", n, what, d, pauseLimit)
 		}
 	}

@@ -339,26 +339,37 @@ func (e *Engine) Status() []Status {
 
 func (e *Engine) shardOf(t *Target) *shard { return e.shards[t.hash>>1%uint64(len(e.shards))] }
 
+// deed is what becomes of a check.
+type deed uint8
+
+const (
+	toGoOn deed = iota
+	toEnd
+	toRest
+	toWake
+)
+
 // errand is what one Set or Suspend has a shard do about a check.
 type errand struct {
 	c      *check
+	deed   deed
 	target *Target // that it goes on for
 	others []string
 	// first is when one that is added has its first run.
 	first time.Duration
 	// part of its interval is when it runs at the latest if its timing is another, or
 	// if it has rested.
-	part                               float64
-	added, retimed, ends, rests, wakes bool
+	part           float64
+	added, retimed bool
 }
 
 func (r *errand) run() {
-	switch {
-	case r.ends:
+	switch r.deed {
+	case toEnd:
 		r.c.stop()
 		return
-	case r.rests, r.wakes:
-		r.c.suspend(r.rests, r.part)
+	case toRest, toWake:
+		r.c.suspend(r.deed == toRest, r.part)
 		return
 	}
 	r.c.rename(r.target, r.others)
@@ -374,15 +385,16 @@ func (r *errand) run() {
 // again, some 0.5 ms: a reload that takes 80,000 on would hold them up for 70.
 const errandsPerTurn = 512
 
-// send has the shard run errands, after all that were sent before.
+// send has the shard run errands, which it keeps, after all that were sent before.
 func (s *shard) send(list []errand) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	idle := len(s.todo) == 0
-	s.todo = append(s.todo, list...)
-	if idle && len(s.todo) > 0 {
-		s.loop.Post(s.turn)
+	if len(s.todo) > 0 {
+		s.todo = append(s.todo, list...)
+		return
 	}
+	s.todo = list
+	s.loop.Post(s.turn)
 }
 
 func (s *shard) turn() {
@@ -446,7 +458,7 @@ func (e *Engine) apply(p *changes) {
 	for _, c := range e.checks {
 		if !kept[c] {
 			c.removed.Store(true)
-			work[c.shard] = append(work[c.shard], errand{c: c, ends: true})
+			work[c.shard] = append(work[c.shard], errand{c: c, deed: toEnd})
 		}
 	}
 	e.checks = checks
@@ -468,7 +480,11 @@ func (e *Engine) Suspend(off []bool) {
 	}
 	work := make(map[*shard][]errand)
 	for c, off := range rest {
-		work[c.shard] = append(work[c.shard], errand{c: c, rests: off, wakes: !off, part: e.part()})
+		r := errand{c: c, deed: toWake, part: e.part()}
+		if off {
+			r.deed = toRest
+		}
+		work[c.shard] = append(work[c.shard], r)
 	}
 	for s, errands := range work {
 		s.send(errands)

@@ -36,8 +36,8 @@ func newPattern(expr string) (*pattern, error) {
 		return &pattern{linear: re}, nil
 	}
 	back, backErr := regexp2.Compile(string(bytesAsRunes([]byte(expr))), regexp2.None)
-	if plain := withoutPossessive(expr); backErr != nil && plain != expr {
-		back, backErr = regexp2.Compile(string(bytesAsRunes([]byte(plain))), regexp2.None)
+	if backErr != nil {
+		back, backErr = regexp2.Compile(string(bytesAsRunes([]byte(withoutPossessive(expr)))), regexp2.None)
 	}
 	if backErr != nil {
 		return nil, fmt.Errorf("%w; with backtracking: %w", err, backErr)

@@ -312,11 +312,11 @@ func (l *loader) withholdRest() {
 
 // asRoot is false for words of a shell, of which nobody knows what they run.
 func (l *loader) asRoot(s Script) bool {
-	if _, ok := s.Shell(); ok {
+	args, err := s.Args()
+	if _, ok := shellText(args); ok || err != nil || len(args) == 0 {
 		return false
 	}
-	args, err := s.Args()
-	return err == nil && len(args) > 0 && l.runsAsRoot(args[0], s.User)
+	return l.runsAsRoot(args[0], s.User)
 }
 
 // runsAsRoot is false for a command that does not exist: it will not run.
